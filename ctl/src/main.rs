@@ -1,0 +1,2 @@
+//! nbctl.
+fn main() {}

@@ -1,0 +1,263 @@
+//! The words that core and the shell speak: what happened ([`Input`]), what is to be done ([`Output`]).
+
+use std::time::Duration;
+
+use crate::failure::Failure;
+use crate::forward::{ForwardSpec, Target};
+use crate::moment::Moment;
+use crate::spec::{Policy, Route, TunnelSpec};
+
+/// Numbers the links of one tunnel, upwards for ever. What a stale epoch reports changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(pub u64);
+
+/// Numbers the forwards of one tunnel. A forward keeps its id for as long as its listener lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ForwardId(pub u32);
+
+/// Names one `--wait`. The shell numbers them, each once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WaitId(pub u64);
+
+/// What a user said with `nbctl`, against or for what the file says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// `nbctl start`.
+    Start,
+    /// `nbctl stop`.
+    Stop,
+    /// `nbctl restart`: close what there is and begin anew; wanted as after `start`.
+    Restart,
+}
+
+/// A hint that trying now may succeed where it failed a moment ago.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Nudge {
+    /// The machine slept and woke.
+    Woke,
+    /// An address or a route changed.
+    Network,
+    /// A human asked, or did something that parked tunnels wait for.
+    Operator,
+}
+
+/// What `--wait` waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WaitFor {
+    /// The link is up and every forward listens (or, on demand: every forward listens).
+    Up,
+    /// No link, no listener.
+    Down,
+}
+
+/// How a wait ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// As asked.
+    Reached,
+    /// It cannot get there by itself: parked, or a forward that does not work.
+    Stuck(Failure),
+    /// Somebody else wanted the opposite, or removed the tunnel.
+    Overtaken,
+}
+
+/// What the world did, for one tunnel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A user's word.
+    Order(Order),
+    /// The file says something else now. Also cancels a [`Input::Remove`] that is under way.
+    Respec(Box<TunnelSpec>),
+    /// The file is gone.
+    Remove,
+    /// Trying now may succeed.
+    Nudge(Nudge),
+    /// Time passed; early ones change nothing.
+    Timeout,
+    /// A listener reports.
+    Listener(ForwardId, ListenerReport),
+    /// The far end of a forward reports.
+    Forward(ForwardId, ForwardReport),
+    /// How many local connections wait, and how many are carried, over all forwards of this tunnel.
+    Activity {
+        /// Accepted and waiting for a link.
+        held: u32,
+        /// Carried by a link.
+        open: u32,
+    },
+    /// A link reports.
+    Link(Epoch, LinkReport),
+    /// The fleet lets a queued link dial.
+    Go,
+    /// What could be offered to the server changed.
+    CredentialsChanged,
+    /// A known_hosts file changed.
+    KnownHostsChanged,
+    /// Answer once this is reached.
+    Wait(WaitId, WaitFor),
+    /// Nobody waits any more.
+    Unwait(WaitId),
+}
+
+/// What a listener reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenerReport {
+    /// It listens, at these addresses. `note` tells of an address that could not be had beside a good one.
+    Bound {
+        /// The addresses, as shown to users.
+        listens: Vec<String>,
+        /// What is missing, in one sentence.
+        note: Option<String>,
+    },
+    /// It could not be bound, or died.
+    Failed(Failure),
+    /// It is closed.
+    Unbound,
+}
+
+/// What the far end of a forward reports; only changes are sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ForwardReport {
+    /// The server would not, or could not, connect a channel to the target.
+    Denied(Failure),
+    /// A channel was opened.
+    Served,
+    /// A local program does not read (`None`: it reads again).
+    SlowReader(Option<Failure>),
+}
+
+/// What a link reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkReport {
+    /// It came to this step.
+    Step(Step),
+    /// It is authenticated and carries channels.
+    Up,
+    /// A probe was answered, in this time.
+    Answers(Duration),
+    /// It ended by itself. Nothing more comes from it.
+    Lost(Failure),
+    /// It ended because it was closed. Nothing more comes from it.
+    Closed,
+}
+
+/// The steps of connecting, in order. Each has a deadline of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Step {
+    /// Waiting for its turn to dial.
+    Queued,
+    /// Resolving the name.
+    Resolve,
+    /// Connecting TCP.
+    Tcp,
+    /// Waiting for the server's version line.
+    Banner,
+    /// Exchanging keys and checking the host key.
+    KeyExchange,
+    /// Proving who we are.
+    Authenticate,
+}
+
+impl Step {
+    /// The word that users see.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Step::Queued => "queued",
+            Step::Resolve => "resolving",
+            Step::Tcp => "tcp",
+            Step::Banner => "banner",
+            Step::KeyExchange => "key_exchange",
+            Step::Authenticate => "authenticating",
+        }
+    }
+}
+
+/// What happens to new local connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Gate {
+    /// They are carried by this link.
+    Serve(Epoch),
+    /// They wait.
+    Hold,
+    /// They are reset at once.
+    Reset,
+}
+
+/// What is to be done, for one tunnel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Listen. Answered by [`Input::Listener`].
+    Bind(ForwardId, ForwardSpec),
+    /// Stop listening. Answered by [`ListenerReport::Unbound`]. What is held there is reset.
+    Unbind(ForwardId),
+    /// New connections of this forward go elsewhere from now on.
+    Retarget(ForwardId, Target),
+    /// Times and bounds changed.
+    Repolicy(Policy),
+    /// Dial. Answered by [`Input::Link`] until `Lost` or `Closed`.
+    Connect(Epoch, Box<Route>),
+    /// Ask the server whether it is there. Answered by [`LinkReport::Answers`], or not.
+    Probe(Epoch),
+    /// End it. Answered by [`LinkReport::Closed`] or [`LinkReport::Lost`].
+    Close(Epoch),
+    /// What happens to new local connections from now on.
+    Gate(Gate),
+    /// Something users may want to know.
+    Announce(Transition),
+    /// A wait ended. Each wait gets exactly one.
+    Answer(WaitId, Settled),
+    /// It was removed and nothing of it is left.
+    Gone,
+}
+
+/// A transition of the word that users see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transition {
+    /// Which part changed.
+    pub about: About,
+    /// The state before: a word of [`crate::view::State`], or of the forward.
+    pub from: &'static str,
+    /// The state now.
+    pub to: &'static str,
+    /// Why, if something failed.
+    pub why: Option<Failure>,
+    /// When it will be tried again, if it will.
+    pub retry_in: Option<Duration>,
+}
+
+/// What a transition is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum About {
+    /// The tunnel as a whole.
+    Tunnel,
+    /// One forward of it, as shown to users.
+    Forward(String),
+}
+
+/// Why a machine wants to be woken. Every timer has a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TimerReason {
+    /// A step of connecting has a deadline.
+    StepDeadline,
+    /// The next attempt is due.
+    Retry,
+    /// Silence lasted long enough for a probe.
+    ProbeDue,
+    /// The answer to a probe has a deadline.
+    ProbeDeadline,
+    /// A close has a deadline.
+    CloseDeadline,
+    /// A listener answers by then or counts as failed.
+    BindDeadline,
+    /// A listener that failed is tried again.
+    BindRetry,
+    /// It has been up long enough for the backoff to be forgotten.
+    Steady,
+    /// Nobody uses an on-demand link.
+    Idle,
+    /// A slow dial gives its turn to another.
+    Turn,
+}
+
+/// A moment and the reason for it.
+pub type Timer = (Moment, TimerReason);

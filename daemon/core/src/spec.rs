@@ -1,0 +1,170 @@
+//! What a tunnel should be, as read from its file. Nothing here says what it is.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::forward::ForwardSpec;
+
+/// The name of a tunnel: `[A-Za-z0-9._-]`, at most 64 bytes, no leading `.` or `-`, no Windows device name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Name(String);
+
+impl Name {
+    /// Longest name, in bytes.
+    pub const MAX_LEN: usize = 64;
+
+    /// Checks `name`.
+    ///
+    /// # Errors
+    /// One sentence that says which rule it breaks.
+    pub fn parse(name: &str) -> Result<Name, String> {
+        if name.is_empty() {
+            return Err("a tunnel's name cannot be empty".into());
+        }
+        if name.len() > Self::MAX_LEN {
+            return Err(format!("a tunnel's name has at most {} characters, this has {}", Self::MAX_LEN, name.len()));
+        }
+        if let Some(c) = name.chars().find(|c| !(c.is_ascii_alphanumeric() || "._-".contains(*c))) {
+            return Err(format!("a tunnel's name has only letters, digits, '.', '_' and '-', not {c:?}"));
+        }
+        if name.starts_with(['.', '-']) {
+            return Err("a tunnel's name does not begin with '.' or '-'".into());
+        }
+        if name.ends_with('.') {
+            return Err("a tunnel's name does not end with '.', which Windows drops".into());
+        }
+        if is_windows_device(name) {
+            return Err(format!("{name:?} is the name of a device on Windows"));
+        }
+        Ok(Name(name.to_owned()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// `CON`, `NUL`, `COM1` … with or without an extension
+/// (Microsoft, "Naming Files, Paths, and Namespaces").
+fn is_windows_device(name: &str) -> bool {
+    let stem = name.split('.').next().unwrap_or(name).to_ascii_uppercase();
+    match stem.as_str() {
+        "CON" | "PRN" | "AUX" | "NUL" => true,
+        _ => {
+            (stem.starts_with("COM") || stem.starts_with("LPT"))
+                && stem.len() == 4
+                && stem.ends_with(|c: char| c.is_ascii_digit() && c != '0')
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+/// One SSH connection and what runs over it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TunnelSpec {
+    /// How to get there. A change of it needs a new connection.
+    pub route: Route,
+    /// What is forwarded. A change touches only the forwards that differ.
+    pub forwards: Vec<ForwardSpec>,
+    /// When it is wanted if nobody said otherwise.
+    pub start: Start,
+    /// Free words to select tunnels by.
+    pub tags: Vec<String>,
+    /// Times and bounds. A change takes effect in place.
+    pub policy: Policy,
+}
+
+/// How to get to the server and as whom.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Route {
+    /// A host name or an address.
+    pub host: String,
+    /// TCP port, never 0.
+    pub port: u16,
+    /// The user at the far end.
+    pub user: String,
+    /// Private keys to offer, in this order, after those of the agent.
+    pub identity_files: Vec<PathBuf>,
+    /// The user's known_hosts files; the first is written to.
+    pub known_hosts: Vec<PathBuf>,
+    /// The system's known_hosts files; only read.
+    pub system_known_hosts: Vec<PathBuf>,
+    /// What to do with a key that is not on file.
+    pub host_key: HostKeyPolicy,
+}
+
+/// What to do with a host key that is not on file. One that differs from the file is always refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HostKeyPolicy {
+    /// Park until a human has looked at it.
+    Strict,
+    /// Write it down and go on.
+    AcceptNew,
+}
+
+/// When a tunnel is wanted if nobody said otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Start {
+    /// From login on.
+    Login,
+    /// Listening from login on, connected while somebody uses it.
+    Demand,
+    /// Only when `nbctl start` says so.
+    Manual,
+}
+
+/// Times and bounds of one tunnel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// How long silence lasts before the server is probed.
+    pub keepalive: Duration,
+    /// Deadline of each step of connecting, not of the whole.
+    pub connect_timeout: Duration,
+    /// How long a new local connection waits while the tunnel is away; zero resets it at once.
+    pub hold: Duration,
+    /// How long an on-demand tunnel stays connected with nobody using it.
+    pub idle: Duration,
+    /// How many bytes may wait in memory for one slow local reader.
+    pub buffer: u64,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Policy {
+            keepalive: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(20),
+            hold: Duration::from_secs(30),
+            idle: Duration::from_secs(15 * 60),
+            buffer: 64 << 20,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_rules_of_the_design() {
+        for good in ["alice", "a.b-c_9", "lab-1", "Console", "com10", &"x".repeat(64)] {
+            assert!(Name::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".a", "-a", "a/b", "a b", "ä", "con", "NUL.txt", "com1", "a.", &"x".repeat(65)] {
+            assert!(Name::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

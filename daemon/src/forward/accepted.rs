@@ -1,0 +1,4 @@
+//! A local connection that was accepted.
+/// stub
+#[derive(Debug)]
+pub struct Accepted;

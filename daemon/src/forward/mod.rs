@@ -1,0 +1,6 @@
+//! Listeners that outlive sessions, the connections that they hold, and the pump.
+//!
+//! Knows nothing of SSH: a [`carrier::Carrier`] does the carrying. Driven by `effects`.
+
+pub mod accepted;
+pub mod carrier;

@@ -1,0 +1,2 @@
+//! The nbtunnel daemon.
+fn main() {}

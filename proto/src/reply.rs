@@ -1,0 +1,102 @@
+//! What the daemon answers.
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Event, LogLine};
+use crate::fault::Fault;
+use crate::status::{FileProblem, Problem, Status};
+
+/// One answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Reply {
+    /// To [`crate::Request::Status`].
+    Status(Box<Status>),
+    /// To [`crate::Request::Order`]: one outcome a tunnel.
+    Ordered(Vec<Outcome>),
+    /// To [`crate::Request::Reload`].
+    Reloaded {
+        /// Tunnels that are new.
+        added: Vec<String>,
+        /// Tunnels that changed.
+        changed: Vec<String>,
+        /// Tunnels that are gone.
+        removed: Vec<String>,
+        /// What is wrong.
+        problems: Vec<FileProblem>,
+    },
+    /// A line of history.
+    Log(LogLine),
+    /// Something happened.
+    Event(Box<Event>),
+    /// A stream is at its end.
+    Done,
+    /// To [`crate::Request::HostKey`].
+    HostKey(Box<HostKeyOffer>),
+    /// To [`crate::Request::Trust`].
+    Trusted {
+        /// The file that was written.
+        file: String,
+        /// The lines that it replaced, as `file:line`.
+        replaced: Vec<String>,
+    },
+    /// It could not be done. Nothing was changed.
+    Fault(Fault),
+}
+
+/// What became of an order, for one tunnel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The tunnel.
+    pub name: String,
+    /// How far it got.
+    pub reached: Reached,
+}
+
+/// How far an order got.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reached {
+    /// The order was taken; nobody waited.
+    Accepted,
+    /// It is there.
+    There,
+    /// It cannot get there by itself.
+    Stuck(Problem),
+    /// Somebody else wanted the opposite meanwhile.
+    Overtaken,
+}
+
+/// The host key that a server showed, beside what is on file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostKeyOffer {
+    /// The tunnel.
+    pub name: String,
+    /// Which machine on the way showed it, as `host:port`.
+    pub hop: String,
+    /// For example `ssh-ed25519`.
+    pub algorithm: String,
+    /// `SHA256:…`.
+    pub fingerprint: String,
+    /// The drawing of `ssh-keygen -lv`, several lines.
+    pub randomart: String,
+    /// The file that would be written.
+    pub file: String,
+    /// Whether it is on file already, and so nothing needs to be done.
+    pub trusted: bool,
+    /// Other keys on file for that machine.
+    pub recorded: Vec<RecordedKey>,
+    /// The offered key stands in a `@revoked` line: it cannot be trusted at all.
+    pub revoked: bool,
+}
+
+/// A key that is on file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedKey {
+    /// The known_hosts file.
+    pub file: String,
+    /// Its line, from 1.
+    pub line: u32,
+    /// For example `ssh-ed25519`.
+    pub algorithm: String,
+    /// `SHA256:…`.
+    pub fingerprint: String,
+}

@@ -1,0 +1,72 @@
+//! What nbctl asks.
+
+use serde::{Deserialize, Serialize};
+
+/// One question. A connection carries one request after the other; [`Request::Logs`] with `follow` and
+/// [`Request::Events`] end it only when the client hangs up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Request {
+    /// Answered by [`crate::Reply::Status`]. No names: all of them. Names may be globs.
+    Status {
+        /// Names or globs (`*`, `?`, `[…]`).
+        names: Vec<String>,
+    },
+    /// Answered by [`crate::Reply::Ordered`].
+    Order {
+        /// Which tunnels.
+        select: Selection,
+        /// What to do.
+        order: Order,
+        /// Answer only when each of them is there, or cannot get there.
+        wait: bool,
+    },
+    /// Read the directory again. Answered by [`crate::Reply::Reloaded`].
+    Reload,
+    /// Answered by [`crate::Reply::Log`] for each line, then [`crate::Reply::Done`] unless `follow`.
+    Logs {
+        /// A name or glob; `None`: all tunnels and the daemon.
+        name: Option<String>,
+        /// At most so many of the last lines.
+        lines: u32,
+        /// Go on with what happens from now on.
+        follow: bool,
+    },
+    /// Answered by [`crate::Reply::Event`] for each, until the client hangs up.
+    Events,
+    /// The host key that the server showed last. Answered by [`crate::Reply::HostKey`].
+    HostKey {
+        /// The tunnel.
+        name: String,
+    },
+    /// Trust exactly this key. Answered by [`crate::Reply::Trusted`].
+    Trust {
+        /// The tunnel.
+        name: String,
+        /// `SHA256:…` of the key that was shown.
+        fingerprint: String,
+        /// Put it in the place of the key on file.
+        replace: bool,
+    },
+}
+
+/// Which tunnels an order is for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Selection {
+    /// Every one.
+    All,
+    /// These names or globs. A name that fits none is a fault, and then nothing is done.
+    Names(Vec<String>),
+    /// Those with this tag.
+    Tag(String),
+}
+
+/// What to do with a tunnel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Order {
+    /// Want it.
+    Start,
+    /// Do not want it.
+    Stop,
+    /// Close what there is and begin anew.
+    Restart,
+}

@@ -1,0 +1,130 @@
+//! The answer to `nbctl status`, field for field what `--json` prints. Fields may be added, never changed.
+
+use serde::{Deserialize, Serialize};
+
+/// Everything there is to see.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon itself.
+    pub daemon: DaemonStatus,
+    /// The tunnels asked for, by name.
+    pub tunnels: Vec<TunnelStatus>,
+    /// What is wrong with the configuration, or with the daemon as a whole.
+    pub problems: Vec<FileProblem>,
+}
+
+/// The daemon itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DaemonStatus {
+    /// Its version, as in `Cargo.toml`.
+    pub version: String,
+    /// The version of the control protocol.
+    pub protocol: u16,
+    /// Its process id.
+    pub pid: u32,
+    /// Seconds since it started, sleep included.
+    pub uptime_s: f64,
+    /// The directory it watches.
+    pub config_dir: String,
+    /// Where it listens for `nbctl`.
+    pub socket: String,
+}
+
+/// One tunnel.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TunnelStatus {
+    /// The name of its file, without `.toml`.
+    pub name: String,
+    /// `up`, `demand` or `down`.
+    pub wanted: String,
+    /// `stopped`, `idle`, `binding`, `connecting`, `up`, `waiting`, `parked` or `closing`.
+    pub state: String,
+    /// Which step of connecting, while connecting.
+    pub step: Option<String>,
+    /// `ok` or `suspect` while up.
+    pub health: Option<String>,
+    /// The host, as its file names it.
+    pub host: String,
+    /// The TCP port of the SSH server.
+    pub port: u16,
+    /// The user at the far end.
+    pub user: String,
+    /// Seconds in this state.
+    pub since_s: f64,
+    /// Attempts that failed since it was last up.
+    pub attempt: u32,
+    /// Seconds until the next attempt, while waiting.
+    pub retry_in_s: Option<f64>,
+    /// How often it came back.
+    pub reconnects: u64,
+    /// Smoothed round trip to the server, in milliseconds.
+    pub rtt_ms: Option<f64>,
+    /// Free words from its file.
+    pub tags: Vec<String>,
+    /// What is wrong with it.
+    pub problem: Option<Problem>,
+    /// Its forwards, in its file's order.
+    pub forwards: Vec<ForwardStatus>,
+    /// Its notebooks; always empty in this version.
+    pub notebooks: Vec<NotebookStatus>,
+}
+
+/// One forward.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ForwardStatus {
+    /// `local`.
+    pub kind: String,
+    /// The first address it listens on; before that, what its file says.
+    pub listen: String,
+    /// Every address it listens on now.
+    pub listens: Vec<String>,
+    /// Where it leads, seen from the SSH server.
+    pub target: String,
+    /// Connections that are being carried.
+    pub open: u32,
+    /// Connections that wait for the tunnel.
+    pub held: u32,
+    /// Connections ever accepted.
+    pub total: u64,
+    /// Bytes towards the local user.
+    pub bytes_in: u64,
+    /// Bytes towards the far end.
+    pub bytes_out: u64,
+    /// What is wrong with it.
+    pub problem: Option<Problem>,
+}
+
+/// One notebook. No version makes one yet.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NotebookStatus {
+    /// Its name.
+    pub name: String,
+}
+
+/// What is wrong: a stable word, and two sentences.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// A stable snake_case word.
+    pub code: String,
+    /// What happened.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}
+
+/// What is wrong with the configuration, or (without a file) with the daemon as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileProblem {
+    /// The file, relative to the config directory.
+    pub file: Option<String>,
+    /// Its line, from 1.
+    pub line: Option<u32>,
+    /// The column in characters, from 1.
+    pub column: Option<u32>,
+    /// The line itself.
+    pub source: Option<String>,
+    /// What is wrong.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}
