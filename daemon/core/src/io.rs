@@ -93,6 +93,8 @@ pub enum Input {
     CredentialsChanged,
     /// A known_hosts file changed.
     KnownHostsChanged,
+    /// Another tunnel of ours gave up a local address.
+    AddressesFreed,
     /// Answer once this is reached.
     Wait(WaitId, WaitFor),
     /// Nobody waits any more.

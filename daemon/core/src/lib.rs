@@ -20,16 +20,16 @@ pub mod spec;
 pub mod tunnel;
 pub mod view;
 
-// pub use backoff::Backoff;
+pub use backoff::Backoff;
 pub use failure::{Failure, FailureKind, Verdict, WakesOn};
-// pub use fleet::{Fleet, FleetInput};
+pub use fleet::{Fleet, FleetInput};
 pub use forward::{ForwardSpec, ListenAt, Target};
 pub use io::{
     Epoch, ForwardId, ForwardReport, Gate, Input, LinkReport, ListenerReport, Nudge, Order, Output, Settled,
     Step, TimerReason, Transition, WaitFor, WaitId,
 };
 pub use moment::Moment;
-// pub use reconcile::Change;
+pub use reconcile::Change;
 pub use spec::{HostKeyPolicy, Name, Policy, Route, Start, TunnelSpec};
-// pub use tunnel::Tunnel;
+pub use tunnel::Tunnel;
 pub use view::{ForwardView, Health, State, TunnelView, Wanted};

@@ -24,7 +24,11 @@ impl Name {
             return Err("a tunnel's name cannot be empty".into());
         }
         if name.len() > Self::MAX_LEN {
-            return Err(format!("a tunnel's name has at most {} characters, this has {}", Self::MAX_LEN, name.len()));
+            return Err(format!(
+                "a tunnel's name has at most {} characters, this has {}",
+                Self::MAX_LEN,
+                name.len()
+            ));
         }
         if let Some(c) = name.chars().find(|c| !(c.is_ascii_alphanumeric() || "._-".contains(*c))) {
             return Err(format!("a tunnel's name has only letters, digits, '.', '_' and '-', not {c:?}"));
@@ -105,6 +109,13 @@ pub struct Route {
     pub system_known_hosts: Vec<PathBuf>,
     /// What to do with a key that is not on file.
     pub host_key: HostKeyPolicy,
+}
+
+impl Route {
+    /// Whether `other` leads to the same account on the same server, however it logs in there.
+    pub fn leads_where(&self, other: &Route) -> bool {
+        self.host == other.host && self.port == other.port && self.user == other.user
+    }
 }
 
 /// What to do with a host key that is not on file. One that differs from the file is always refused.

@@ -38,14 +38,16 @@ pub struct TunnelView {
 /// A forward as users see it. Its counters are the shell's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardView {
-    /// Which one.
-    pub id: ForwardId,
+    /// The number of its listener, while it has one.
+    pub id: Option<ForwardId>,
     /// Its spec, as text.
     pub listen: String,
     /// Where it leads.
     pub target: String,
     /// The addresses that it listens on now.
     pub listens: Vec<String>,
+    /// An address that could not be had beside good ones.
+    pub note: Option<String>,
     /// What is wrong with it, if something is.
     pub problem: Option<Failure>,
 }

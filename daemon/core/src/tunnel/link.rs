@@ -1,0 +1,240 @@
+//! The link of a tunnel: at most one session at a time, and what comes after it.
+
+use std::time::Duration;
+
+use super::{CLOSE_DEADLINE, Desire, REFUSAL_RETRIES, Tunnel};
+use crate::failure::{Failure, FailureKind, Verdict, WakesOn};
+use crate::io::{Epoch, Output, Step, Timer, TimerReason};
+use crate::moment::Moment;
+use crate::session::{Due, Session};
+use crate::spec::Policy;
+
+/// The link of a tunnel.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Link {
+    /// Nothing, and nothing in the way of a new one.
+    None,
+    /// A session that dials or carries.
+    Live(Session),
+    /// The last attempt failed; the next is timed.
+    Waiting { until: Moment, why: Failure },
+    /// Trying again cannot help until something changes.
+    Parked { why: Failure, wakes_on: WakesOn, retry_at: Option<Moment> },
+    /// An orderly close is under way. What comes after it is whatever is wanted by then.
+    Closing { epoch: Epoch, deadline: Moment },
+}
+
+impl Link {
+    pub(super) fn epoch(&self) -> Option<Epoch> {
+        match self {
+            Link::Live(session) => Some(session.epoch()),
+            Link::Closing { epoch, .. } => Some(*epoch),
+            Link::None | Link::Waiting { .. } | Link::Parked { .. } => None,
+        }
+    }
+
+    pub(super) fn session(&self) -> Option<&Session> {
+        match self {
+            Link::Live(session) => Some(session),
+            Link::None | Link::Waiting { .. } | Link::Parked { .. } | Link::Closing { .. } => None,
+        }
+    }
+
+    pub(super) fn is_up(&self) -> bool {
+        self.session().is_some_and(Session::is_up)
+    }
+
+    pub(super) fn queued_since(&self) -> Option<Moment> {
+        self.session()
+            .filter(|session| session.step() == Some(Step::Queued))
+            .and_then(Session::dialling_since)
+    }
+
+    pub(super) fn dialling_since(&self) -> Option<Moment> {
+        self.session()
+            .filter(|session| session.step() != Some(Step::Queued))
+            .and_then(Session::dialling_since)
+    }
+
+    pub(super) fn stepped(&mut self, now: Moment, step: Step, policy: &Policy) {
+        if let Link::Live(session) = self {
+            session.stepped(now, step, policy);
+        }
+    }
+
+    pub(super) fn answered(&mut self, now: Moment, took: Duration, policy: &Policy) {
+        if let Link::Live(session) = self {
+            session.answered(now, took, policy);
+        }
+    }
+
+    /// Returns the epoch to probe, if there is one.
+    pub(super) fn nudged(&mut self, now: Moment) -> Option<Epoch> {
+        match self {
+            Link::Live(session) => session.nudged(now).then(|| session.epoch()),
+            Link::None | Link::Waiting { .. } | Link::Parked { .. } | Link::Closing { .. } => None,
+        }
+    }
+
+    pub(super) fn retry_now(&mut self, now: Moment) {
+        if let Link::Waiting { until, .. } = self {
+            *until = now.min(*until);
+        }
+    }
+
+    pub(super) fn timer(&self) -> Option<Timer> {
+        match self {
+            Link::None => None,
+            Link::Live(session) => session.timer(),
+            Link::Waiting { until, .. } => Some((*until, TimerReason::Retry)),
+            Link::Parked { retry_at, .. } => retry_at.map(|at| (at, TimerReason::Retry)),
+            Link::Closing { deadline, .. } => Some((*deadline, TimerReason::CloseDeadline)),
+        }
+    }
+}
+
+impl Tunnel {
+    /// Queues a new session; the fleet says when it may dial.
+    pub(super) fn connect(&mut self, now: Moment) {
+        let epoch = Epoch(self.next_epoch);
+        self.next_epoch += 1;
+        self.link = Link::Live(Session::queued(epoch, now));
+    }
+
+    pub(super) fn go(&mut self, now: Moment) {
+        if let Link::Live(session) = &mut self.link
+            && session.go(now, &self.spec.policy)
+        {
+            let epoch = session.epoch();
+            let route = Box::new(self.spec.route.clone());
+            self.emit(Output::Connect(epoch, route));
+        }
+    }
+
+    pub(super) fn came_up(&mut self, now: Moment) {
+        if let Link::Live(session) = &mut self.link
+            && session.came_up(now, &self.spec.policy)
+        {
+            self.authenticated = true;
+            self.refusals = 0;
+            self.ups += 1;
+            self.unused_since = now;
+            for forward in &mut self.forwards {
+                forward.far_problem = None;
+            }
+        }
+    }
+
+    /// Ends the session in an orderly way, if there is one; forgets what was waited for otherwise.
+    pub(super) fn close_link(&mut self, now: Moment) {
+        match &mut self.link {
+            Link::Live(session) => {
+                let epoch = session.epoch();
+                if session.step() == Some(Step::Queued) {
+                    // Nothing of it is in the world yet.
+                    self.link = Link::None;
+                    return;
+                }
+                self.link = Link::Closing { epoch, deadline: now + CLOSE_DEADLINE };
+                self.emit(Output::Close(epoch));
+            }
+            Link::Waiting { .. } | Link::Parked { .. } => self.link = Link::None,
+            Link::None | Link::Closing { .. } => {}
+        }
+    }
+
+    /// The session is over: by itself (`Some`), or because it was closed.
+    pub(super) fn link_ended(&mut self, now: Moment, lost: Option<Failure>) {
+        match std::mem::replace(&mut self.link, Link::None) {
+            Link::Closing { .. } => {}
+            Link::Live(_) => {
+                // A link that says it was closed though nobody asked is a lost one.
+                let failure = lost.unwrap_or_else(|| {
+                    Failure::new(
+                        FailureKind::Disconnected,
+                        "the connection was closed",
+                        "it is tried again by itself",
+                    )
+                });
+                self.lose(now, failure);
+            }
+            other @ (Link::None | Link::Waiting { .. } | Link::Parked { .. }) => self.link = other,
+        }
+    }
+
+    /// What a failure leads to: another attempt, or none until something changes.
+    fn lose(&mut self, now: Moment, failure: Failure) {
+        self.because = Some(failure.clone());
+        self.link = match failure.verdict() {
+            Verdict::Retry => {
+                let until = now + self.backoff.next_delay();
+                Link::Waiting { until, why: failure }
+            }
+            Verdict::Park(wakes_on) => {
+                // Keys that worked earlier were refused: an account that is locked for a while, a home
+                // directory that is not mounted yet. Try again, seldom; a first refusal is final.
+                let retry_at = (failure.kind == FailureKind::AuthRefused && self.authenticated)
+                    .then(|| REFUSAL_RETRIES.get(self.refusals).map(|delay| now + *delay))
+                    .flatten();
+                if retry_at.is_some() {
+                    self.refusals += 1;
+                }
+                Link::Parked { why: failure, wakes_on, retry_at }
+            }
+        };
+    }
+
+    pub(super) fn link_timed_out(&mut self, now: Moment) {
+        // A session may have two things due at once; each is done at most once per moment.
+        while let Link::Live(session) = &mut self.link {
+            let epoch = session.epoch();
+            match session.due(now) {
+                None => break,
+                Some(Due::Probe) => self.emit(Output::Probe(epoch)),
+                Some(Due::Steady) => self.backoff.reset(),
+                Some(Due::Overdue(failure)) => {
+                    // Nobody answers over there: what it says from now on is stale.
+                    self.emit(Output::Close(epoch));
+                    self.lose(now, failure);
+                }
+            }
+        }
+        match &self.link {
+            Link::Closing { deadline, .. } if *deadline <= now => self.link_ended(now, None),
+            Link::Parked { retry_at: Some(at), .. } if *at <= now => self.link = Link::None,
+            Link::None
+            | Link::Live(_)
+            | Link::Waiting { .. }
+            | Link::Parked { .. }
+            | Link::Closing { .. } => {}
+        }
+        if let Some((at, TimerReason::Idle)) = self.idle_timer()
+            && at <= now
+        {
+            self.close_link(now);
+        }
+    }
+
+    /// Brings the link nearer to what is wanted.
+    pub(super) fn settle_link(&mut self, now: Moment) {
+        let desire = self.desire();
+        match (&self.link, desire) {
+            (Link::None, Desire::Down) | (Link::Closing { .. }, _) => {}
+            (Link::Live(_), Desire::Down) => self.close_link(now),
+            (Link::Waiting { .. } | Link::Parked { .. }, Desire::Down) => {
+                self.link = Link::None;
+                self.backoff.reset();
+            }
+            (Link::None, Desire::Up) if self.listeners_settled() => self.connect(now),
+            (Link::None, Desire::OnDemand) if self.held > 0 && self.listeners_settled() => self.connect(now),
+            (Link::Waiting { .. }, Desire::OnDemand) if self.held == 0 => {
+                self.link = Link::None;
+                self.backoff.reset();
+            }
+            (Link::Waiting { until, .. }, Desire::Up | Desire::OnDemand) if *until <= now => {
+                self.connect(now)
+            }
+            (Link::None | Link::Waiting { .. } | Link::Live(_) | Link::Parked { .. }, _) => {}
+        }
+    }
+}

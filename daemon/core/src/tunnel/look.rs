@@ -1,0 +1,89 @@
+//! The one word that users see, and all the rest of it: derived from the parts whenever somebody looks.
+
+use super::link::Link;
+use super::listeners::{Forward, Listener};
+use super::{Desire, Tunnel};
+use crate::failure::Failure;
+use crate::io::ForwardId;
+use crate::moment::Moment;
+use crate::session::Session;
+use crate::view::{ForwardView, State, TunnelView, Wanted};
+
+impl Tunnel {
+    /// What it is doing, in one word.
+    pub fn state(&self) -> State {
+        match &self.link {
+            Link::Live(session) if session.is_up() => State::Up,
+            Link::Live(_) => State::Connecting,
+            Link::Waiting { .. } => State::Waiting,
+            Link::Parked { .. } => State::Parked,
+            Link::Closing { .. } => State::Closing,
+            Link::None => match self.desire() {
+                Desire::Down if self.listeners_gone() => State::Stopped,
+                Desire::Down => State::Closing,
+                Desire::OnDemand if self.listeners_settled() => State::Idle,
+                Desire::OnDemand | Desire::Up => State::Binding,
+            },
+        }
+    }
+
+    /// What users see of it at `now`.
+    pub fn view(&self, now: Moment) -> TunnelView {
+        let session = self.link.session();
+        TunnelView {
+            spec: self.spec.clone(),
+            wanted: match self.desire() {
+                Desire::Up => Wanted::Up,
+                Desire::OnDemand => Wanted::Demand,
+                Desire::Down => Wanted::Down,
+            },
+            state: self.state(),
+            step: session.and_then(Session::step),
+            health: session.and_then(Session::health),
+            since: now.since(self.announced_at),
+            attempt: self.backoff.attempt(),
+            retry_in: match &self.link {
+                Link::Waiting { until, .. } => Some(until.since(now)),
+                Link::Parked { retry_at, .. } => retry_at.map(|at| at.since(now)),
+                Link::None | Link::Live(_) | Link::Closing { .. } => None,
+            },
+            reconnects: self.ups.saturating_sub(1),
+            rtt: session.and_then(Session::rtt),
+            problem: self.problem().cloned(),
+            forwards: self.forwards.iter().map(Forward::view).collect(),
+        }
+    }
+
+    /// What is wrong with the link, if something is.
+    pub fn problem(&self) -> Option<&Failure> {
+        match &self.link {
+            Link::Waiting { why, .. } | Link::Parked { why, .. } => Some(why),
+            Link::None | Link::Live(_) | Link::Closing { .. } => None,
+        }
+    }
+
+    /// The forwards that have a listener, for the shell's counters.
+    pub fn forward_ids(&self) -> impl Iterator<Item = ForwardId> {
+        self.forwards.iter().filter_map(|forward| forward.id)
+    }
+}
+
+impl Forward {
+    fn view(&self) -> ForwardView {
+        let (listens, note) = match &self.listener {
+            Listener::Bound { listens, note } => (listens.clone(), note.clone()),
+            Listener::Idle
+            | Listener::Binding { .. }
+            | Listener::Failed { .. }
+            | Listener::Unbinding { .. } => (Vec::new(), None),
+        };
+        ForwardView {
+            id: self.id,
+            listen: self.spec.listen.to_string(),
+            target: self.spec.target.to_string(),
+            listens,
+            note,
+            problem: self.problem().cloned(),
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! One tunnel: what is wanted of it, its listeners, and the session that it leases.
+//!
+//! Its state is kept in parts that do not depend on each other (`order` and `spec` say what is wanted,
+//! `forwards` and `link` what is); the one word that users see is derived in `look`. Every input only edits
+//! these parts; `settle` then brings what is nearer to what is wanted. So no order of inputs can lose an
+//! edge. Driven by [`crate::fleet::Fleet`].
+
+mod link;
+mod listeners;
+mod look;
+mod settle;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::backoff::Backoff;
+use crate::failure::{Failure, FailureKind};
+use crate::io::{
+    Epoch, ForwardId, ForwardReport, Gate, Input, LinkReport, Nudge, Order, Output, Timer, TimerReason,
+    WaitFor, WaitId,
+};
+use crate::moment::Moment;
+use crate::spec::{Start, TunnelSpec};
+use crate::view::State;
+
+use link::Link;
+use listeners::Forward;
+
+/// An orderly close may take so long before it counts as done.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(3);
+/// A refusal of keys that worked earlier is tried again after these.
+const REFUSAL_RETRIES: [Duration; 4] =
+    [Duration::from_secs(60), Duration::from_secs(300), Duration::from_secs(900), Duration::from_secs(1800)];
+
+/// What is wanted of a tunnel, from its file and from what users said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Desire {
+    /// Nothing: no listener, no link.
+    Down,
+    /// Listeners; a link while somebody uses it.
+    OnDemand,
+    /// Listeners and a link.
+    Up,
+}
+
+/// The state machine of one tunnel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tunnel {
+    spec: TunnelSpec,
+    /// What a user said, against or for what the file says.
+    order: Option<Order>,
+    /// The file is gone.
+    removing: bool,
+
+    forwards: Vec<Forward>,
+    /// Forwards that the file no longer has, until their listeners are closed.
+    leaving: Vec<Forward>,
+    next_forward: u32,
+
+    link: Link,
+    next_epoch: u64,
+    backoff: Backoff,
+    /// The credentials worked at least once.
+    authenticated: bool,
+    /// How many of [`REFUSAL_RETRIES`] were used up.
+    refusals: usize,
+    /// How often it came up.
+    ups: u64,
+
+    held: u32,
+    open: u32,
+    /// Since when nobody uses it.
+    unused_since: Moment,
+
+    waits: Vec<(WaitId, WaitFor)>,
+    gate: Option<Gate>,
+    announced: State,
+    announced_at: Moment,
+    /// Why the next transition happens, for its announcement.
+    because: Option<Failure>,
+    outputs: VecDeque<Output>,
+}
+
+impl Tunnel {
+    /// A tunnel that does not exist in the world yet. `first_epoch` lies beyond every epoch of an earlier
+    /// tunnel of this name; `order` is what a user said before a restart of the daemon.
+    pub fn new(now: Moment, spec: TunnelSpec, first_epoch: Epoch, seed: u64, order: Option<Order>) -> Self {
+        let mut tunnel = Tunnel {
+            forwards: spec.forwards.iter().cloned().map(Forward::new).collect(),
+            spec,
+            order,
+            removing: false,
+            leaving: Vec::new(),
+            next_forward: 0,
+            link: Link::None,
+            next_epoch: first_epoch.0,
+            backoff: Backoff::new(seed),
+            authenticated: false,
+            refusals: 0,
+            ups: 0,
+            held: 0,
+            open: 0,
+            unused_since: now,
+            waits: Vec::new(),
+            gate: None,
+            announced: State::Stopped,
+            announced_at: now,
+            because: None,
+            outputs: VecDeque::new(),
+        };
+        tunnel.settle(now);
+        tunnel
+    }
+
+    /// Takes in what happened. Total: every input in every state; what does not apply changes nothing.
+    pub fn handle(&mut self, now: Moment, input: Input) {
+        match input {
+            Input::Order(order) => self.ordered(now, order),
+            Input::Respec(spec) => self.respec(now, *spec),
+            Input::Remove => self.removing = true,
+            Input::Nudge(nudge) => self.nudged(now, nudge),
+            Input::Timeout => self.timed_out(now),
+            Input::Listener(id, report) => self.listener_reported(now, id, report),
+            Input::Forward(id, report) => self.forward_reported(id, report),
+            Input::Activity { held, open } => self.activity(now, held, open),
+            Input::Link(epoch, report) => self.link_reported(now, epoch, report),
+            Input::Go => self.go(now),
+            Input::CredentialsChanged => self.unpark(|kind| {
+                matches!(
+                    kind,
+                    FailureKind::NoCredentials | FailureKind::AuthRefused | FailureKind::AnswerNeeded
+                )
+            }),
+            Input::KnownHostsChanged => {
+                self.unpark(|kind| matches!(kind, FailureKind::HostKeyUnknown | FailureKind::HostKeyChanged))
+            }
+            Input::AddressesFreed => self.retry_listeners(now, |kind| kind == FailureKind::PortInUse),
+            Input::Wait(id, wait) => self.waits.push((id, wait)),
+            Input::Unwait(id) => self.waits.retain(|(waiting, _)| *waiting != id),
+        }
+        self.settle(now);
+    }
+
+    /// The next thing to be done; to be drained until `None` after every [`Tunnel::handle`].
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When it wants [`Input::Timeout`], and why.
+    pub fn poll_timeout(&self) -> Option<Timer> {
+        let listeners = self.forwards.iter().chain(&self.leaving).filter_map(Forward::timer);
+        listeners.chain(self.link.timer()).chain(self.idle_timer()).min()
+    }
+
+    /// What is wanted of it.
+    pub fn desire(&self) -> Desire {
+        if self.removing {
+            return Desire::Down;
+        }
+        match (self.order, self.spec.start) {
+            (Some(Order::Stop), _) | (None, Start::Manual) => Desire::Down,
+            (_, Start::Demand) => Desire::OnDemand,
+            (Some(Order::Start | Order::Restart), _) | (None, Start::Login) => Desire::Up,
+        }
+    }
+
+    /// What its file says.
+    pub fn spec(&self) -> &TunnelSpec {
+        &self.spec
+    }
+
+    /// What a user said last, if anything.
+    pub fn order(&self) -> Option<Order> {
+        self.order
+    }
+
+    /// Whether its file is gone, and it only stays until nothing of it is left.
+    pub fn is_leaving(&self) -> bool {
+        self.removing
+    }
+
+    /// How many local connections wait for it.
+    pub fn held(&self) -> u32 {
+        self.held
+    }
+
+    /// The epoch after the last one used.
+    pub fn next_epoch(&self) -> Epoch {
+        Epoch(self.next_epoch)
+    }
+
+    /// Since when it waits for its turn to dial.
+    pub fn queued_since(&self) -> Option<Moment> {
+        self.link.queued_since()
+    }
+
+    /// Since when it dials, its turn having come.
+    pub fn dialling_since(&self) -> Option<Moment> {
+        self.link.dialling_since()
+    }
+
+    fn emit(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    fn ordered(&mut self, now: Moment, order: Order) {
+        match order {
+            Order::Start => {
+                self.order = Some(Order::Start);
+                self.forget_failures();
+                self.retry_listeners(now, |_| true);
+            }
+            Order::Restart => {
+                self.order = Some(Order::Start);
+                self.forget_failures();
+                self.retry_listeners(now, |_| true);
+                self.close_link(now);
+            }
+            Order::Stop => self.order = Some(Order::Stop),
+        }
+    }
+
+    fn respec(&mut self, now: Moment, spec: TunnelSpec) {
+        self.removing = false;
+        let old = std::mem::replace(&mut self.spec, spec);
+        if old.policy != self.spec.policy {
+            let policy = self.spec.policy.clone();
+            self.emit(Output::Repolicy(policy));
+        }
+        if old.route != self.spec.route {
+            // An up link stays when the new words only concern the next login.
+            let same_place = old.route.leads_where(&self.spec.route);
+            if !(same_place && self.link.is_up()) {
+                self.close_link(now);
+                self.forget_failures();
+            }
+            if !same_place {
+                self.authenticated = false;
+            }
+        }
+        self.respec_forwards(now);
+    }
+
+    fn nudged(&mut self, now: Moment, nudge: Nudge) {
+        self.backoff.reset();
+        self.retry_listeners(now, |_| true);
+        if let Some(epoch) = self.link.nudged(now) {
+            self.emit(Output::Probe(epoch));
+        }
+        match nudge {
+            Nudge::Woke | Nudge::Network => self.link.retry_now(now),
+            Nudge::Operator => self.forget_failures(),
+        }
+    }
+
+    /// Forgets what went wrong: a tunnel that waits or is parked begins anew.
+    fn forget_failures(&mut self) {
+        self.backoff.reset();
+        self.refusals = 0;
+        if let Link::Waiting { .. } | Link::Parked { .. } = self.link {
+            self.link = Link::None;
+        }
+    }
+
+    /// Begins anew if it is parked for a reason that `concerns` what changed.
+    fn unpark(&mut self, concerns: impl Fn(FailureKind) -> bool) {
+        if let Link::Parked { why, .. } = &self.link
+            && concerns(why.kind)
+        {
+            self.backoff.reset();
+            self.link = Link::None;
+        }
+    }
+
+    fn timed_out(&mut self, now: Moment) {
+        self.listeners_timed_out(now);
+        self.link_timed_out(now);
+    }
+
+    fn activity(&mut self, now: Moment, held: u32, open: u32) {
+        if (self.held, self.open) != (held, open) && (self.held + self.open == 0 || held + open == 0) {
+            self.unused_since = now;
+        }
+        self.held = held;
+        self.open = open;
+    }
+
+    fn idle_timer(&self) -> Option<Timer> {
+        (self.desire() == Desire::OnDemand && self.link.is_up() && self.held == 0 && self.open == 0)
+            .then(|| (self.unused_since + self.spec.policy.idle, TimerReason::Idle))
+    }
+
+    fn forward_reported(&mut self, id: ForwardId, report: ForwardReport) {
+        let Some(forward) = self.forwards.iter_mut().find(|forward| forward.id == Some(id)) else { return };
+        match report {
+            ForwardReport::Denied(failure) => forward.far_problem = Some(failure),
+            ForwardReport::Served => forward.far_problem = None,
+            ForwardReport::SlowReader(slow) => forward.slow_reader = slow,
+        }
+    }
+
+    fn link_reported(&mut self, now: Moment, epoch: Epoch, report: LinkReport) {
+        if self.link.epoch() != Some(epoch) {
+            return;
+        }
+        match report {
+            LinkReport::Step(step) => self.link.stepped(now, step, &self.spec.policy),
+            LinkReport::Up => self.came_up(now),
+            LinkReport::Answers(took) => self.link.answered(now, took, &self.spec.policy),
+            LinkReport::Lost(failure) => self.link_ended(now, Some(failure)),
+            LinkReport::Closed => self.link_ended(now, None),
+        }
+    }
+}

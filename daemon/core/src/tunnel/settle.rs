@@ -1,0 +1,110 @@
+//! Brings what is nearer to what is wanted, after every input. Doing it twice changes nothing.
+
+use super::link::Link;
+use super::listeners::Listener;
+use super::{Desire, Tunnel};
+use crate::failure::{Failure, FailureKind};
+use crate::io::{About, Gate, Output, Settled, Transition, WaitFor};
+use crate::moment::Moment;
+use crate::view::{Health, State};
+
+impl Tunnel {
+    pub(super) fn settle(&mut self, now: Moment) {
+        self.settle_listeners(now);
+        self.settle_link(now);
+        self.settle_gate();
+        self.announce(now);
+        self.answer_waits();
+        if self.removing && self.link == Link::None && self.listeners_gone() {
+            self.emit(Output::Gone);
+        }
+    }
+
+    fn settle_gate(&mut self) {
+        let gate = match &self.link {
+            _ if self.desire() == Desire::Down => Gate::Reset,
+            Link::Live(session) if session.health() == Some(Health::Ok) => Gate::Serve(session.epoch()),
+            Link::Parked { why, .. } if why.kind != FailureKind::AnswerNeeded => Gate::Reset,
+            Link::None
+            | Link::Live(_)
+            | Link::Waiting { .. }
+            | Link::Parked { .. }
+            | Link::Closing { .. } => Gate::Hold,
+        };
+        if self.gate != Some(gate) {
+            self.gate = Some(gate);
+            self.emit(Output::Gate(gate));
+        }
+    }
+
+    fn announce(&mut self, now: Moment) {
+        let state = self.state();
+        if state == State::Up {
+            self.because = None;
+        }
+        // A failure is told even where the word stays: a first retry follows at once.
+        if state == self.announced && self.because.is_none() {
+            return;
+        }
+        let retry_in = match &self.link {
+            Link::Waiting { until, .. } => Some(until.since(now)),
+            Link::Parked { retry_at, .. } => retry_at.map(|at| at.since(now)),
+            Link::None | Link::Live(_) | Link::Closing { .. } => None,
+        };
+        let transition = Transition {
+            about: About::Tunnel,
+            from: self.announced.word(),
+            to: state.word(),
+            why: self.because.take(),
+            retry_in,
+        };
+        if state != self.announced {
+            self.announced = state;
+            self.announced_at = now;
+        }
+        self.emit(Output::Announce(transition));
+    }
+
+    fn answer_waits(&mut self) {
+        if self.waits.is_empty() {
+            return;
+        }
+        let (answered, still): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waits)
+            .into_iter()
+            .map(|(id, wait)| (id, wait, self.settled(wait)))
+            .partition(|(_, _, settled)| settled.is_some());
+        self.waits = still.into_iter().map(|(id, wait, _)| (id, wait)).collect();
+        for (id, _, settled) in answered {
+            self.outputs.extend(settled.map(|settled| Output::Answer(id, settled)));
+        }
+    }
+
+    /// How `wait` ended, if it did.
+    fn settled(&self, wait: WaitFor) -> Option<Settled> {
+        let desire = self.desire();
+        match wait {
+            WaitFor::Down if desire != Desire::Down => Some(Settled::Overtaken),
+            WaitFor::Down => (self.state() == State::Stopped).then_some(Settled::Reached),
+            WaitFor::Up if desire == Desire::Down => Some(Settled::Overtaken),
+            WaitFor::Up => match &self.link {
+                Link::Parked { why, .. } => Some(Settled::Stuck(why.clone())),
+                Link::Live(session) if session.is_up() => self.listeners_verdict(),
+                Link::None if desire == Desire::OnDemand => self.listeners_verdict(),
+                Link::None | Link::Live(_) | Link::Waiting { .. } | Link::Closing { .. } => None,
+            },
+        }
+    }
+
+    /// Whether the listeners are there, once that can be said.
+    fn listeners_verdict(&self) -> Option<Settled> {
+        let mut stuck: Option<&Failure> = None;
+        for forward in &self.forwards {
+            match &forward.listener {
+                Listener::Bound { .. } => {}
+                Listener::Failed { why, .. } => stuck = stuck.or(Some(why)),
+                Listener::Idle | Listener::Binding { .. } | Listener::Unbinding { .. } => return None,
+            }
+        }
+        Some(stuck.map_or(Settled::Reached, |why| Settled::Stuck(why.clone())))
+    }
+}
