@@ -29,7 +29,7 @@ pub use io::{
     Step, TimerReason, Transition, WaitFor, WaitId,
 };
 pub use moment::Moment;
-pub use reconcile::Change;
+pub use reconcile::{Change, reconcile};
 pub use spec::{HostKeyPolicy, Name, Policy, Route, Start, TunnelSpec};
 pub use tunnel::Tunnel;
 pub use view::{ForwardView, Health, State, TunnelView, Wanted};
