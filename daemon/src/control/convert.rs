@@ -1,0 +1,85 @@
+//! The only crossing between what core knows and what goes over the socket.
+
+use nbtunnel_core::{Failure, Name, TunnelView};
+use nbtunnel_proto::{ForwardStatus, HostKeyOffer, Order, Problem, RecordedKey, TunnelStatus};
+
+use crate::forward::TallySnapshot;
+use crate::ssh::OfferedKey;
+
+/// A failure as users see it.
+pub fn problem(failure: &Failure) -> Problem {
+    Problem {
+        code: failure.kind.code().to_owned(),
+        message: failure.message.clone(),
+        hint: failure.hint.clone(),
+    }
+}
+
+/// A user's word as core knows it.
+pub fn order(order: Order) -> nbtunnel_core::Order {
+    match order {
+        Order::Start => nbtunnel_core::Order::Start,
+        Order::Stop => nbtunnel_core::Order::Stop,
+        Order::Restart => nbtunnel_core::Order::Restart,
+    }
+}
+
+/// A tunnel as users see it; `tallies` are those of its forwards, in the same order.
+pub fn tunnel(name: &Name, view: TunnelView, tallies: &[TallySnapshot]) -> TunnelStatus {
+    let forwards = view.forwards.into_iter().zip(tallies).map(|(forward, tally)| ForwardStatus {
+        kind: "local".to_owned(),
+        listen: forward.listens.first().cloned().unwrap_or(forward.listen),
+        listens: forward.listens,
+        target: forward.target,
+        open: tally.open,
+        held: tally.held,
+        total: tally.total,
+        bytes_in: tally.bytes_in,
+        bytes_out: tally.bytes_out,
+        problem: forward.problem.as_ref().map(problem),
+        note: forward.note,
+    });
+    TunnelStatus {
+        name: name.to_string(),
+        wanted: view.wanted.word().to_owned(),
+        state: view.state.word().to_owned(),
+        step: view.step.map(|step| step.word().to_owned()),
+        health: view.health.map(|health| health.word().to_owned()),
+        host: view.spec.route.host,
+        port: view.spec.route.port,
+        user: view.spec.route.user,
+        since_s: view.since.as_secs_f64(),
+        attempt: view.attempt,
+        retry_in_s: view.retry_in.map(|retry_in| retry_in.as_secs_f64()),
+        reconnects: view.reconnects,
+        rtt_ms: view.rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
+        tags: view.spec.tags,
+        problem: view.problem.as_ref().map(problem),
+        forwards: forwards.collect(),
+        notebooks: Vec::new(),
+    }
+}
+
+/// A host key as `nbctl trust` shows it.
+pub fn host_key(name: &Name, offered: &OfferedKey) -> HostKeyOffer {
+    HostKeyOffer {
+        name: name.to_string(),
+        hop: offered.hop.clone(),
+        algorithm: offered.algorithm.clone(),
+        fingerprint: offered.fingerprint.clone(),
+        randomart: offered.randomart.clone(),
+        file: offered.file.clone(),
+        trusted: false,
+        recorded: offered
+            .recorded
+            .iter()
+            .map(|recorded| RecordedKey {
+                file: recorded.file.clone(),
+                line: recorded.line,
+                algorithm: recorded.algorithm.clone(),
+                fingerprint: recorded.fingerprint.clone(),
+            })
+            .collect(),
+        revoked: offered.revoked,
+    }
+}

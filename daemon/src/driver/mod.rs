@@ -1,0 +1,282 @@
+//! The one loop: takes in events, tells core, has `effects` carry out what core says. Nobody imports it but
+//! the program.
+
+mod requests;
+mod tell;
+mod waits;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nbtunnel_core::{Fleet, FleetInput, Input, LinkReport, Moment, Name, Nudge, Output, TunnelSpec};
+use nbtunnel_proto::{Fault, FaultCode, FileProblem, Reply};
+use tokio::sync::mpsc;
+
+use crate::config::{Loaded, Watch};
+use crate::effects::Effects;
+use crate::event::{Asked, Event, Events};
+use crate::forward::Services;
+use crate::journal::Journal;
+use crate::orders::Orders;
+use crate::service::notify::Notify;
+use crate::ssh::{Changed, LinkEvent, Links};
+use crate::wake::Clock;
+use waits::Waits;
+
+/// The loop looks up at least this often, whatever core says: `tokio::time` does not count sleep.
+const LONGEST_NAP: Duration = Duration::from_secs(5);
+/// So long do links have to say goodbye when the daemon stops.
+const GOODBYE: Duration = Duration::from_millis(1200);
+
+/// What the program hands over to the loop.
+pub struct Parts {
+    /// The clock.
+    pub clock: Clock,
+    /// Where events go in.
+    pub events: Events,
+    /// Where events come out.
+    pub inbox: mpsc::UnboundedReceiver<Event>,
+    /// The shared services of links.
+    pub links: Arc<Links>,
+    /// The shared services of listeners.
+    pub services: Arc<Services>,
+    /// Watches the directory.
+    pub watch: Watch,
+    /// Tells the service manager.
+    pub notify: Notify,
+    /// Where orders are kept.
+    pub orders_path: PathBuf,
+    /// The directory that is watched.
+    pub config_dir: PathBuf,
+    /// Where `nbctl` finds us, as shown to users.
+    pub socket: String,
+    /// Spreads retries; any number.
+    pub seed: u64,
+}
+
+/// The daemon.
+pub struct Driver {
+    clock: Clock,
+    started: Moment,
+    events: Events,
+    inbox: mpsc::UnboundedReceiver<Event>,
+    fleet: Fleet,
+    effects: Effects,
+    journal: Journal,
+    orders: Orders,
+    waits: Waits,
+    watch: Watch,
+    notify: Notify,
+    config_dir: PathBuf,
+    socket: String,
+    /// What the files say, without those that are broken.
+    specs: BTreeMap<Name, TunnelSpec>,
+    problems: Vec<FileProblem>,
+    exhausted: bool,
+    loaded_once: bool,
+    /// Those who asked for a reload and wait for it.
+    reloads: Vec<Asked>,
+    stopping: bool,
+}
+
+impl Driver {
+    /// A daemon that has read nothing yet.
+    pub fn new(parts: Parts) -> Self {
+        let (orders, remembered) = Orders::open(parts.orders_path);
+        Driver {
+            started: parts.clock.now(),
+            clock: parts.clock,
+            effects: Effects::new(parts.events.clone(), parts.links, parts.services),
+            events: parts.events,
+            inbox: parts.inbox,
+            fleet: Fleet::new(parts.seed, remembered),
+            journal: Journal::default(),
+            orders,
+            waits: Waits::default(),
+            watch: parts.watch,
+            notify: parts.notify,
+            config_dir: parts.config_dir,
+            socket: parts.socket,
+            specs: BTreeMap::new(),
+            problems: Vec::new(),
+            exhausted: false,
+            loaded_once: false,
+            reloads: Vec::new(),
+            stopping: false,
+        }
+    }
+
+    /// Runs until it is told to stop, and then until everything is closed.
+    pub async fn run(mut self) {
+        let watchdog = self.notify.watchdog_interval().unwrap_or(LONGEST_NAP);
+        while !self.stopping {
+            let now = self.clock.now();
+            let due = self.fleet.poll_timeout().map(|(at, _)| at.since(now));
+            let nap = due.unwrap_or(LONGEST_NAP).min(LONGEST_NAP).min(watchdog);
+            tokio::select! {
+                biased;
+                event = self.inbox.recv() => match event {
+                    Some(event) => self.handle(event),
+                    None => self.stopping = true,
+                },
+                () = tokio::time::sleep(nap) => {}
+            }
+            let now = self.clock.now();
+            if self.fleet.poll_timeout().is_some_and(|(at, _)| at <= now) {
+                self.tell(FleetInput::Timeout);
+            }
+            self.notify.watchdog();
+        }
+        self.say_goodbye().await;
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Tunnel(name, input) => self.tell(FleetInput::Tunnel(name, input)),
+            Event::Link(name, epoch, said) => self.link_said(name, epoch, said),
+            Event::Changed(name, Changed::Credentials) => {
+                self.tell(FleetInput::Tunnel(name, Input::CredentialsChanged));
+            }
+            Event::Changed(name, Changed::KnownHosts) => {
+                self.tell(FleetInput::Tunnel(name, Input::KnownHostsChanged));
+            }
+            Event::Loaded(loaded) => self.loaded(*loaded),
+            Event::Asked(asked) => self.asked(asked),
+            Event::HungUp(client) => {
+                for (name, wait) in self.waits.hung_up(client) {
+                    self.tell(FleetInput::Tunnel(name, Input::Unwait(wait)));
+                }
+                self.reloads.retain(|asked| asked.client != client);
+            }
+            Event::Trusted(asked, name, result) => self.trusted(&asked, name, result),
+            Event::Exhausted(exhausted) => self.exhausted(exhausted),
+            Event::Reload => {
+                self.note(None, "asked to read the configuration again");
+                self.notify.reloading();
+                self.watch.reload_now();
+            }
+            Event::Stop => self.stopping = true,
+        }
+    }
+
+    fn link_said(&mut self, name: Name, epoch: nbtunnel_core::Epoch, said: LinkEvent) {
+        let (report, note) = self.effects.link_said(&name, epoch, said);
+        if let Some(note) = note {
+            self.note(Some(&name), &note);
+        }
+        if let Some(report) = report {
+            // A key that was shown and trusted since is of no more interest; see `effects`.
+            debug_assert!(!matches!(report, LinkReport::Step(nbtunnel_core::Step::Queued)));
+            self.tell(FleetInput::Tunnel(name, Input::Link(epoch, report)));
+        }
+    }
+
+    /// Tells core, and carries out what it says.
+    fn tell(&mut self, input: FleetInput) {
+        let now = self.clock.now();
+        self.fleet.handle(now, input);
+        while let Some((name, output)) = self.fleet.poll_output() {
+            match output {
+                Output::Announce(transition) => self.announce(&name, transition),
+                Output::Answer(wait, settled) => self.waits.answered(wait, settled),
+                Output::Gone => {
+                    self.effects.carry_out(&name, &nbtunnel_core::Policy::default(), Output::Gone);
+                    self.journal.forget(name.as_str());
+                }
+                Output::Bind(..)
+                | Output::Unbind(_)
+                | Output::Retarget(..)
+                | Output::Repolicy(_)
+                | Output::Connect(..)
+                | Output::Probe(_)
+                | Output::Close(_)
+                | Output::Gate(_) => {
+                    let policy = self.fleet.tunnels().get(&name).map(|tunnel| tunnel.spec().policy.clone());
+                    self.effects.carry_out(&name, &policy.unwrap_or_default(), output);
+                }
+            }
+        }
+        if let Err(why) = self.orders.keep(self.fleet.remembered()) {
+            tracing::warn!("what you started and stopped could not be written down: {why}");
+        }
+    }
+
+    fn loaded(&mut self, loaded: Loaded) {
+        let changes =
+            nbtunnel_core::reconcile(&self.specs, loaded.tunnels, &loaded.broken, loaded.all_broken);
+        for change in &changes {
+            match change {
+                nbtunnel_core::Change::Add(name, spec) | nbtunnel_core::Change::Respec(name, spec) => {
+                    self.specs.insert(name.clone(), (**spec).clone());
+                }
+                nbtunnel_core::Change::Remove(name) => {
+                    self.specs.remove(name);
+                }
+            }
+        }
+        for problem in &loaded.problems {
+            if !self.problems.contains(problem) {
+                self.note(None, &tell::problem_sentence(problem));
+            }
+        }
+        self.problems = loaded.problems;
+        self.tell(FleetInput::Apply(changes.clone()));
+        self.answer_reloads(&changes);
+        if !self.loaded_once {
+            self.loaded_once = true;
+            let count = self.specs.len();
+            self.note(None, &format!("watching {} with {count} tunnels", self.config_dir.display()));
+        }
+        self.notify.ready(&format!("{} tunnels", self.specs.len()));
+    }
+
+    fn exhausted(&mut self, exhausted: bool) {
+        if self.exhausted != exhausted {
+            self.exhausted = exhausted;
+            self.note(None, if exhausted {
+                "out of file descriptors: new connections wait until some are closed"
+            } else {
+                "file descriptors are there again: new connections are taken"
+            });
+        }
+    }
+
+    /// Wakes what waits, because a human did something.
+    fn nudge(&mut self, name: Name) {
+        self.tell(FleetInput::Tunnel(name, Input::Nudge(Nudge::Operator)));
+    }
+
+    /// Closes the listeners, tells the clients, and gives the links a moment to say goodbye.
+    async fn say_goodbye(mut self) {
+        self.notify.stopping();
+        self.note(None, "stopping");
+        let fault = || {
+            Reply::Fault(Fault::new(
+                FaultCode::Stopping,
+                "nbtunneld is stopping",
+                "start it again, for example with `systemctl --user start nbtunneld`",
+            ))
+        };
+        self.waits.stop(fault);
+        self.reloads.drain(..).for_each(|asked| asked.answer(fault()));
+        self.journal.stop(fault);
+        self.effects.close_all();
+        let goodbye = async {
+            while self.effects.links_left() > 0 {
+                match self.inbox.recv().await {
+                    Some(Event::Link(name, epoch, said)) => {
+                        self.effects.link_said(&name, epoch, said);
+                    }
+                    Some(Event::Asked(asked)) => asked.answer(fault()),
+                    Some(_) => {}
+                    None => return,
+                }
+            }
+        };
+        if tokio::time::timeout(GOODBYE, goodbye).await.is_err() {
+            tracing::debug!("some links did not say goodbye in time");
+        }
+    }
+}

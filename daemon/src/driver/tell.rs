@@ -1,0 +1,91 @@
+//! What people are told: one INFO line a transition, the same sentence in the history, and an event.
+
+use std::time::Duration;
+
+use nbtunnel_core::io::About;
+use nbtunnel_core::{Name, Transition};
+use nbtunnel_proto::{Event as WireEvent, FileProblem};
+
+use super::Driver;
+use crate::control::convert;
+
+impl Driver {
+    pub(super) fn announce(&mut self, name: &Name, transition: Transition) {
+        let text = sentence(&transition);
+        if transition.why.is_some() && transition.to == "parked" {
+            tracing::warn!("{name}: {text}");
+        } else {
+            tracing::info!("{name}: {text}");
+        }
+        if transition.about == About::Tunnel
+            && let Some(tunnel) = self.fleet.tunnels().get(name)
+        {
+            let parked = (transition.to == "parked").then(|| tunnel.problem().map(|why| why.kind)).flatten();
+            self.effects.look_out(name, &tunnel.spec().route, parked);
+        }
+        self.journal.event(WireEvent {
+            at_ms: self.clock.wall_ms(),
+            tunnel: Some(name.to_string()),
+            forward: match &transition.about {
+                About::Tunnel => None,
+                About::Forward(forward) => Some(forward.clone()),
+            },
+            from: transition.from.to_owned(),
+            to: transition.to.to_owned(),
+            problem: transition.why.as_ref().map(convert::problem),
+            retry_in_s: transition.retry_in.map(|retry_in| retry_in.as_secs_f64()),
+            text,
+        });
+    }
+
+    /// Writes down a sentence that is no transition.
+    pub(super) fn note(&mut self, name: Option<&Name>, text: &str) {
+        match name {
+            Some(name) => tracing::info!("{name}: {text}"),
+            None => tracing::info!("{text}"),
+        }
+        self.journal.line(self.clock.wall_ms(), name.map(Name::as_str), text);
+    }
+}
+
+/// The transition in one sentence.
+fn sentence(transition: &Transition) -> String {
+    let mut text = match &transition.about {
+        About::Forward(forward) => format!("forward {forward}: {}", transition.to),
+        About::Tunnel if transition.from == transition.to => format!("still {}", transition.to),
+        About::Tunnel => format!("{}, was {}", transition.to, transition.from),
+    };
+    if let Some(why) = &transition.why {
+        text.push_str(&format!(": {why}"));
+    }
+    if let Some(retry_in) = transition.retry_in {
+        text.push_str(&format!("; next attempt {}", within(retry_in)));
+    }
+    text
+}
+
+fn within(delay: Duration) -> String {
+    match delay.as_secs_f64() {
+        seconds if seconds < 0.05 => "now".into(),
+        seconds if seconds < 10.0 => format!("in {seconds:.1} s"),
+        seconds if seconds < 120.0 => format!("in {seconds:.0} s"),
+        seconds => format!("in {:.0} min", seconds / 60.0),
+    }
+}
+
+/// A problem of the configuration in one sentence.
+pub(super) fn problem_sentence(problem: &FileProblem) -> String {
+    let mut text = String::new();
+    if let Some(file) = &problem.file {
+        text.push_str(file);
+        for number in [problem.line, problem.column].into_iter().flatten() {
+            text.push_str(&format!(":{number}"));
+        }
+        text.push_str(": ");
+    }
+    text.push_str(&problem.message);
+    if !problem.hint.is_empty() {
+        text.push_str(&format!(" ({})", problem.hint));
+    }
+    text
+}

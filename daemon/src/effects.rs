@@ -1,0 +1,218 @@
+//! Carries out what core asks for. Keeps one room a tunnel: its listeners, its links, its gate.
+//!
+//! Nothing here decides anything. Results come back as events, marked with the epoch or the forward that
+//! they belong to.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use nbtunnel_core::{Epoch, FailureKind, ForwardId, Gate, LinkReport, Name, Output, Policy, Route, WakesOn};
+use tokio::sync::watch;
+
+use crate::event::{Event, Events};
+use crate::forward::carrier::{Carrier, GateNow};
+use crate::forward::{Activity, Forward, Services, Tally};
+use crate::ssh::{Changed, Link, LinkEvent, Links, Lookout, OfferedKey, Snapshot};
+
+/// Everything that the daemon holds in the world.
+pub struct Effects {
+    events: Events,
+    links: Arc<Links>,
+    services: Arc<Services>,
+    lookout: Lookout,
+    rooms: HashMap<Name, Room>,
+}
+
+/// What one tunnel holds in the world.
+struct Room {
+    gate: watch::Sender<GateNow>,
+    policy: watch::Sender<Policy>,
+    activity: Arc<Activity>,
+    forwards: HashMap<ForwardId, Forward>,
+    links: HashMap<Epoch, Link>,
+    carriers: HashMap<Epoch, Arc<dyn Carrier>>,
+    /// The host key that was shown last and not trusted.
+    offered: Option<OfferedKey>,
+    /// What could be offered at the last attempt.
+    looked: Option<Snapshot>,
+}
+
+impl Effects {
+    /// Holds nothing yet.
+    pub fn new(events: Events, links: Arc<Links>, services: Arc<Services>) -> Self {
+        let changes = events.clone();
+        let lookout = Lookout::new(
+            links.runtime(),
+            Arc::new(move |tunnel: &str, changed: Changed| {
+                if let Ok(name) = Name::parse(tunnel) {
+                    let _ = changes.send(Event::Changed(name, changed));
+                }
+            }),
+        );
+        Effects { events, links, services, lookout, rooms: HashMap::new() }
+    }
+
+    /// Carries out one output. Those that are for people ([`Output::Announce`], [`Output::Answer`]) are the
+    /// driver's.
+    pub fn carry_out(&mut self, name: &Name, policy: &Policy, output: Output) {
+        if output == Output::Gone {
+            self.lookout.unwatch(name.as_str());
+            self.rooms.remove(name);
+            return;
+        }
+        let events = &self.events;
+        let room = self.rooms.entry(name.clone()).or_insert_with(|| Room::new(name, policy, events));
+        match output {
+            Output::Bind(id, spec) => {
+                let forward = Forward::spawn(
+                    &self.services,
+                    id,
+                    spec,
+                    room.policy.subscribe(),
+                    room.gate.subscribe(),
+                    Arc::clone(&room.activity),
+                    report(name, events),
+                );
+                room.forwards.insert(id, forward);
+            }
+            Output::Unbind(id) => {
+                if let Some(forward) = room.forwards.remove(&id) {
+                    forward.unbind();
+                }
+            }
+            Output::Retarget(id, target) => {
+                if let Some(forward) = room.forwards.get(&id) {
+                    forward.retarget(target);
+                }
+            }
+            Output::Repolicy(policy) => {
+                room.policy.send_replace(policy);
+            }
+            Output::Connect(epoch, route) => {
+                let (name, events) = (name.clone(), events.clone());
+                let tunnel = name.to_string();
+                let link = self.links.spawn_link(
+                    &tunnel,
+                    *route,
+                    Arc::new(move |said| {
+                        let _ = events.send(Event::Link(name.clone(), epoch, said));
+                    }),
+                );
+                room.links.insert(epoch, link);
+            }
+            Output::Probe(epoch) => {
+                if let Some(link) = room.links.get(&epoch) {
+                    link.probe();
+                }
+            }
+            Output::Close(epoch) => {
+                room.carriers.remove(&epoch);
+                if let Some(link) = room.links.get(&epoch) {
+                    link.close();
+                }
+            }
+            Output::Gate(gate) => room.set_gate(gate),
+            Output::Announce(_) | Output::Answer(..) | Output::Gone => {}
+        }
+    }
+
+    /// Takes in what a link says, and returns what of it core has to know and what people may want to know.
+    pub fn link_said(&mut self, name: &Name, epoch: Epoch, said: LinkEvent) -> (Option<LinkReport>, Option<String>) {
+        let Some(room) = self.rooms.get_mut(name) else { return (None, None) };
+        match said {
+            LinkEvent::Report(report) => {
+                match report {
+                    LinkReport::Lost(_) | LinkReport::Closed => {
+                        room.links.remove(&epoch);
+                        room.carriers.remove(&epoch);
+                    }
+                    LinkReport::Up => room.offered = None,
+                    LinkReport::Step(_) | LinkReport::Answers(_) => {}
+                }
+                return (Some(report), None);
+            }
+            LinkEvent::Carrier(carrier) => {
+                room.carriers.insert(epoch, carrier);
+            }
+            LinkEvent::HostKey(offered) => room.offered = Some(offered),
+            LinkEvent::Looked(looked) => room.looked = Some(looked),
+            LinkEvent::Note(text) => return (None, Some(text)),
+        }
+        (None, None)
+    }
+
+    /// Looks out, for a parked tunnel, for what it waits for.
+    pub fn look_out(&mut self, name: &Name, route: &Route, parked: Option<FailureKind>) {
+        self.lookout.unwatch(name.as_str());
+        let Some(nbtunnel_core::Verdict::Park(wakes_on)) = parked.map(FailureKind::verdict) else { return };
+        let what = match wakes_on {
+            WakesOn::Human => return,
+            WakesOn::Credentials => Changed::Credentials,
+            WakesOn::KnownHosts => Changed::KnownHosts,
+        };
+        if let Some(looked) = self.rooms.get(name).and_then(|room| room.looked.clone()) {
+            self.lookout.watch(name.as_str(), route.clone(), looked, what);
+        }
+    }
+
+    /// The host key that was shown last and not trusted.
+    pub fn offered(&self, name: &Name) -> Option<&OfferedKey> {
+        self.rooms.get(name)?.offered.as_ref()
+    }
+
+    /// The counters of one forward.
+    pub fn tally(&self, name: &Name, id: ForwardId) -> Option<&Arc<Tally>> {
+        Some(self.rooms.get(name)?.forwards.get(&id)?.tally())
+    }
+
+    /// Closes every listener and begins to close every link.
+    pub fn close_all(&mut self) {
+        for room in self.rooms.values_mut() {
+            for (_, forward) in room.forwards.drain() {
+                forward.unbind();
+            }
+            room.gate.send_replace(GateNow::Reset);
+            room.links.values().for_each(Link::close);
+        }
+    }
+
+    /// How many links are not over yet.
+    pub fn links_left(&self) -> usize {
+        self.rooms.values().map(|room| room.links.len()).sum()
+    }
+}
+
+impl Room {
+    fn new(name: &Name, policy: &Policy, events: &Events) -> Self {
+        Room {
+            gate: watch::Sender::new(GateNow::Hold),
+            policy: watch::Sender::new(policy.clone()),
+            activity: Activity::new(report(name, events)),
+            forwards: HashMap::new(),
+            links: HashMap::new(),
+            carriers: HashMap::new(),
+            offered: None,
+            looked: None,
+        }
+    }
+
+    fn set_gate(&mut self, gate: Gate) {
+        let now = match gate {
+            Gate::Hold => GateNow::Hold,
+            Gate::Reset => GateNow::Reset,
+            // A link that is up has said who carries for it. Should that ever not be so, waiting is safe.
+            Gate::Serve(epoch) => {
+                self.carriers.get(&epoch).map_or(GateNow::Hold, |carrier| GateNow::Serve(Arc::clone(carrier)))
+            }
+        };
+        self.gate.send_replace(now);
+    }
+}
+
+/// How the listeners of a tunnel report.
+fn report(name: &Name, events: &Events) -> crate::forward::Report {
+    let (name, events) = (name.clone(), events.clone());
+    Arc::new(move |input| {
+        let _ = events.send(Event::Tunnel(name.clone(), input));
+    })
+}

@@ -1,0 +1,57 @@
+//! Everything that can happen to the daemon, in one closed enum. Adding to it makes the compiler list every
+//! place to think about.
+
+use nbtunnel_core::{Epoch, Failure, Input, Name};
+use nbtunnel_proto::{Reply, Request};
+use tokio::sync::mpsc;
+
+use crate::config::Loaded;
+use crate::ssh::{Changed, LinkEvent, Trusted};
+
+/// Where parts of the shell send what happened to them.
+pub type Events = mpsc::UnboundedSender<Event>;
+
+/// Numbers the connections of `nbctl`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientId(pub u64);
+
+/// What happened.
+pub enum Event {
+    /// Something that core is told as it is.
+    Tunnel(Name, Input),
+    /// A link says something.
+    Link(Name, Epoch, LinkEvent),
+    /// What a parked tunnel waits for may have come.
+    Changed(Name, Changed),
+    /// The directory was read.
+    Loaded(Box<Loaded>),
+    /// `nbctl` asks.
+    Asked(Asked),
+    /// A client is gone: nobody waits for its answers any more.
+    HungUp(ClientId),
+    /// A host key was written down, or not.
+    Trusted(Asked, Name, Result<Trusted, Failure>),
+    /// Descriptors ran out, or are there again.
+    Exhausted(bool),
+    /// Read the directory again.
+    Reload,
+    /// End.
+    Stop,
+}
+
+/// A request and the way back.
+pub struct Asked {
+    /// Whose it is.
+    pub client: ClientId,
+    /// What is asked.
+    pub request: Request,
+    /// Takes the answers; bounded, so that a client that does not read is noticed.
+    pub answer: mpsc::Sender<Reply>,
+}
+
+impl Asked {
+    /// Sends an answer. One that cannot be sent has nobody left to read it.
+    pub fn answer(&self, reply: Reply) {
+        let _ = self.answer.try_send(reply);
+    }
+}

@@ -1,0 +1,102 @@
+//! What users said with `nbctl start` and `stop`, kept in the runtime directory: it survives a crash of the
+//! daemon and ends with the login session, when that directory goes. Where it outlives the session (`/tmp`),
+//! the boot id tells.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use nbtunnel_core::{Name, Order};
+use serde::{Deserialize, Serialize};
+
+/// The file in which orders are kept.
+pub struct Orders {
+    path: PathBuf,
+    boot: Option<String>,
+    written: BTreeMap<Name, Order>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Kept {
+    boot: Option<String>,
+    started: Vec<String>,
+    stopped: Vec<String>,
+}
+
+impl Orders {
+    /// The orders in `path`, and what it says now. A file that is missing, unreadable or of another boot
+    /// says nothing.
+    pub fn open(path: PathBuf) -> (Self, BTreeMap<Name, Order>) {
+        let boot = boot_id();
+        let remembered = read(&path, boot.as_deref());
+        (Orders { path, boot, written: remembered.clone() }, remembered)
+    }
+
+    /// Writes `orders` down if they changed: beside, then renamed.
+    ///
+    /// # Errors
+    /// The file cannot be written; the one before is intact.
+    pub fn keep(&mut self, orders: &BTreeMap<Name, Order>) -> io::Result<()> {
+        if *orders == self.written {
+            return Ok(());
+        }
+        let names = |stopped: bool| {
+            let chosen = orders.iter().filter(move |(_, order)| (**order == Order::Stop) == stopped);
+            chosen.map(|(name, _)| name.to_string()).collect()
+        };
+        let kept = Kept { boot: self.boot.clone(), started: names(false), stopped: names(true) };
+        let dir = self.path.parent().unwrap_or(Path::new("."));
+        let mut file = tempfile::NamedTempFile::new_in(dir)?;
+        file.write_all(&serde_json::to_vec(&kept)?)?;
+        file.persist(&self.path)?;
+        self.written = orders.clone();
+        Ok(())
+    }
+}
+
+fn read(path: &Path, boot: Option<&str>) -> BTreeMap<Name, Order> {
+    let Ok(bytes) = std::fs::read(path) else { return BTreeMap::new() };
+    let kept: Kept = serde_json::from_slice(&bytes).unwrap_or_else(|why| {
+        tracing::warn!("{} is not readable and is ignored: {why}", path.display());
+        Kept::default()
+    });
+    if kept.boot.as_deref() != boot {
+        return BTreeMap::new();
+    }
+    let started = kept.started.iter().map(|name| (name, Order::Start));
+    let stopped = kept.stopped.iter().map(|name| (name, Order::Stop));
+    started.chain(stopped).filter_map(|(name, order)| Some((Name::parse(name).ok()?, order))).collect()
+}
+
+/// The kernel's id of this boot, where it has one (random(4)).
+fn boot_id() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_are_read_back_and_another_boot_forgets_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("orders.json");
+        let (mut orders, none) = Orders::open(path.clone());
+        assert!(none.is_empty());
+        let said: BTreeMap<Name, Order> = [("alice", Order::Stop), ("bob", Order::Start)]
+            .map(|(name, order)| (Name::parse(name).unwrap(), order))
+            .into();
+        orders.keep(&said).unwrap();
+        assert_eq!(Orders::open(path.clone()).1, said);
+        assert_eq!(read(&path, Some("another boot")), BTreeMap::new());
+    }
+
+    #[test]
+    fn a_broken_file_is_ignored() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("orders.json");
+        std::fs::write(&path, b"\xff{").unwrap();
+        assert!(Orders::open(path).1.is_empty());
+    }
+}
