@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use interprocess::local_socket::GenericFilePath;
 use interprocess::local_socket::prelude::*;
 use interprocess::local_socket::tokio::Stream;
 use interprocess::local_socket::traits::tokio::Stream as _;
-use interprocess::local_socket::GenericFilePath;
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
 
@@ -45,7 +45,11 @@ impl Client {
         tokio::time::timeout(HANDSHAKE, Self::shake_hands(endpoint)).await.unwrap_or_else(|_| {
             Err(Fault::new(
                 FaultCode::TimedOut,
-                format!("nbtunneld at {} did not answer within {} s", endpoint.display(), HANDSHAKE.as_secs()),
+                format!(
+                    "nbtunneld at {} did not answer within {} s",
+                    endpoint.display(),
+                    HANDSHAKE.as_secs()
+                ),
                 "restart nbtunneld; its log says what it was doing",
             ))
         })
@@ -133,7 +137,8 @@ async fn connect(endpoint: &Endpoint) -> Result<Stream, Fault> {
 
 /// How to get a daemon.
 #[cfg(target_os = "linux")]
-pub const START: &str = "start it with `systemctl --user start nbtunneld`, or run `nbtunneld` in another terminal";
+pub const START: &str =
+    "start it with `systemctl --user start nbtunneld`, or run `nbtunneld` in another terminal";
 /// How to get a daemon.
 #[cfg(not(target_os = "linux"))]
 pub const START: &str = "run `nbtunneld` in another terminal, or install it so that it starts at login";

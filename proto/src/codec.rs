@@ -32,7 +32,11 @@ const MORE: u8 = 1;
 /// [`FaultCode::Protocol`] for a message longer than `limit` bytes.
 pub fn encode<T: Serialize>(message: &T, limit: usize) -> Result<Vec<u8>, Fault> {
     let bytes = bincode::serde::encode_to_vec(message, bincode::config::standard()).map_err(|e| {
-        Fault::new(FaultCode::Protocol, format!("a message cannot be encoded: {e}"), "this is a fault of nbtunnel")
+        Fault::new(
+            FaultCode::Protocol,
+            format!("a message cannot be encoded: {e}"),
+            "this is a fault of nbtunnel",
+        )
     })?;
     if bytes.len() > limit { Err(too_long(limit)) } else { Ok(bytes) }
 }

@@ -93,7 +93,8 @@ mod tests {
     use super::*;
 
     fn resolved(flag: Option<&str>, vars: &[(&str, &str)]) -> Result<Endpoint, Fault> {
-        let env = |name: &str| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value));
+        let env =
+            |name: &str| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value));
         Endpoint::resolve_in(flag.map(PathBuf::from), &env)
     }
 
@@ -142,7 +143,8 @@ mod tests {
     #[test]
     fn prepare_refuses_an_open_directory_a_symlink_and_a_file() {
         let dir = tempfile::tempdir().unwrap();
-        let in_dir = |name: &str| resolved(Some(dir.path().join(name).join("s").to_str().unwrap()), &[]).unwrap();
+        let in_dir =
+            |name: &str| resolved(Some(dir.path().join(name).join("s").to_str().unwrap()), &[]).unwrap();
         let open = dir.path().join("open");
         std::fs::create_dir(&open).unwrap();
         std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o750)).unwrap();

@@ -86,7 +86,8 @@ impl Hello {
         let hint = if daemon.protocol < nbctl.protocol {
             format!("restart the daemon, which is the older one: {RESTART}")
         } else {
-            "update nbctl, which is the older one, or call the one that was installed with the daemon".to_owned()
+            "update nbctl, which is the older one, or call the one that was installed with the daemon"
+                .to_owned()
         };
         Err(Fault::new(FaultCode::Version, message, hint))
     }

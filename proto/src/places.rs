@@ -68,7 +68,8 @@ mod tests {
     use super::*;
 
     fn config(flag: Option<&str>, vars: &[(&str, &str)]) -> Result<PathBuf, Fault> {
-        let env = |name: &str| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value));
+        let env =
+            |name: &str| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(value));
         config_dir_in(flag.map(PathBuf::from), &env)
     }
 

@@ -11,7 +11,8 @@ use std::path::PathBuf;
 pub(crate) fn user_temp_dir() -> Option<PathBuf> {
     let mut bytes = vec![0u8; 1024];
     // SAFETY: the buffer is ours, writable, and as long as we say; the call writes at most that much.
-    let length = unsafe { libc::confstr(libc::_CS_DARWIN_USER_TEMP_DIR, bytes.as_mut_ptr().cast(), bytes.len()) };
+    let length =
+        unsafe { libc::confstr(libc::_CS_DARWIN_USER_TEMP_DIR, bytes.as_mut_ptr().cast(), bytes.len()) };
     // The length counts the final NUL, and exceeds the buffer when it did not fit.
     let end = length.checked_sub(1).filter(|end| *end > 0 && *end < bytes.len())?;
     bytes.truncate(end);

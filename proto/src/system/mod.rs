@@ -7,6 +7,8 @@ mod macos;
 mod unix;
 #[cfg(windows)]
 mod windows;
+#[cfg(windows)]
+mod windows_sid;
 
 #[cfg(unix)]
 pub(crate) use unix::*;

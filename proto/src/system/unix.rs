@@ -139,7 +139,8 @@ impl Bound {
     }
 
     pub(crate) fn unlink(self) {
-        let same = std::fs::symlink_metadata(&self.path).is_ok_and(|meta| Bound::new(&self.path, &meta) == self);
+        let same =
+            std::fs::symlink_metadata(&self.path).is_ok_and(|meta| Bound::new(&self.path, &meta) == self);
         if same {
             // A socket that stays behind is harmless: the next daemon unlinks it under its lock.
             let _ = std::fs::remove_file(&self.path);
@@ -185,7 +186,9 @@ fn unlink_stale(path: &Path) -> Result<(), Fault> {
         Err(error) => fault(format!("cannot be looked at: {error}")),
         Ok(meta) if !meta.file_type().is_socket() => fault("is there already, and is no socket".into()),
         Ok(_) => match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => fault(format!("cannot be removed: {error}")),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                fault(format!("cannot be removed: {error}"))
+            }
             _ => Ok(()),
         },
     }
