@@ -34,6 +34,10 @@ pub enum FaultCode {
     TooSlow,
     /// What was sent is not the protocol.
     Protocol,
+    /// Nobody listens on the control socket. Only ever said by the client's own side.
+    NoDaemon,
+    /// It took too long. Only ever said by the client's own side.
+    TimedOut,
 }
 
 impl FaultCode {
@@ -49,6 +53,8 @@ impl FaultCode {
             FaultCode::Stopping => "stopping",
             FaultCode::TooSlow => "too_slow",
             FaultCode::Protocol => "protocol",
+            FaultCode::NoDaemon => "no_daemon",
+            FaultCode::TimedOut => "timed_out",
         }
     }
 }
@@ -67,3 +73,14 @@ impl std::fmt::Display for Fault {
 }
 
 impl std::error::Error for Fault {}
+
+/// A stream that broke: the codecs need it, and nothing can be done about it but trying again.
+impl From<std::io::Error> for Fault {
+    fn from(error: std::io::Error) -> Self {
+        Fault::new(
+            FaultCode::Failed,
+            format!("the control connection broke: {error}"),
+            "try again; if it stays so, restart nbtunneld",
+        )
+    }
+}

@@ -3,14 +3,24 @@
 //! Wire types carry no serde attributes: with bincode these corrupt silently. Any change of a wire type
 //! bumps [`hello::PROTOCOL`]. The same types, written by `serde_json`, are what `nbctl --json` prints.
 
+pub mod client;
+pub mod codec;
+pub mod endpoint;
 pub mod event;
 pub mod fault;
+pub mod hello;
+pub mod places;
 pub mod reply;
 pub mod request;
+pub mod server;
 pub mod status;
+mod system;
 
+pub use client::Client;
+pub use endpoint::Endpoint;
 pub use event::{Event, LogLine};
 pub use fault::{Fault, FaultCode};
 pub use reply::{HostKeyOffer, Outcome, Reached, RecordedKey, Reply};
 pub use request::{Order, Request, Selection};
+pub use server::{Connection, Incoming, Listener};
 pub use status::{DaemonStatus, FileProblem, ForwardStatus, Problem, Status, TunnelStatus};
