@@ -37,7 +37,6 @@ pub fn tunnel(name: &Name, view: TunnelView, tallies: &[TallySnapshot]) -> Tunne
         bytes_in: tally.bytes_in,
         bytes_out: tally.bytes_out,
         problem: forward.problem.as_ref().map(problem),
-        note: forward.note,
     });
     TunnelStatus {
         name: name.to_string(),
