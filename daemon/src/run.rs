@@ -1,0 +1,179 @@
+//! Puts the parts together, in the order that safety asks for: settings, locks, socket, then everything that
+//! moves.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use nbtunnel_proto::server::Listener;
+use nbtunnel_proto::{Endpoint, Fault, FaultCode, places};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::args::Args;
+use crate::config::{self, Context, Watch};
+use crate::driver::{Driver, Parts};
+use crate::event::{Event, Events};
+use crate::forward::{Budgets, Services};
+use crate::service::signals::{self, Signal};
+use crate::service::{activation, instance, limits, notify};
+use crate::ssh::Links;
+use crate::wake::Clock;
+use crate::{control, logging};
+
+/// Exit code when another daemon runs on the same socket or directory.
+const ALREADY_RUNNING: u8 = 10;
+
+/// Runs the program.
+///
+/// # Errors
+/// What keeps the daemon from starting, in two sentences.
+pub fn run(args: Args) -> Result<ExitCode, Fault> {
+    let config_dir = places::config_dir(args.config_dir.clone())?;
+    if let Some(path) = &args.check {
+        return check(path, &config_dir, args.json);
+    }
+    logging::init(&args.log).map_err(|why| Fault::new(FaultCode::Usage, why, "see `nbtunneld --help`"))?;
+    limits::raise();
+    let endpoint = Endpoint::resolve(args.socket)?;
+    endpoint.prepare()?;
+    let runtime_dir = endpoint.runtime_dir()?;
+    let locks = match instance::Locks::take(&endpoint.lock_path()?, &runtime_dir, &config_dir) {
+        Ok(locks) => locks,
+        Err(instance::Taken::Runs(fault)) => {
+            complain(&fault);
+            return Ok(ExitCode::from(ALREADY_RUNNING));
+        }
+        Err(instance::Taken::Failed(fault)) => return Err(fault),
+    };
+    let state_dir = places::state_dir()?;
+
+    let main = Builder::new_current_thread().enable_all().build().map_err(no_runtime)?;
+    let data = DataThread::start()?;
+    main.block_on(serve(&endpoint, &config_dir, &state_dir, data.handle.clone()))?;
+    main.shutdown_background();
+    data.stop();
+    drop(locks);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says on stderr what went wrong, when there is no log yet or nobody reads it.
+pub fn complain(fault: &Fault) {
+    let mut text = format!("nbtunneld: {}\n", fault.message);
+    if !fault.hint.is_empty() {
+        text.push_str(&format!("  hint: {}\n", fault.hint));
+    }
+    // With stderr closed there is nobody left to tell.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+fn check(path: &Path, config_dir: &Path, json: bool) -> Result<ExitCode, Fault> {
+    let path = (!path.as_os_str().is_empty()).then_some(path);
+    let (text, code) = config::check_main(path, config_dir, &Context::of_this_user(), json);
+    std::io::stdout().write_all(text.as_bytes()).map_err(|why| {
+        Fault::new(FaultCode::Failed, format!("the result could not be written: {why}"), "check where stdout leads")
+    })?;
+    Ok(ExitCode::from(code))
+}
+
+async fn serve(endpoint: &Endpoint, config_dir: &Path, state_dir: &Path, data: Handle) -> Result<(), Fault> {
+    let listener = listen(endpoint)?;
+    let (events, inbox) = mpsc::unbounded_channel();
+    let (closing, closed) = watch::channel(false);
+    let control = tokio::spawn(control::serve(listener, events.clone(), closed));
+
+    let heard = events.clone();
+    signals::listen(move |signal| {
+        let _ = heard.send(match signal {
+            Signal::Stop => Event::Stop,
+            Signal::Reload => Event::Reload,
+        });
+    })
+    .map_err(|why| {
+        Fault::new(FaultCode::Failed, format!("signals cannot be received: {why}"), "report this as a bug")
+    })?;
+
+    let clock = Clock::default();
+    let parts = Parts {
+        seed: clock.wall_ms() ^ (u64::from(std::process::id()) << 32),
+        clock,
+        links: Links::new(data.clone()),
+        services: services(data, state_dir, &events),
+        watch: watch_config(config_dir, &events),
+        notify: notify::Notify::from_env(),
+        orders_path: endpoint.runtime_dir()?.join("orders.json"),
+        config_dir: config_dir.to_owned(),
+        socket: endpoint.display().to_string(),
+        events,
+        inbox,
+    };
+    Driver::new(parts).run().await;
+    // Clients have their last answers by now, or a moment to get them.
+    closing.send_replace(true);
+    let _ = control.await;
+    Ok(())
+}
+
+/// The socket that a service manager hands over, else one of our own.
+fn listen(endpoint: &Endpoint) -> Result<Listener, Fault> {
+    match activation::take_listener() {
+        Some(socket) => Listener::adopt(socket),
+        None => Listener::bind(endpoint),
+    }
+}
+
+fn services(data: Handle, state_dir: &Path, events: &Events) -> Arc<Services> {
+    let events = events.clone();
+    let on_exhausted = move |exhausted| {
+        let _ = events.send(Event::Exhausted(exhausted));
+    };
+    Services::new(data, Budgets::default(), state_dir.to_owned(), Arc::new(on_exhausted))
+}
+
+fn watch_config(config_dir: &Path, events: &Events) -> Watch {
+    let events = events.clone();
+    config::spawn(
+        &Handle::current(),
+        config_dir.to_owned(),
+        Context::of_this_user(),
+        Arc::new(move |loaded| {
+            let _ = events.send(Event::Loaded(Box::new(loaded)));
+        }),
+    )
+}
+
+fn no_runtime(why: std::io::Error) -> Fault {
+    Fault::new(
+        FaultCode::Failed,
+        format!("the system does not give what the daemon needs to run: {why}"),
+        "look at the limits on processes and descriptors (`ulimit -a`)",
+    )
+}
+
+/// The thread that carries the data, so that bulk crypto never delays a command.
+struct DataThread {
+    handle: Handle,
+    stop: oneshot::Sender<()>,
+}
+
+impl DataThread {
+    fn start() -> Result<DataThread, Fault> {
+        let runtime = Builder::new_current_thread().enable_all().build().map_err(no_runtime)?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("data".into())
+            .spawn(move || {
+                let _ = runtime.block_on(stopped);
+                runtime.shutdown_background();
+            })
+            .map_err(no_runtime)?;
+        Ok(DataThread { handle, stop })
+    }
+
+    fn stop(self) {
+        // A thread that is gone already has stopped.
+        let _ = self.stop.send(());
+    }
+}
