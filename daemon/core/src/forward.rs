@@ -86,7 +86,9 @@ impl FromStr for ForwardSpec {
         let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
         let (listen, rest): (ListenAt, &[&str]) = match *fields.as_slice() {
             [] | [_] => return Err(SHAPE.into()),
-            [socket, ..] if is_socket(socket) => (ListenAt::Socket(socket_path(socket)?.into()), &fields[1..]),
+            [socket, ..] if is_socket(socket) => {
+                (ListenAt::Socket(socket_path(socket)?.into()), &fields[1..])
+            }
             // `port:host:hostport` and `port:socket`; with a bind address there is one more field in front.
             [first, _] | [first, _, _] if fields.len() == 2 || !is_socket(fields[2]) => {
                 (ListenAt::Loopback(port(first)?), &fields[1..])
@@ -109,7 +111,10 @@ fn is_socket(field: &str) -> bool {
 
 fn socket_path(field: &str) -> Result<String, String> {
     if field.len() > MAX_SOCKET_PATH {
-        return Err(format!("the path of a socket has at most {MAX_SOCKET_PATH} bytes, this has {}", field.len()));
+        return Err(format!(
+            "the path of a socket has at most {MAX_SOCKET_PATH} bytes, this has {}",
+            field.len()
+        ));
     }
     Ok(field.to_owned())
 }
@@ -200,8 +205,20 @@ mod tests {
     #[test]
     fn what_is_no_forward_is_refused_with_a_reason() {
         for bad in [
-            "", "6000", "6000:localhost", "0:h:1", "70000:h:1", "6000:h:0", "6000:h:70000", "6000::7000", "a:b:c:d:e",
-            "[::1:6000:h:1", "6000:-oProxyCommand=x:22", "x:y:z", "6000:h:1\n", "6000:a b:1",
+            "",
+            "6000",
+            "6000:localhost",
+            "0:h:1",
+            "70000:h:1",
+            "6000:h:0",
+            "6000:h:70000",
+            "6000::7000",
+            "a:b:c:d:e",
+            "[::1:6000:h:1",
+            "6000:-oProxyCommand=x:22",
+            "x:y:z",
+            "6000:h:1\n",
+            "6000:a b:1",
         ] {
             assert!(parsed(bad).starts_with("error: "), "{bad}: {}", parsed(bad));
         }
@@ -209,7 +226,8 @@ mod tests {
 
     #[test]
     fn what_is_shown_can_be_read_again() {
-        for text in ["localhost:6000:localhost:7000", "*:1:h:2", "[::1]:6000:[fe80::1]:7000", "/tmp/a:/tmp/b"] {
+        for text in ["localhost:6000:localhost:7000", "*:1:h:2", "[::1]:6000:[fe80::1]:7000", "/tmp/a:/tmp/b"]
+        {
             let spec: ForwardSpec = text.parse().unwrap();
             assert_eq!(spec.to_string().parse::<ForwardSpec>().unwrap(), spec);
         }

@@ -24,7 +24,11 @@ impl Name {
             return Err("a tunnel's name cannot be empty".into());
         }
         if name.len() > Self::MAX_LEN {
-            return Err(format!("a tunnel's name has at most {} characters, this has {}", Self::MAX_LEN, name.len()));
+            return Err(format!(
+                "a tunnel's name has at most {} characters, this has {}",
+                Self::MAX_LEN,
+                name.len()
+            ));
         }
         if let Some(c) = name.chars().find(|c| !(c.is_ascii_alphanumeric() || "._-".contains(*c))) {
             return Err(format!("a tunnel's name has only letters, digits, '.', '_' and '-', not {c:?}"));

@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use nbtunnel_proto::FileProblem;
-use serde::Serialize;
 
 use super::Context;
 use super::gather::{self, Gathered};
@@ -12,7 +11,7 @@ use super::read::{MAIN_FILE, Reader, interpret, tunnel_name, whole_file};
 use super::values::Flaw;
 
 /// What a check found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// The directory that was checked, or whose defaults held for the file.
     pub config_dir: PathBuf,
@@ -51,9 +50,14 @@ fn check_dir(dir: &Path, ctx: &Context) -> Report {
     let mut problems = loaded.problems;
     if !dir.exists() && problems.is_empty() {
         let hint = "make it and put tunnels/NAME.toml there, or let nbctl add do it";
-        problems.push(whole_file("", Flaw::new(format!("there is no config directory {}", dir.display()), hint)));
+        problems
+            .push(whole_file("", Flaw::new(format!("there is no config directory {}", dir.display()), hint)));
     }
-    Report { config_dir: found.dir, tunnels: loaded.tunnels.keys().map(ToString::to_string).collect(), problems }
+    Report {
+        config_dir: found.dir,
+        tunnels: loaded.tunnels.keys().map(ToString::to_string).collect(),
+        problems,
+    }
 }
 
 fn check_file(path: &Path, file_name: &str, config_dir: &Path, ctx: &Context) -> Report {
@@ -116,7 +120,8 @@ fn human_text(report: &Report) -> String {
         if let (Some(line), Some(column), Some(source)) = (problem.line, problem.column, &problem.source) {
             let number = line.to_string();
             let gutter = " ".repeat(number.len());
-            let indent = " ".repeat(usize::try_from(column).unwrap_or(1).saturating_sub(1).min(source.chars().count()));
+            let indent = " "
+                .repeat(usize::try_from(column).unwrap_or(1).saturating_sub(1).min(source.chars().count()));
             let _ = writeln!(text, "  {number} | {source}\n  {gutter} | {indent}^");
         }
         if !problem.hint.is_empty() {

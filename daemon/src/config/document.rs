@@ -8,6 +8,8 @@ use super::values::Flaw;
 
 /// The longest line that is shown whole, in characters.
 const LONGEST_LINE: usize = 200;
+/// The longest sentence about it; what it quotes may be of any length.
+const LONGEST_SENTENCE: usize = 600;
 
 /// One file's name and text.
 pub(super) struct Document<'a> {
@@ -21,12 +23,12 @@ impl Document<'_> {
     pub(super) fn problem(&self, span: Option<Range<usize>>, flaw: Flaw) -> FileProblem {
         let place = span.map(|span| self.place(span.start));
         FileProblem {
-            file: Some(self.file.to_owned()),
+            file: Some(printable(self.file, LONGEST_SENTENCE)),
             line: place.as_ref().map(|place| place.line),
             column: place.as_ref().map(|place| place.column),
             source: place.map(|place| shown(place.source)),
-            message: flaw.message,
-            hint: flaw.hint,
+            message: printable(&flaw.message, LONGEST_SENTENCE),
+            hint: printable(&flaw.hint, LONGEST_SENTENCE),
         }
     }
 
@@ -58,22 +60,34 @@ struct Place<'a> {
     source: &'a str,
 }
 
-/// The line as it may be printed on a terminal: no control characters, no end of a very long one, and not
-/// the value of something that sounds like a secret.
+/// The line, without the value of something that sounds like a secret.
 fn shown(line: &str) -> String {
-    let visible = match line.split_once('=') {
-        Some((key, _)) if sounds_secret(key) => &line[..=key.len()],
-        _ => line,
-    };
-    let cut = visible.char_indices().nth(LONGEST_LINE).map(|(at, _)| at);
-    let mut text: String = visible[..cut.unwrap_or(visible.len())]
-        .chars()
-        .map(|c| if c == '\t' { ' ' } else if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
-        .collect();
-    if cut.is_some() || visible.len() < line.len() {
-        text.push('…');
+    match line.split_once('=') {
+        Some((key, _)) if sounds_secret(key) => printable(key, LONGEST_LINE) + "=…",
+        _ => printable(line, LONGEST_LINE),
     }
-    text
+}
+
+/// The text as it may be printed on a terminal: no control characters, and no more than `most` others.
+fn printable(text: &str, most: usize) -> String {
+    let mut rest = text.chars();
+    let mut printable: String = rest
+        .by_ref()
+        .take(most)
+        .map(|c| {
+            if c == '\t' {
+                ' '
+            } else if c.is_control() {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        })
+        .collect();
+    if rest.next().is_some() {
+        printable.push('…');
+    }
+    printable
 }
 
 /// Whether a key asks for something that must not show up in a log.

@@ -20,13 +20,16 @@ pub(super) struct FromEnvironment {
 
 pub(super) fn read(ctx: &Context) -> FromEnvironment {
     let variables = ctx.env.clone().into_iter().collect();
-    let source =
-        Environment::with_prefix("NBTUNNEL_CFG").prefix_separator("__").separator("__").source(Some(variables));
+    let source = Environment::with_prefix("NBTUNNEL_CFG")
+        .prefix_separator("__")
+        .separator("__")
+        .source(Some(variables));
     let mut found = FromEnvironment::default();
     let values = match source.collect() {
         Ok(values) => values,
         Err(error) => {
-            let flaw = Flaw::new(format!("the environment cannot be read: {error}"), "look at NBTUNNEL_CFG__…");
+            let flaw =
+                Flaw::new(format!("the environment cannot be read: {error}"), "look at NBTUNNEL_CFG__…");
             found.problems.push(problem("NBTUNNEL_CFG__", flaw));
             return found;
         }

@@ -3,6 +3,7 @@
 //! Never blocks on what is no regular file, never reads more than a bounded part, never fails as a whole.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
@@ -28,6 +29,8 @@ pub(super) struct Gathered {
     pub(super) main: Option<Contents>,
     /// File names in `tunnels/` in their order, with what is in them.
     pub(super) tunnels: Vec<(String, Contents)>,
+    /// Names of further tunnel files, which were not read.
+    pub(super) surplus: Vec<String>,
     /// Which directory could not be read, and why.
     pub(super) unreadable: Option<(String, Flaw)>,
     /// Directories below which everything matters, free of links; they may not exist.
@@ -51,19 +54,13 @@ impl Gathered {
         found.main = found.contents(&dir.join("nbtunnel.toml"));
         match names(&tunnels_dir) {
             Ok(names) => {
-                for (count, name) in names.into_iter().enumerate() {
-                    let contents = if count < MAX_TUNNELS {
-                        found.contents(&tunnels_dir.join(&name))
-                    } else {
-                        Some(Err(Flaw::new(
-                            format!("there are more than {MAX_TUNNELS} tunnel files"),
-                            "this one and those after it are not read; remove some",
-                        )))
-                    };
-                    if let Some(contents) = contents {
-                        found.tunnels.push((name.to_string_lossy().into_owned(), contents));
+                let shown = |name: &OsString| name.to_string_lossy().into_owned();
+                for name in names.iter().take(MAX_TUNNELS) {
+                    if let Some(contents) = found.contents(&tunnels_dir.join(name)) {
+                        found.tunnels.push((shown(name), contents));
                     }
                 }
+                found.surplus = names.iter().skip(MAX_TUNNELS).map(shown).collect();
             }
             Err(why) => found.unreadable = found.unreadable.take().or(Some(("tunnels".into(), why))),
         }
@@ -81,7 +78,7 @@ impl Gathered {
         self.tunnels.iter().for_each(|(_, contents)| hash(contents));
         let names: Vec<&String> = self.tunnels.iter().map(|(name, _)| name).collect();
         let unreadable = self.unreadable.as_ref().map(|(dir, flaw)| (dir, &flaw.message));
-        (self.main.is_some(), names, unreadable).hash(&mut hasher);
+        (self.main.is_some(), names, &self.surplus, unreadable).hash(&mut hasher);
         hasher.finish()
     }
 
@@ -145,14 +142,17 @@ pub(super) fn read(path: &Path) -> std::io::Result<Contents> {
     let mut bytes = Vec::new();
     file.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE {
-        return Ok(Err(Flaw::new("it is larger than 1 MiB", "a tunnel needs a few lines; is it the right file?")));
+        return Ok(Err(Flaw::new(
+            "it is larger than 1 MiB",
+            "a tunnel needs a few lines; is it the right file?",
+        )));
     }
     Ok(Ok(bytes))
 }
 
 /// The names in `dir` that are tunnel files, in order. Hidden files and what editors leave are not:
 /// `.x.toml`, `.#x.toml`, `#x.toml#`, `x.toml~`, `x.toml.swp`, `4913`.
-fn names(dir: &Path) -> Result<Vec<std::ffi::OsString>, Flaw> {
+fn names(dir: &Path) -> Result<Vec<OsString>, Flaw> {
     let entries = match std::fs::read_dir(dir) {
         Ok(entries) => entries,
         // What is below a file that should be a directory is that directory's problem.
@@ -172,7 +172,7 @@ fn names(dir: &Path) -> Result<Vec<std::ffi::OsString>, Flaw> {
 }
 
 /// A directory that is not there is empty; a link that leads nowhere is a mistake.
-fn dangling(dir: &Path) -> Result<Vec<std::ffi::OsString>, Flaw> {
+fn dangling(dir: &Path) -> Result<Vec<OsString>, Flaw> {
     match dir.symlink_metadata() {
         Ok(metadata) if metadata.is_symlink() => Err(Flaw::new(
             "it is a symbolic link to a directory that is not there",

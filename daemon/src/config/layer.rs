@@ -132,15 +132,18 @@ pub(super) fn lay(layers: &[&Layer], ctx: &Context, base: &Path) -> Result<Tunne
         builder = builder.add_source((*layer).clone());
     }
     let sum: Layer = builder.build().and_then(Config::try_deserialize).map_err(|error| {
-        Flaw::new(format!("the settings do not go together: {error}"), "compare the file with the defaults above it")
+        Flaw::new(
+            format!("the settings do not go together: {error}"),
+            "compare the file with the defaults above it",
+        )
     })?;
     spec(sum, ctx, base)
 }
 
 fn spec(sum: Layer, ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
-    let host = sum.host.ok_or_else(|| {
-        Flaw::new("no host is named", "add a line such as host = \"login.example.org\"")
-    })?;
+    let host = sum
+        .host
+        .ok_or_else(|| Flaw::new("no host is named", "add a line such as host = \"login.example.org\""))?;
     let paths = |texts: Option<Vec<String>>| -> Result<Vec<_>, Flaw> {
         texts.unwrap_or_default().iter().map(|text| values::path(text, &ctx.home, base)).collect()
     };
@@ -157,12 +160,18 @@ fn spec(sum: Layer, ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
         },
         forwards: forwards
             .iter()
-            .map(|text| text.parse().map_err(|why| Flaw::new(format!("{text:?}: {why}"), "mend that forward")))
+            .map(|text| {
+                text.parse().map_err(|why| Flaw::new(format!("{text:?}: {why}"), "mend that forward"))
+            })
             .collect::<Result<_, Flaw>>()?,
         start: values::start(sum.start.as_deref().unwrap_or("login"))?,
         tags: sum.tags.unwrap_or_default(),
         policy: Policy {
-            keepalive: or_default(sum.keepalive, |p| p.keepalive, |t| values::duration(t, &values::KEEPALIVE))?,
+            keepalive: or_default(
+                sum.keepalive,
+                |p| p.keepalive,
+                |t| values::duration(t, &values::KEEPALIVE),
+            )?,
             connect_timeout: or_default(
                 sum.connect_timeout,
                 |p| p.connect_timeout,

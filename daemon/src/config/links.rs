@@ -36,7 +36,9 @@ pub(super) fn trail(path: &Path) -> Vec<PathBuf> {
 
 /// The parts of a path; joining the root of an absolute one starts over.
 fn components(path: &Path) -> impl Iterator<Item = OsString> + '_ {
-    path.components().filter(|part| !matches!(part, Component::CurDir)).map(|part| part.as_os_str().to_owned())
+    path.components()
+        .filter(|part| !matches!(part, Component::CurDir))
+        .map(|part| part.as_os_str().to_owned())
 }
 
 /// The nearest directory above `path`, or itself, that exists.
@@ -60,7 +62,13 @@ mod tests {
         symlink(root.join("gone"), root.join("v1/sub/b")).unwrap();
         assert_eq!(
             trail(&root.join("./current/a")),
-            [root.join("current"), root.join("v1/a"), root.join("current"), root.join("v1/sub/b"), root.join("gone")]
+            [
+                root.join("current"),
+                root.join("v1/a"),
+                root.join("current"),
+                root.join("v1/sub/b"),
+                root.join("gone")
+            ]
         );
         assert_eq!(nearest_dir(&root.join("gone/deeper")), Some(root));
     }

@@ -18,6 +18,7 @@ mod syntax;
 mod system;
 mod values;
 mod vet;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ use nbtunnel_core::{Name, TunnelSpec};
 use nbtunnel_proto::FileProblem;
 
 pub use check::{Report, check, check_main};
+pub use watch::{OnLoaded, Watch, spawn};
 
 /// What the files do not say and depend on.
 #[derive(Clone, Debug)]
@@ -68,15 +70,19 @@ impl Context {
 /// # Errors
 /// One sentence, when there is no home directory to begin at.
 pub fn directory(flag: Option<PathBuf>) -> Result<PathBuf, String> {
-    let named = flag.or_else(|| std::env::var_os("NBTUNNEL_CONFIG_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from));
+    let named = flag
+        .or_else(|| std::env::var_os("NBTUNNEL_CONFIG_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from));
     let dir = match named {
         Some(dir) => dir,
         None => etcetera::choose_base_strategy()
-            .map_err(|_| "there is no home directory to look for the configuration in; name one with --config-dir")?
+            .map_err(
+                |_| "there is no home directory to look for the configuration in; name one with --config-dir",
+            )?
             .config_dir()
             .join("nbtunnel"),
     };
-    std::path::absolute(&dir).map_err(|error| format!("{} cannot be the config directory: {error}", dir.display()))
+    std::path::absolute(&dir)
+        .map_err(|error| format!("{} cannot be the config directory: {error}", dir.display()))
 }
 
 /// Settings of the daemon as a whole, from `[daemon]`.
@@ -113,7 +119,21 @@ pub struct Loaded {
 
 /// Reads the directory. Blocks for as long as the disk does: call it where that does no harm.
 pub fn load(dir: &Path, ctx: &Context) -> Loaded {
-    read::interpret(&gather::Gathered::from_dir(dir), ctx)
+    summed_up(read::interpret(&gather::Gathered::from_dir(dir), ctx))
+}
+
+/// The most problems that are carried around; `nbtunneld --check` shows all of them.
+const MOST_PROBLEMS: usize = 200;
+
+fn summed_up(mut loaded: Loaded) -> Loaded {
+    if loaded.problems.len() > MOST_PROBLEMS {
+        let more = loaded.problems.len() - MOST_PROBLEMS;
+        loaded.problems.truncate(MOST_PROBLEMS);
+        let flaw =
+            values::Flaw::new(format!("there are {more} more problems"), "nbctl check shows all of them");
+        loaded.problems.push(read::whole_file("", flaw));
+    }
+    loaded
 }
 
 #[cfg(test)]

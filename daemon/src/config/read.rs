@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use super::document::Document;
 use super::environment::{self, FromEnvironment};
-use super::gather::{Contents, Gathered};
+use super::gather::{Contents, Gathered, MAX_TUNNELS};
 use super::layer::{self, Layer, Misfit};
 use super::schema::{DaemonKeys, Keys, MainFile};
 use super::values::{self, Flaw};
@@ -46,10 +46,13 @@ pub(super) fn interpret(found: &Gathered, ctx: &Context) -> Loaded {
             }
         };
         let read = match twins.get(file_name) {
-            Some(twin) => Err(vec![whole_file(&file, Flaw::new(
-                format!("its name differs from tunnels/{twin} only in case"),
-                "rename one of the two, since some systems cannot tell them apart",
-            ))]),
+            Some(twin) => Err(vec![whole_file(
+                &file,
+                Flaw::new(
+                    format!("its name differs from tunnels/{twin} only in case"),
+                    "rename one of the two, since some systems cannot tell them apart",
+                ),
+            )]),
             None => reader.tunnel(&file, contents),
         };
         match read {
@@ -59,6 +62,12 @@ pub(super) fn interpret(found: &Gathered, ctx: &Context) -> Loaded {
                 loaded.broken.insert(name);
             }
         }
+    }
+    if let Some(first) = found.surplus.first() {
+        let message =
+            format!("there are more than {MAX_TUNNELS} tunnel files; from {first} on they are not read");
+        loaded.problems.push(whole_file("tunnels", Flaw::new(message, "remove some")));
+        loaded.broken.extend(found.surplus.iter().filter_map(|file_name| tunnel_name(file_name).ok()));
     }
     loaded
 }
@@ -139,7 +148,9 @@ impl<'a> Reader<'a> {
             if let Some(log) = &keys.log {
                 settings.log = Some(log.get_ref().clone());
             }
-            if let Some(Ok(spool)) = keys.spool.as_ref().map(|text| values::size(text.get_ref(), &values::SPOOL)) {
+            if let Some(Ok(spool)) =
+                keys.spool.as_ref().map(|text| values::size(text.get_ref(), &values::SPOOL))
+            {
                 settings.spool = spool;
             }
         }
@@ -163,7 +174,8 @@ impl<'a> Reader<'a> {
             "start" => keys.start.as_ref().map(Spanned::span),
             _ => None,
         };
-        let spans: BTreeMap<&str, _> = ["hold", "start"].into_iter().filter_map(|k| Some((k, span(k)?))).collect();
+        let spans: BTreeMap<&str, _> =
+            ["hold", "start"].into_iter().filter_map(|k| Some((k, span(k)?))).collect();
         layer::lay(&[&self.defaults, &keys.into(), &self.above.layer], self.ctx, &self.found.dir).map_err(
             |Misfit { keys, flaw }| {
                 let place = keys.iter().find_map(|key| spans.get(key).cloned());
@@ -192,4 +204,3 @@ fn text<'c>(file: &str, contents: &'c Contents) -> Result<&'c str, Vec<FileProbl
         }
     }
 }
-

@@ -24,11 +24,12 @@ pub(super) fn parse<T: DeserializeOwned>(document: &Document<'_>) -> Result<T, B
 fn unknown_key(message: &str) -> Option<Flaw> {
     let rest = message.strip_prefix("unknown field `")?;
     let (key, rest) = rest.split_once('`')?;
-    let known: Vec<&str> =
-        rest.split('`').skip(1).step_by(2).filter(|word| !LATER.contains(word)).collect();
+    let known: Vec<&str> = rest.split('`').skip(1).step_by(2).filter(|word| !LATER.contains(word)).collect();
     let hint = match nearest(key, &known) {
         Some(close) => format!("did you mean `{close}`?"),
-        None if sounds_secret(key) => "nbtunnel reads no secret from a file; use a key or an agent".to_owned(),
+        None if sounds_secret(key) => {
+            "nbtunnel reads no secret from a file; use a key or an agent".to_owned()
+        }
         None => format!("the keys here are: {}", known.join(", ")),
     };
     Some(Flaw::new(format!("`{key}` is not a key here"), hint))
@@ -36,7 +37,7 @@ fn unknown_key(message: &str) -> Option<Flaw> {
 
 /// A wrong type, or something that is not TOML at all.
 fn misfit(message: &str, line: &str) -> Flaw {
-    let key = line.split('=').next().unwrap_or_default().trim();
+    let key = line.split('=').next().unwrap_or_default().trim().trim_matches(['"', '\'']);
     let wrong_value = message.starts_with("invalid type") || message.contains("quoted");
     let hint = match example(key) {
         Some(example) if wrong_value => format!("write it like {example}"),

@@ -50,7 +50,8 @@ pub(super) fn duration(text: &str, bounds: &RangeInclusive<Duration>) -> Result<
 }
 
 fn parse_duration(text: &str) -> Option<Duration> {
-    const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+    const UNITS: [(&str, u64); 5] =
+        [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
     let mut rest = text.trim();
     let (mut total, mut next_unit) = (0u64, 0);
     if rest.is_empty() {
@@ -133,7 +134,10 @@ pub(super) fn host(text: &str) -> Result<String, Flaw> {
     }
     if text.contains(['/', '\\', '[', ']']) {
         let message = format!("{text:?} is not a host name or an address");
-        return Err(Flaw::new(message, "write the name alone, without ssh:// and brackets; the port is a key of its own"));
+        return Err(Flaw::new(
+            message,
+            "write the name alone, without ssh:// and brackets; the port is a key of its own",
+        ));
     }
     word("host", text, HINT)
 }
@@ -157,7 +161,10 @@ fn word(what: &str, text: &str, hint: &str) -> Result<String, Flaw> {
         return Err(Flaw::new(message, hint));
     }
     if text.starts_with('-') {
-        return Err(Flaw::new(format!("the {what} begins with '-', so that programs would read it as an option"), hint));
+        return Err(Flaw::new(
+            format!("the {what} begins with '-', so that programs would read it as an option"),
+            hint,
+        ));
     }
     let bad = |c: &char| c.is_whitespace() || c.is_control() || SHELL_CHARACTERS.contains(*c);
     match text.chars().find(bad) {
@@ -208,7 +215,10 @@ pub(super) fn tag(text: &str) -> Result<(), Flaw> {
     if fits {
         return Ok(());
     }
-    Err(Flaw::new(format!("{text:?} is not a tag"), "a tag is one word of at most 64 bytes, as in tags = [\"lab\"]"))
+    Err(Flaw::new(
+        format!("{text:?} is not a tag"),
+        "a tag is one word of at most 64 bytes, as in tags = [\"lab\"]",
+    ))
 }
 
 /// A path as a file may write it: `~` is `home`, what is relative is meant from `base`.
@@ -227,7 +237,10 @@ pub(super) fn path(text: &str, home: &Path, base: &Path) -> Result<PathBuf, Flaw
         return Ok(home.join(rest));
     }
     if text.starts_with('~') {
-        return Err(Flaw::new(format!("the home of another user in {text:?} is not looked up"), "write the whole path"));
+        return Err(Flaw::new(
+            format!("the home of another user in {text:?} is not looked up"),
+            "write the whole path",
+        ));
     }
     Ok(base.join(text))
 }
@@ -238,12 +251,31 @@ mod tests {
 
     #[test]
     fn durations_are_read_as_people_write_them() {
-        for (text, ms) in
-            [("500ms", 500), ("10s", 10_000), ("15m", 900_000), ("1h", 3_600_000), ("1h30m", 5_400_000), ("7d", 604_800_000), (" 1s500ms ", 1500)]
-        {
+        for (text, ms) in [
+            ("500ms", 500),
+            ("10s", 10_000),
+            ("15m", 900_000),
+            ("1h", 3_600_000),
+            ("1h30m", 5_400_000),
+            ("7d", 604_800_000),
+            (" 1s500ms ", 1500),
+        ] {
             assert_eq!(parse_duration(text), Some(Duration::from_millis(ms)), "{text}");
         }
-        for bad in ["", "10", "s", "-1s", "1.5s", "10 s", "30m1h", "1s1s", "10sec", "99999999999999999999s", "999999999999999d", "١s"] {
+        for bad in [
+            "",
+            "10",
+            "s",
+            "-1s",
+            "1.5s",
+            "10 s",
+            "30m1h",
+            "1s1s",
+            "10sec",
+            "99999999999999999999s",
+            "999999999999999d",
+            "١s",
+        ] {
             assert!(parse_duration(bad).is_none(), "{bad}");
         }
     }
@@ -266,7 +298,21 @@ mod tests {
         for good in ["dest.ination.com", "10.0.0.1", "::1", "fe80::1%eth0", "lab_1", "bücher.example"] {
             assert!(host(good).is_ok(), "{good}");
         }
-        for bad in ["", "-oProxyCommand=x", "a b", "a\tb", "a\nb", "$(id)", "`id`", "a;b", "me@host", "[::1]", "ssh://h", "a'b", &"x".repeat(256)] {
+        for bad in [
+            "",
+            "-oProxyCommand=x",
+            "a b",
+            "a\tb",
+            "a\nb",
+            "$(id)",
+            "`id`",
+            "a;b",
+            "me@host",
+            "[::1]",
+            "ssh://h",
+            "a'b",
+            &"x".repeat(256),
+        ] {
             assert!(host(bad).is_err(), "{bad}");
         }
         for good in ["alice", "alice@ad.example", "AD\\alice"] {

@@ -13,11 +13,17 @@ use super::schema::{DaemonKeys, Item, Keys, List};
 use super::values::{self, Flaw};
 
 /// Checks the keys of a tunnel file, or of `[defaults]`. `~` is `home`; relative paths begin at `base`.
-pub(super) fn tunnel_keys(keys: &Keys, document: &Document<'_>, home: &Path, base: &Path) -> Vec<FileProblem> {
+pub(super) fn tunnel_keys(
+    keys: &Keys,
+    document: &Document<'_>,
+    home: &Path,
+    base: &Path,
+) -> Vec<FileProblem> {
     let mut vet = Vet { document, problems: Vec::new() };
     for (key, span) in keys.unsupported() {
         let message = format!("`{key}` is not supported yet by this version");
-        vet.problems.push(document.problem(Some(span), Flaw::new(message, "remove it, or wait for a later version")));
+        vet.problems
+            .push(document.problem(Some(span), Flaw::new(message, "remove it, or wait for a later version")));
     }
     vet.value(&keys.host, |text| values::host(text));
     vet.value(&keys.user, |text| values::user(text));
@@ -53,7 +59,10 @@ pub(super) fn daemon_keys(keys: &DaemonKeys, document: &Document<'_>) -> Vec<Fil
 
 fn log_filter(filter: &str) -> Result<(), Flaw> {
     EnvFilter::try_new(filter).map(drop).map_err(|_| {
-        Flaw::new(format!("{filter:?} is not a log filter"), "write a level, as in log = \"info\" or log = \"nbtunneld=debug\"")
+        Flaw::new(
+            format!("{filter:?} is not a log filter"),
+            "write a level, as in log = \"info\" or log = \"nbtunneld=debug\"",
+        )
     })
 }
 
@@ -115,8 +124,11 @@ fn collide(a: &ListenAt, b: &ListenAt) -> bool {
     if let (ListenAt::Socket(a), ListenAt::Socket(b)) = (a, b) {
         return a == b;
     }
-    let (Some((hosts_a, port_a)), Some((hosts_b, port_b))) = (addresses(a), addresses(b)) else { return false };
-    port_a == port_b && (hosts_a.is_empty() || hosts_b.is_empty() || hosts_a.iter().any(|host| hosts_b.contains(host)))
+    let (Some((hosts_a, port_a)), Some((hosts_b, port_b))) = (addresses(a), addresses(b)) else {
+        return false;
+    };
+    port_a == port_b
+        && (hosts_a.is_empty() || hosts_b.is_empty() || hosts_a.iter().any(|host| hosts_b.contains(host)))
 }
 
 /// The addresses that it takes (none named: every one) and the port.
@@ -153,7 +165,10 @@ mod tests {
                 "3:12 70000 is not a port; ports go from 1 to 65535",
             ]
         );
-        assert_eq!(problems("forward = \"6000:h:1\"\nidentity_file=\"~/.ssh/id\"\nknown_hosts=\"kh\""), [""; 0]);
+        assert_eq!(
+            problems("forward = \"6000:h:1\"\nidentity_file=\"~/.ssh/id\"\nknown_hosts=\"kh\""),
+            [""; 0]
+        );
         assert_eq!(problems("known_hosts = []").len(), 1);
     }
 
@@ -170,14 +185,18 @@ mod tests {
         ] {
             assert!(other(clash), "{clash}");
         }
-        for fine in [r#""6000:a:1", "6001:a:1""#, r#""10.0.0.1:1:a:1", "10.0.0.2:1:a:1""#, r#""/a:h:1", "/b:h:1""#] {
+        for fine in
+            [r#""6000:a:1", "6001:a:1""#, r#""10.0.0.1:1:a:1", "10.0.0.2:1:a:1""#, r#""/a:h:1", "/b:h:1""#]
+        {
             assert!(!other(fine), "{fine}");
         }
     }
 
     #[test]
     fn every_problem_of_a_file_is_reported_at_once() {
-        let found = problems("host = \"-x\"\nuser = \"a b\"\nport = 70000\nstart = \"boot\"\nhost_key = \"yes\"\nkeepalive = \"1\"\nhold = \"2h\"\nbuffer = \"1\"\njump = [\"x\"]");
+        let found = problems(
+            "host = \"-x\"\nuser = \"a b\"\nport = 70000\nstart = \"boot\"\nhost_key = \"yes\"\nkeepalive = \"1\"\nhold = \"2h\"\nbuffer = \"1\"\njump = [\"x\"]",
+        );
         assert_eq!(found.len(), 9, "{found:#?}");
     }
 }
