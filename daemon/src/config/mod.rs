@@ -137,4 +137,6 @@ fn summed_up(mut loaded: Loaded) -> Loaded {
 }
 
 #[cfg(test)]
+mod bytes_tests;
+#[cfg(test)]
 mod tests;
