@@ -187,6 +187,30 @@ fn only_a_difference_is_told_unless_somebody_asks() {
     assert!(next.tunnels.contains_key("bob") || next.broken.contains("bob"), "news without a difference");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn without_inotify_changes_are_still_seen() {
+    if std::env::var_os("NBTUNNEL_TEST_NO_INOTIFY").is_none() {
+        // A user namespace has limits of its own: there, and nowhere else, no inotify instance is left.
+        let line = "echo 0 >/proc/sys/user/max_inotify_instances && exec \"$0\" \"$@\"";
+        let output = std::process::Command::new("unshare")
+            .args(["--user", "--map-root-user", "sh", "-c", line])
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", "config::watch::tests::without_inotify_changes_are_still_seen"])
+            .env("NBTUNNEL_TEST_NO_INOTIFY", "1")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "{output:?}");
+        return;
+    }
+    assert!(notify::recommended_watcher(|_| {}).is_err(), "inotify is still there");
+    let bench = Bench::new(with_alice);
+    bench.until_host("alice", "one");
+    write_host(&bench.tunnel("alice"), "two");
+    bench.until_host("alice", "two");
+}
+
 #[test]
 fn our_own_reading_is_no_news() {
     let scope = Scope { dirs: vec![], roots: vec!["/c".into()], places: vec!["/d/target".into()] };

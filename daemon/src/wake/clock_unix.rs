@@ -24,3 +24,46 @@ fn read(clock: libc::clockid_t) -> Option<Duration> {
     let (seconds, nanos) = (u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?);
     (result == 0).then(|| Duration::new(seconds, nanos))
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// Two hours are added to CLOCK_BOOTTIME and to no other clock.
+    const SHIM: &str = r#"
+        #define _GNU_SOURCE
+        #include <dlfcn.h>
+        #include <time.h>
+        int clock_gettime(clockid_t id, struct timespec *t) {
+            int (*real)(clockid_t, struct timespec *) = dlsym(RTLD_NEXT, "clock_gettime");
+            int code = real(id, t);
+            if (code == 0 && id == CLOCK_BOOTTIME) t->tv_sec += 7200;
+            return code;
+        }
+    "#;
+
+    #[test]
+    fn a_preloaded_library_can_play_a_sleep() {
+        if std::env::var_os("NBTUNNEL_TEST_SHIM").is_some() {
+            let awake = read(libc::CLOCK_MONOTONIC).unwrap();
+            assert!(since_boot() - awake >= Duration::from_secs(7200));
+            return;
+        }
+        let temp = tempfile::tempdir().unwrap();
+        let (source, shim) = (temp.path().join("shim.c"), temp.path().join("shim.so"));
+        std::fs::write(&source, SHIM).unwrap();
+        let mut compiler = Command::new("cc");
+        let compiled = compiler.args(["-shared", "-fPIC", "-o"]).arg(&shim).arg(&source).arg("-ldl").status();
+        assert!(compiled.unwrap().success());
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "wake::clock::system::tests::a_preloaded_library_can_play_a_sleep"])
+            .env("NBTUNNEL_TEST_SHIM", "1")
+            .env("LD_PRELOAD", &shim)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        assert!(String::from_utf8_lossy(&output.stdout).contains("1 passed"), "{output:?}");
+    }
+}
