@@ -1,1 +1,142 @@
-//! (see the issue)
+//! The config directory: reads it, checks it, watches it.
+//!
+//! `gather` takes the files in, `read` makes sense of them, `watch` does both again whenever something
+//! changes. Bad input is a problem with a place and a hint, never an error, a wait or a panic. What a
+//! change means for the tunnels is decided by `nbtunnel_core::reconcile`.
+
+mod check;
+mod document;
+mod environment;
+mod gather;
+mod layer;
+mod links;
+mod read;
+mod schema;
+mod syntax;
+#[cfg_attr(unix, path = "system_unix.rs")]
+#[cfg_attr(not(unix), path = "system_other.rs")]
+mod system;
+mod values;
+mod vet;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use etcetera::BaseStrategy;
+use nbtunnel_core::{Name, TunnelSpec};
+use nbtunnel_proto::FileProblem;
+
+pub use check::{Report, check, check_main};
+pub use watch::{OnLoaded, Watch, spawn};
+
+/// What the files do not say and depend on.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// What `~` stands for: the home of the passwd entry, as in ssh, whatever `$HOME` says.
+    pub home: PathBuf,
+    /// The user at the far end where nobody names one.
+    pub user: String,
+    /// The variables that are the top layer, `NBTUNNEL_CFG__…`; others are ignored.
+    pub env: BTreeMap<String, String>,
+}
+
+impl Context {
+    /// That of the user who runs this process.
+    pub fn of_this_user() -> Context {
+        let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let (home, user) = match system::passwd_entry() {
+            Some((home, user)) => (Some(home), Some(user)),
+            None => (None, None),
+        };
+        Context {
+            home: home.or_else(|| etcetera::home_dir().ok()).unwrap_or_default(),
+            user: user
+                .or_else(|| variable("USER"))
+                .or_else(|| variable("LOGNAME"))
+                .or_else(|| variable("USERNAME"))
+                .unwrap_or_default(),
+            env: std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+                .filter(|(name, _)| name.starts_with("NBTUNNEL_CFG__"))
+                .collect(),
+        }
+    }
+}
+
+/// The config directory: `flag`, else `$NBTUNNEL_CONFIG_DIR`, else `nbtunnel` below `$XDG_CONFIG_HOME`
+/// (`~/.config`, on macOS too; `%APPDATA%` on Windows). It need not exist.
+///
+/// # Errors
+/// One sentence, when there is no home directory to begin at.
+pub fn directory(flag: Option<PathBuf>) -> Result<PathBuf, String> {
+    let named = flag
+        .or_else(|| std::env::var_os("NBTUNNEL_CONFIG_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from));
+    let dir = match named {
+        Some(dir) => dir,
+        None => etcetera::choose_base_strategy()
+            .map_err(
+                |_| "there is no home directory to look for the configuration in; name one with --config-dir",
+            )?
+            .config_dir()
+            .join("nbtunnel"),
+    };
+    std::path::absolute(&dir)
+        .map_err(|error| format!("{} cannot be the config directory: {error}", dir.display()))
+}
+
+/// Settings of the daemon as a whole, from `[daemon]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DaemonSettings {
+    /// A filter of tracing-subscriber, such as `info` or `nbtunneld=debug`.
+    pub log: Option<String>,
+    /// How many bytes may wait on disk for slow local readers, all together.
+    pub spool: u64,
+}
+
+impl Default for DaemonSettings {
+    fn default() -> Self {
+        DaemonSettings { log: None, spool: 4 << 30 }
+    }
+}
+
+/// What the config directory says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// The tunnels whose files are good.
+    pub tunnels: BTreeMap<Name, TunnelSpec>,
+    /// Tunnels whose file is there and bad: they stay as they were.
+    pub broken: BTreeSet<Name>,
+    /// The directory or `nbtunnel.toml` cannot be read: everything stays as it was.
+    pub all_broken: bool,
+    /// Settings of the daemon as a whole; the defaults if `all_broken`.
+    pub daemon: DaemonSettings,
+    /// Everything that is wrong, in the order of the files.
+    pub problems: Vec<FileProblem>,
+    /// Differs when what was found differs. Means nothing outside this process.
+    pub digest: u64,
+}
+
+/// Reads the directory. Blocks for as long as the disk does: call it where that does no harm.
+pub fn load(dir: &Path, ctx: &Context) -> Loaded {
+    summed_up(read::interpret(&gather::Gathered::from_dir(dir), ctx))
+}
+
+/// The most problems that are carried around; `nbtunneld --check` shows all of them.
+const MOST_PROBLEMS: usize = 200;
+
+fn summed_up(mut loaded: Loaded) -> Loaded {
+    if loaded.problems.len() > MOST_PROBLEMS {
+        let more = loaded.problems.len() - MOST_PROBLEMS;
+        loaded.problems.truncate(MOST_PROBLEMS);
+        let flaw =
+            values::Flaw::new(format!("there are {more} more problems"), "nbctl check shows all of them");
+        loaded.problems.push(read::whole_file("", flaw));
+    }
+    loaded
+}
+
+#[cfg(test)]
+mod bytes_tests;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,209 @@
+//! Layers of settings, laid over one another by the `config` crate, and the spec that comes out.
+//!
+//! Every value has been vetted where it was written down, so that what can still fail here are only
+//! combinations.
+
+use std::path::Path;
+
+use config::{Config, ConfigError, Map, Source, Value};
+use nbtunnel_core::{Policy, Route, TunnelSpec};
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::Context;
+use super::schema::{Keys, List};
+use super::system;
+use super::values::{self, Flaw};
+
+/// What one source says of a tunnel; what it does not name is for the layer below.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct Layer {
+    host: Option<String>,
+    user: Option<String>,
+    port: Option<i64>,
+    forward: Option<Vec<String>>,
+    start: Option<String>,
+    tags: Option<Vec<String>>,
+    identity_file: Option<Vec<String>>,
+    known_hosts: Option<Vec<String>>,
+    host_key: Option<String>,
+    keepalive: Option<String>,
+    connect_timeout: Option<String>,
+    hold: Option<String>,
+    idle: Option<String>,
+    buffer: Option<String>,
+}
+
+impl From<Keys> for Layer {
+    fn from(keys: Keys) -> Self {
+        let word = |value: Option<Spanned<String>>| value.map(Spanned::into_inner);
+        let words = |value: Option<Spanned<List>>| {
+            value.map(|list| list.into_inner().0.into_iter().map(|item| item.text).collect())
+        };
+        Layer {
+            host: word(keys.host),
+            user: word(keys.user),
+            port: keys.port.map(Spanned::into_inner),
+            forward: words(keys.forward),
+            start: word(keys.start),
+            tags: words(keys.tags),
+            identity_file: words(keys.identity_file),
+            known_hosts: words(keys.known_hosts),
+            host_key: word(keys.host_key),
+            keepalive: word(keys.keepalive),
+            connect_timeout: word(keys.connect_timeout),
+            hold: word(keys.hold),
+            idle: word(keys.idle),
+            buffer: word(keys.buffer),
+        }
+    }
+}
+
+impl Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        let words = [
+            ("host", &self.host),
+            ("user", &self.user),
+            ("start", &self.start),
+            ("host_key", &self.host_key),
+            ("keepalive", &self.keepalive),
+            ("connect_timeout", &self.connect_timeout),
+            ("hold", &self.hold),
+            ("idle", &self.idle),
+            ("buffer", &self.buffer),
+        ];
+        let lists = [
+            ("forward", &self.forward),
+            ("tags", &self.tags),
+            ("identity_file", &self.identity_file),
+            ("known_hosts", &self.known_hosts),
+        ];
+        let words = words.into_iter().filter_map(|(key, v)| Some((key.to_owned(), Value::from(v.clone()?))));
+        let lists = lists.into_iter().filter_map(|(key, v)| Some((key.to_owned(), Value::from(v.clone()?))));
+        let port = self.port.map(|port| ("port".to_owned(), Value::from(port)));
+        Ok(words.chain(lists).chain(port).collect())
+    }
+}
+
+/// The keys that ssh(1) offers when none is named, in its order; those on security keys need an agent.
+const DEFAULT_IDENTITIES: [&str; 3] = ["~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ed25519"];
+/// `UserKnownHostsFile` of ssh_config(5).
+const DEFAULT_KNOWN_HOSTS: [&str; 2] = ["~/.ssh/known_hosts", "~/.ssh/known_hosts2"];
+
+/// What holds where nobody says anything. Times and bounds are those of [`Policy::default`].
+fn built_in(ctx: &Context) -> Layer {
+    let words = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect());
+    Layer {
+        user: Some(ctx.user.clone()),
+        port: Some(22),
+        forward: words(&[]),
+        start: Some("login".into()),
+        tags: words(&[]),
+        identity_file: words(&DEFAULT_IDENTITIES),
+        known_hosts: words(&DEFAULT_KNOWN_HOSTS),
+        host_key: Some("strict".into()),
+        ..Layer::default()
+    }
+}
+
+/// A flaw of the whole: the keys that it is about, those first that are likelier to be changed.
+pub(super) struct Misfit {
+    pub(super) keys: &'static [&'static str],
+    pub(super) flaw: Flaw,
+}
+
+impl From<Flaw> for Misfit {
+    fn from(flaw: Flaw) -> Self {
+        Misfit { keys: &[], flaw }
+    }
+}
+
+/// Lays `layers` over the built-in defaults, the last one on top. Relative paths begin at `base`.
+///
+/// # Errors
+/// What does not go together in the sum of them.
+pub(super) fn lay(layers: &[&Layer], ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
+    let mut builder = Config::builder().add_source(built_in(ctx));
+    for layer in layers {
+        builder = builder.add_source((*layer).clone());
+    }
+    let sum: Layer = builder.build().and_then(Config::try_deserialize).map_err(|error| {
+        Flaw::new(
+            format!("the settings do not go together: {error}"),
+            "compare the file with the defaults above it",
+        )
+    })?;
+    spec(sum, ctx, base)
+}
+
+fn spec(sum: Layer, ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
+    let host = sum
+        .host
+        .ok_or_else(|| Flaw::new("no host is named", "add a line such as host = \"login.example.org\""))?;
+    let paths = |texts: Option<Vec<String>>| -> Result<Vec<_>, Flaw> {
+        texts.unwrap_or_default().iter().map(|text| values::path(text, &ctx.home, base)).collect()
+    };
+    let forwards = sum.forward.unwrap_or_default();
+    let spec = TunnelSpec {
+        route: Route {
+            host: values::host(&host)?,
+            port: values::port(sum.port.unwrap_or(22))?,
+            user: user(sum.user.as_deref().unwrap_or_default())?,
+            identity_files: paths(sum.identity_file)?,
+            known_hosts: paths(sum.known_hosts)?,
+            system_known_hosts: system::known_hosts(),
+            host_key: values::host_key(sum.host_key.as_deref().unwrap_or("strict"))?,
+        },
+        forwards: forwards
+            .iter()
+            .map(|text| {
+                text.parse().map_err(|why| Flaw::new(format!("{text:?}: {why}"), "mend that forward"))
+            })
+            .collect::<Result<_, Flaw>>()?,
+        start: values::start(sum.start.as_deref().unwrap_or("login"))?,
+        tags: sum.tags.unwrap_or_default(),
+        policy: Policy {
+            keepalive: or_default(
+                sum.keepalive,
+                |p| p.keepalive,
+                |t| values::duration(t, &values::KEEPALIVE),
+            )?,
+            connect_timeout: or_default(
+                sum.connect_timeout,
+                |p| p.connect_timeout,
+                |t| values::duration(t, &values::CONNECT_TIMEOUT),
+            )?,
+            hold: or_default(sum.hold, |p| p.hold, |t| values::duration(t, &values::HOLD))?,
+            idle: or_default(sum.idle, |p| p.idle, |t| values::duration(t, &values::IDLE))?,
+            buffer: or_default(sum.buffer, |p| p.buffer, |t| values::size(t, &values::BUFFER))?,
+        },
+    };
+    if spec.start == nbtunnel_core::Start::Demand && spec.policy.hold.is_zero() {
+        let flaw = Flaw::new(
+            "hold = \"0s\" refuses every connection before start = \"demand\" could act on it",
+            "give hold a time, as in hold = \"30s\", or use start = \"login\"",
+        );
+        return Err(Misfit { keys: &["hold", "start"], flaw });
+    }
+    Ok(spec)
+}
+
+/// The local user's name, if nobody named another, may be one that ssh would not take either.
+fn user(name: &str) -> Result<String, Flaw> {
+    values::user(name).map_err(|flaw| Flaw::new(flaw.message, "add a line such as user = \"alice\""))
+}
+
+fn or_default<T>(
+    text: Option<String>,
+    default: impl Fn(Policy) -> T,
+    parse: impl Fn(&str) -> Result<T, Flaw>,
+) -> Result<T, Flaw> {
+    match text {
+        Some(text) => parse(&text),
+        None => Ok(default(Policy::default())),
+    }
+}

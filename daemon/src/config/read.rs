@@ -1,0 +1,206 @@
+//! What the files mean: bytes into specs and problems. Does no I/O, and holds for any bytes.
+
+use std::collections::BTreeMap;
+
+use nbtunnel_core::{Name, TunnelSpec};
+use nbtunnel_proto::FileProblem;
+use toml::Spanned;
+
+use super::document::Document;
+use super::environment::{self, FromEnvironment};
+use super::gather::{Contents, Gathered, MAX_TUNNELS};
+use super::layer::{self, Layer, Misfit};
+use super::schema::{DaemonKeys, Keys, MainFile};
+use super::values::{self, Flaw};
+use super::{Context, DaemonSettings, Loaded, syntax, vet};
+
+/// The name of the file with the defaults and the daemon's own settings.
+pub(super) const MAIN_FILE: &str = "nbtunnel.toml";
+
+/// Makes sense of everything that was gathered.
+pub(super) fn interpret(found: &Gathered, ctx: &Context) -> Loaded {
+    let mut loaded = Loaded { digest: found.digest(), ..Loaded::default() };
+    let reader = match Reader::new(found, ctx) {
+        Ok(reader) => reader,
+        Err(problems) => {
+            loaded.all_broken = true;
+            loaded.problems = problems;
+            return loaded;
+        }
+    };
+    loaded.daemon = reader.daemon_settings();
+    loaded.problems.clone_from(&reader.above.problems);
+    if let Some((dir, flaw)) = &found.unreadable {
+        loaded.all_broken = true;
+        loaded.problems.push(whole_file(dir, Flaw::new(flaw.message.clone(), flaw.hint.clone())));
+        return loaded;
+    }
+    let twins = case_twins(&found.tunnels);
+    for (file_name, contents) in &found.tunnels {
+        let file = format!("tunnels/{file_name}");
+        let name = match tunnel_name(file_name) {
+            Ok(name) => name,
+            Err(flaw) => {
+                loaded.problems.push(whole_file(&file, flaw));
+                continue;
+            }
+        };
+        let read = match twins.get(file_name) {
+            Some(twin) => Err(vec![whole_file(
+                &file,
+                Flaw::new(
+                    format!("its name differs from tunnels/{twin} only in case"),
+                    "rename one of the two, since some systems cannot tell them apart",
+                ),
+            )]),
+            None => reader.tunnel(&file, contents),
+        };
+        match read {
+            Ok(spec) => drop(loaded.tunnels.insert(name, spec)),
+            Err(problems) => {
+                loaded.problems.extend(problems);
+                loaded.broken.insert(name);
+            }
+        }
+    }
+    if let Some(first) = found.surplus.first() {
+        let message =
+            format!("there are more than {MAX_TUNNELS} tunnel files; from {first} on they are not read");
+        loaded.problems.push(whole_file("tunnels", Flaw::new(message, "remove some")));
+        loaded.broken.extend(found.surplus.iter().filter_map(|file_name| tunnel_name(file_name).ok()));
+    }
+    loaded
+}
+
+/// The tunnel that a file name stands for.
+pub(super) fn tunnel_name(file_name: &str) -> Result<Name, Flaw> {
+    let stem = file_name.strip_suffix(".toml").unwrap_or(file_name);
+    Name::parse(stem).map_err(|why| Flaw::new(why, "rename the file"))
+}
+
+/// A problem with a file as a whole; the empty name is the config directory itself.
+pub(super) fn whole_file(file: &str, flaw: Flaw) -> FileProblem {
+    let file = if file.is_empty() { "." } else { file };
+    Document { file, text: "" }.problem(None, flaw)
+}
+
+/// Names that differ only in case, each with the other.
+fn case_twins(files: &[(String, Contents)]) -> BTreeMap<&String, &String> {
+    let mut by_folded: BTreeMap<String, &String> = BTreeMap::new();
+    let mut twins = BTreeMap::new();
+    for (name, _) in files {
+        if let Some(other) = by_folded.insert(name.to_lowercase(), name) {
+            twins.insert(name, other);
+            twins.insert(other, name);
+        }
+    }
+    twins
+}
+
+/// Reads tunnel files over the layers that all of them share.
+pub(super) struct Reader<'a> {
+    ctx: &'a Context,
+    found: &'a Gathered,
+    defaults: Layer,
+    daemon: DaemonKeys,
+    pub(super) above: FromEnvironment,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads `nbtunnel.toml` and the environment.
+    ///
+    /// # Errors
+    /// Everything that is wrong with `nbtunnel.toml`; then nothing that depends on it can be trusted.
+    pub(super) fn new(found: &'a Gathered, ctx: &'a Context) -> Result<Self, Vec<FileProblem>> {
+        let mut reader = Reader {
+            ctx,
+            found,
+            defaults: Layer::default(),
+            daemon: DaemonKeys::default(),
+            above: environment::read(ctx),
+        };
+        if let Some(contents) = &found.main {
+            let main = reader.main_file(contents)?;
+            reader.defaults = main.defaults.unwrap_or_default().into();
+            reader.daemon = main.daemon.unwrap_or_default();
+        }
+        Ok(reader)
+    }
+
+    fn main_file(&self, contents: &Contents) -> Result<MainFile, Vec<FileProblem>> {
+        let text = text(MAIN_FILE, contents)?;
+        let document = Document { file: MAIN_FILE, text };
+        let main: MainFile = syntax::parse(&document).map_err(|problem| vec![*problem])?;
+        let mut problems = Vec::new();
+        if let Some(keys) = &main.defaults {
+            problems.extend(vet::tunnel_keys(keys, &document, &self.ctx.home, &self.found.dir));
+        }
+        if let Some(keys) = &main.daemon {
+            problems.extend(vet::daemon_keys(keys, &document));
+        }
+        if problems.is_empty() { Ok(main) } else { Err(problems) }
+    }
+
+    fn daemon_settings(&self) -> DaemonSettings {
+        let layers = [&self.daemon, &self.above.daemon];
+        let mut settings = DaemonSettings::default();
+        for keys in layers {
+            if let Some(log) = &keys.log {
+                settings.log = Some(log.get_ref().clone());
+            }
+            if let Some(Ok(spool)) =
+                keys.spool.as_ref().map(|text| values::size(text.get_ref(), &values::SPOOL))
+            {
+                settings.spool = spool;
+            }
+        }
+        settings
+    }
+
+    /// Reads one tunnel file; `file` is what problems call it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, at least one thing.
+    pub(super) fn tunnel(&self, file: &str, contents: &Contents) -> Result<TunnelSpec, Vec<FileProblem>> {
+        let text = text(file, contents)?;
+        let document = Document { file, text };
+        let keys: Keys = syntax::parse(&document).map_err(|problem| vec![*problem])?;
+        let problems = vet::tunnel_keys(&keys, &document, &self.ctx.home, &self.found.dir);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let span = |key: &str| match key {
+            "hold" => keys.hold.as_ref().map(Spanned::span),
+            "start" => keys.start.as_ref().map(Spanned::span),
+            _ => None,
+        };
+        let spans: BTreeMap<&str, _> =
+            ["hold", "start"].into_iter().filter_map(|k| Some((k, span(k)?))).collect();
+        layer::lay(&[&self.defaults, &keys.into(), &self.above.layer], self.ctx, &self.found.dir).map_err(
+            |Misfit { keys, flaw }| {
+                let place = keys.iter().find_map(|key| spans.get(key).cloned());
+                vec![document.problem(place, flaw)]
+            },
+        )
+    }
+}
+
+/// The text of a file, without the mark that Windows editors put in front.
+fn text<'c>(file: &str, contents: &'c Contents) -> Result<&'c str, Vec<FileProblem>> {
+    let bytes = match contents {
+        Ok(bytes) => bytes,
+        Err(flaw) => return Err(vec![whole_file(file, Flaw::new(flaw.message.clone(), flaw.hint.clone()))]),
+    };
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(text.trim_start_matches('\u{feff}')),
+        Err(error) => {
+            let good = error.valid_up_to();
+            let flaw = Flaw::new(
+                format!("it is not UTF-8: byte {} of the file is 0x{:02x}", good + 1, bytes[good]),
+                "save the file as UTF-8",
+            );
+            let lossy = String::from_utf8_lossy(bytes);
+            Err(vec![Document { file, text: &lossy }.problem(Some(good..good), flaw)])
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! Stands in for the Unix file elsewhere: no passwd, no FIFOs among the files.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// There is no passwd.
+pub(super) fn passwd_entry() -> Option<(PathBuf, String)> {
+    None
+}
+
+/// Opens for reading.
+pub(super) fn open_without_waiting(path: &Path) -> io::Result<File> {
+    File::open(path)
+}
+
+/// Where OpenSSH for Windows keeps the system's file.
+pub(super) fn known_hosts() -> Vec<PathBuf> {
+    std::env::var_os("ProgramData")
+        .map(|dir| PathBuf::from(dir).join("ssh").join("ssh_known_hosts"))
+        .into_iter()
+        .collect()
+}

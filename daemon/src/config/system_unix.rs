@@ -1,0 +1,45 @@
+//! What only Unix has: the passwd entry, an open that never blocks, the places of ssh's own files.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, OsStr};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// The home directory and the name in this user's passwd entry, if there is one (`getpwuid_r(3)`).
+pub(super) fn passwd_entry() -> Option<(PathBuf, String)> {
+    let mut buffer = vec![0 as libc::c_char; 16 << 10];
+    loop {
+        let mut found = std::ptr::null_mut();
+        // SAFETY: an all-zero `passwd` (null pointers, numbers) is a valid value, and getpwuid_r overwrites it.
+        let mut entry: libc::passwd = unsafe { std::mem::zeroed() };
+        // SAFETY: every pointer is to a local that outlives the call, and the length is that of the buffer.
+        let code = unsafe {
+            libc::getpwuid_r(libc::getuid(), &mut entry, buffer.as_mut_ptr(), buffer.len(), &mut found)
+        };
+        if code == libc::ERANGE && buffer.len() < 1 << 20 {
+            buffer.resize(buffer.len() * 4, 0);
+            continue;
+        }
+        if code != 0 || found.is_null() || entry.pw_dir.is_null() || entry.pw_name.is_null() {
+            return None;
+        }
+        // SAFETY: a found entry's strings are NUL-terminated and lie in `buffer`, which is still alive.
+        let (home, name) = unsafe { (CStr::from_ptr(entry.pw_dir), CStr::from_ptr(entry.pw_name)) };
+        let home = PathBuf::from(OsStr::from_bytes(home.to_bytes()));
+        return Some((home, name.to_string_lossy().into_owned()));
+    }
+}
+
+/// Opens for reading, and never waits for somebody at the other end of a FIFO.
+pub(super) fn open_without_waiting(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
+}
+
+/// `GlobalKnownHostsFile` of ssh_config(5).
+pub(super) fn known_hosts() -> Vec<PathBuf> {
+    vec!["/etc/ssh/ssh_known_hosts".into(), "/etc/ssh/ssh_known_hosts2".into()]
+}

@@ -1,0 +1,202 @@
+//! Is each value of a file one that can work? Reports every one that cannot, at its place.
+
+use std::ops::Range;
+use std::path::Path;
+
+use nbtunnel_core::{ForwardSpec, ListenAt};
+use nbtunnel_proto::FileProblem;
+use toml::Spanned;
+use tracing_subscriber::EnvFilter;
+
+use super::document::Document;
+use super::schema::{DaemonKeys, Item, Keys, List};
+use super::values::{self, Flaw};
+
+/// Checks the keys of a tunnel file, or of `[defaults]`. `~` is `home`; relative paths begin at `base`.
+pub(super) fn tunnel_keys(
+    keys: &Keys,
+    document: &Document<'_>,
+    home: &Path,
+    base: &Path,
+) -> Vec<FileProblem> {
+    let mut vet = Vet { document, problems: Vec::new() };
+    for (key, span) in keys.unsupported() {
+        let message = format!("`{key}` is not supported yet by this version");
+        vet.problems
+            .push(document.problem(Some(span), Flaw::new(message, "remove it, or wait for a later version")));
+    }
+    vet.value(&keys.host, |text| values::host(text));
+    vet.value(&keys.user, |text| values::user(text));
+    vet.value(&keys.port, |number| values::port(*number));
+    vet.value(&keys.start, |text| values::start(text));
+    vet.value(&keys.host_key, |text| values::host_key(text));
+    vet.value(&keys.keepalive, |text| values::duration(text, &values::KEEPALIVE));
+    vet.value(&keys.connect_timeout, |text| values::duration(text, &values::CONNECT_TIMEOUT));
+    vet.value(&keys.hold, |text| values::duration(text, &values::HOLD));
+    vet.value(&keys.idle, |text| values::duration(text, &values::IDLE));
+    vet.value(&keys.buffer, |text| values::size(text, &values::BUFFER));
+    vet.list(&keys.tags, values::tag);
+    vet.list(&keys.identity_file, |text| values::path(text, home, base));
+    vet.list(&keys.known_hosts, |text| values::path(text, home, base));
+    vet.value(&keys.known_hosts, |List(files)| match files.as_slice() {
+        [] => Err(Flaw::new(
+            "known_hosts names no file, so that no host key could ever be trusted",
+            "name at least one file, as in known_hosts = [\"~/.ssh/known_hosts\"]",
+        )),
+        _ => Ok(()),
+    });
+    vet.forwards(&keys.forward);
+    vet.problems
+}
+
+/// Checks the keys of `[daemon]`.
+pub(super) fn daemon_keys(keys: &DaemonKeys, document: &Document<'_>) -> Vec<FileProblem> {
+    let mut vet = Vet { document, problems: Vec::new() };
+    vet.value(&keys.log, |filter| log_filter(filter));
+    vet.value(&keys.spool, |text| values::size(text, &values::SPOOL));
+    vet.problems
+}
+
+fn log_filter(filter: &str) -> Result<(), Flaw> {
+    EnvFilter::try_new(filter).map(drop).map_err(|_| {
+        Flaw::new(
+            format!("{filter:?} is not a log filter"),
+            "write a level, as in log = \"info\" or log = \"nbtunneld=debug\"",
+        )
+    })
+}
+
+struct Vet<'a> {
+    document: &'a Document<'a>,
+    problems: Vec<FileProblem>,
+}
+
+impl Vet<'_> {
+    fn value<T, R>(&mut self, value: &Option<Spanned<T>>, check: impl Fn(&T) -> Result<R, Flaw>) {
+        if let Some(value) = value {
+            self.check(value.span(), check(value.get_ref()));
+        }
+    }
+
+    fn list<R>(&mut self, list: &Option<Spanned<List>>, check: impl Fn(&str) -> Result<R, Flaw>) {
+        let Some(list) = list else { return };
+        for item in &list.get_ref().0 {
+            self.check(place(list, item), check(&item.text));
+        }
+    }
+
+    /// Each forward for itself, and no two of them at one address.
+    fn forwards(&mut self, list: &Option<Spanned<List>>) {
+        const HINT: &str = "the grammar is that of ssh -L, as in forward = [\"6000:localhost:7000\"]";
+        let Some(list) = list else { return };
+        let mut listens: Vec<ListenAt> = Vec::new();
+        for item in &list.get_ref().0 {
+            let checked = match item.text.parse::<ForwardSpec>() {
+                Err(why) => Err(Flaw::new(why, HINT)),
+                Ok(spec) => match listens.iter().find(|other| collide(other, &spec.listen)) {
+                    Some(other) => Err(Flaw::new(
+                        format!("another forward of this tunnel listens on {other} already"),
+                        "give each forward a port of its own",
+                    )),
+                    None => {
+                        listens.push(spec.listen);
+                        Ok(())
+                    }
+                },
+            };
+            self.check(place(list, item), checked);
+        }
+    }
+
+    fn check<R>(&mut self, span: Range<usize>, result: Result<R, Flaw>) {
+        if let Err(flaw) = result {
+            self.problems.push(self.document.problem(Some(span), flaw));
+        }
+    }
+}
+
+fn place(list: &Spanned<List>, item: &Item) -> Range<usize> {
+    item.span.clone().unwrap_or_else(|| list.span())
+}
+
+/// Whether one of the two would find its address taken by the other.
+fn collide(a: &ListenAt, b: &ListenAt) -> bool {
+    if let (ListenAt::Socket(a), ListenAt::Socket(b)) = (a, b) {
+        return a == b;
+    }
+    let (Some((hosts_a, port_a)), Some((hosts_b, port_b))) = (addresses(a), addresses(b)) else {
+        return false;
+    };
+    port_a == port_b
+        && (hosts_a.is_empty() || hosts_b.is_empty() || hosts_a.iter().any(|host| hosts_b.contains(host)))
+}
+
+/// The addresses that it takes (none named: every one) and the port.
+fn addresses(listen: &ListenAt) -> Option<(Vec<&str>, u16)> {
+    match listen {
+        ListenAt::Loopback(port) => Some((vec!["127.0.0.1", "::1"], *port)),
+        ListenAt::Any(port) => Some((Vec::new(), *port)),
+        ListenAt::Address(host, port) => Some((vec![host], *port)),
+        ListenAt::Socket(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::syntax;
+    use super::*;
+
+    fn problems(text: &str) -> Vec<String> {
+        let document = Document { file: "f", text };
+        let keys: Keys = syntax::parse(&document).unwrap();
+        tunnel_keys(&keys, &document, Path::new("/home/a"), Path::new("/cfg"))
+            .into_iter()
+            .map(|p| format!("{}:{} {}", p.line.unwrap(), p.column.unwrap(), p.message))
+            .collect()
+    }
+
+    #[test]
+    fn a_bad_element_of_a_list_is_pointed_at() {
+        assert_eq!(
+            problems("forward = [\n  \"6000:h:1\",\n  \"0:h:1\", \"70000:h:1\"]\ntags = \"a b\""),
+            [
+                "4:8 \"a b\" is not a tag",
+                "3:3 port 0 is not a port; ports go from 1 to 65535",
+                "3:12 70000 is not a port; ports go from 1 to 65535",
+            ]
+        );
+        assert_eq!(
+            problems("forward = \"6000:h:1\"\nidentity_file=\"~/.ssh/id\"\nknown_hosts=\"kh\""),
+            [""; 0]
+        );
+        assert_eq!(problems("known_hosts = []").len(), 1);
+    }
+
+    #[test]
+    fn two_forwards_at_one_address_are_one_too_many() {
+        let other = |text: &str| !problems(&format!("forward = [{text}]")).is_empty();
+        for clash in [
+            r#""6000:a:1", "6000:b:2""#,
+            r#""6000:a:1", "localhost:6000:b:2""#,
+            r#""6000:a:1", "127.0.0.1:6000:b:2""#,
+            r#""6000:a:1", "[::1]:6000:b:2""#,
+            r#""*:6000:a:1", "10.0.0.1:6000:b:2""#,
+            r#""/tmp/a:h:1", "/tmp/a:h:2""#,
+        ] {
+            assert!(other(clash), "{clash}");
+        }
+        for fine in
+            [r#""6000:a:1", "6001:a:1""#, r#""10.0.0.1:1:a:1", "10.0.0.2:1:a:1""#, r#""/a:h:1", "/b:h:1""#]
+        {
+            assert!(!other(fine), "{fine}");
+        }
+    }
+
+    #[test]
+    fn every_problem_of_a_file_is_reported_at_once() {
+        let found = problems(
+            "host = \"-x\"\nuser = \"a b\"\nport = 70000\nstart = \"boot\"\nhost_key = \"yes\"\nkeepalive = \"1\"\nhold = \"2h\"\nbuffer = \"1\"\njump = [\"x\"]",
+        );
+        assert_eq!(found.len(), 9, "{found:#?}");
+    }
+}

@@ -1,0 +1,10 @@
+//! Stands in where no service manager hands sockets over.
+
+/// A socket that was handed over; there are none here.
+#[derive(Debug)]
+pub enum Inherited {}
+
+/// Nothing is handed over here.
+pub fn take_listeners() -> Vec<Inherited> {
+    Vec::new()
+}

@@ -1,0 +1,94 @@
+//! Tells systemd how we are (`sd_notify(3)`). Without a service manager nothing happens.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+/// Everything works; `status` is what `systemctl status` shows.
+pub fn ready(status: &str) {
+    send(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// The configuration is being read again; [`ready`] ends it.
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => send(&[NotifyState::Reloading, now]),
+        Err(_) => send(&[NotifyState::Reloading]),
+    }
+}
+
+/// We are going away.
+pub fn stopping() {
+    send(&[NotifyState::Stopping]);
+}
+
+/// One line for `systemctl status`.
+pub fn status(text: &str) {
+    send(&[NotifyState::Status(text)]);
+}
+
+/// Still alive. To be called from the main loop, every [`watchdog_interval`].
+pub fn watchdog() {
+    send(&[NotifyState::Watchdog]);
+}
+
+/// How often to call [`watchdog`]: half of what the service manager allows; `None` if it does not ask.
+pub fn watchdog_interval() -> Option<Duration> {
+    sd_notify::watchdog_enabled().map(|limit| limit / 2).filter(|interval| !interval.is_zero())
+}
+
+fn send(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "the service manager did not take a notification");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn the_service_manager_hears_everything_in_its_words() {
+        if std::env::var_os("NBTUNNEL_TEST_NOTIFY").is_some() {
+            assert_eq!(watchdog_interval(), Some(Duration::from_secs(15)));
+            ready("2 tunnels");
+            reloading();
+            status("3 tunnels");
+            watchdog();
+            stopping();
+            return;
+        }
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        manager.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "service::notify::tests::the_service_manager_hears_everything_in_its_words"])
+            .env("NBTUNNEL_TEST_NOTIFY", "1")
+            .env("NOTIFY_SOCKET", &path)
+            .env("WATCHDOG_USEC", "30000000")
+            .env_remove("WATCHDOG_PID")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let mut heard = String::new();
+        while !heard.contains("STOPPING=1") {
+            let mut buffer = [0; 4096];
+            let length = manager.recv(&mut buffer).unwrap();
+            heard.push_str(std::str::from_utf8(&buffer[..length]).unwrap());
+        }
+        for word in [
+            "READY=1\n",
+            "STATUS=2 tunnels\n",
+            "RELOADING=1\n",
+            "MONOTONIC_USEC=",
+            "STATUS=3",
+            "WATCHDOG=1\n",
+        ] {
+            assert!(heard.contains(word), "{word} is not in {heard}");
+        }
+    }
+}
