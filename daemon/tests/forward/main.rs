@@ -1,0 +1,8 @@
+//! Forwards over real local sockets, with the far end in the test's own hands: the seam where SSH comes in.
+
+mod binding;
+mod holding;
+mod pumping;
+mod slowness;
+#[allow(dead_code, reason = "shared with the test of exhaustion")]
+mod world;
