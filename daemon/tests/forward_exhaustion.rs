@@ -1,5 +1,10 @@
 //! What happens when file descriptors run out. In a process of its own, since the limit is the process's.
 #![cfg(unix)]
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    reason = "helpers of tests stand outside of test functions"
+)]
 
 #[path = "forward/world.rs"]
 #[allow(dead_code, reason = "shared with the other tests of forwards")]
