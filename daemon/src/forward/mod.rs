@@ -4,3 +4,5 @@
 
 pub mod accepted;
 pub mod carrier;
+pub mod far;
+pub mod pump;
