@@ -1,1 +1,57 @@
-//! (see the issue)
+//! One SSH session's life: resolve, dial, check the host key, log in, carry channels, notice the end.
+//!
+//! Does what core asks for and reports what happened; decides nothing. The only place that names russh.
+//! [`Links`] starts links, [`trust`] writes host keys, [`Lookout`] sees when a parked tunnel may go on.
+
+mod agent;
+mod auth;
+mod carry;
+mod classify;
+mod credentials;
+mod dial;
+mod handler;
+mod hostkey;
+mod known_hosts;
+mod link;
+mod lookout;
+mod report;
+mod resolve;
+mod settings;
+mod system;
+mod trust;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+
+pub use agent::AgentAt;
+pub use credentials::{FileMark, Mark, Snapshot};
+pub use hostkey::OfferedKey;
+pub use known_hosts::{Recorded, Verdict};
+pub use link::Link;
+pub use lookout::{Changed, Lookout, OnChange};
+pub use report::{LinkEvent, OnLink};
+pub use trust::{Written, trust};
+
+/// Tells how long ago some origin was, on a clock that stands still while the machine sleeps, so that a
+/// probe under way during a sleep does not look like a slow one. Only differences are used.
+pub type Stopwatch = Arc<dyn Fn() -> Duration + Send + Sync>;
+
+/// What all links share: the runtime that carries data, the resolver, the agent.
+pub struct Links {
+    data: Handle,
+    stopwatch: Stopwatch,
+    agent: AgentAt,
+    resolver: resolve::Resolver,
+    told: report::Told,
+}
+
+impl Links {
+    /// Links whose tasks run on `data`.
+    pub fn new(data: Handle, stopwatch: Stopwatch, agent: AgentAt) -> Arc<Links> {
+        let resolver = resolve::Resolver::new(data.clone());
+        Arc::new(Links { data, stopwatch, agent, resolver, told: report::Told::default() })
+    }
+}

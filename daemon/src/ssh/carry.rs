@@ -1,0 +1,264 @@
+//! Carries local connections over an authenticated session: opens a channel for each, hands its two halves
+//! to the pump, and closes it on every path. A channel that is merely dropped would stay open at the server.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use nbtunnel_core::{Failure, FailureKind, Target};
+use russh::client::Msg;
+use russh::{Channel, ChannelMsg, ChannelOpenFailure, ChannelReadHalf, ChannelWriteHalf, Error};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::handler::Shared;
+use super::link::Session;
+use crate::forward::accepted::Accepted;
+use crate::forward::carrier::{Carried, Carrier};
+use crate::forward::far::{FarGone, FarMessage, FarReader, FarWriter};
+use crate::forward::pump::pump;
+
+/// How long a local connection waits for its channel. The server itself may be connecting to something
+/// that does not answer.
+const OPEN_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long a close may wait for its turn in a session that does not write.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(60);
+
+/// After how many refused channels what the library keeps of them is thrown away.
+const TIDY_EVERY: u32 = 32;
+
+/// An authenticated session that carries connections.
+pub(super) struct SshCarrier {
+    session: Session,
+    hop: String,
+    gone: CancellationToken,
+    runtime: Handle,
+    refusals: AtomicU32,
+}
+
+impl SshCarrier {
+    pub(super) fn new(session: Session, shared: &Shared, runtime: Handle) -> SshCarrier {
+        let (hop, gone) = (shared.hop.clone(), shared.gone.clone());
+        SshCarrier { session, hop, gone, runtime, refusals: AtomicU32::new(0) }
+    }
+
+    async fn carry(self: Arc<Self>, local: Accepted, target: Target) -> Carried {
+        match self.reach(&target, local.origin()).await {
+            Ok(far) => {
+                pump(local, far.reader, far.writer).await;
+                Carried::Over
+            }
+            Err(Unreached::Denied(failure)) => Carried::Denied(failure),
+            Err(Unreached::LinkGone) => Carried::LinkGone(local),
+        }
+    }
+
+    /// Opens a channel to `target` for a connection from `origin`.
+    async fn reach(self: &Arc<Self>, target: &Target, origin: (String, u16)) -> Result<Far, Unreached> {
+        let opening = timeout(OPEN_DEADLINE, self.open(target.clone(), origin));
+        let opened = tokio::select! {
+            opened = opening => opened,
+            () = self.gone.cancelled() => return Err(Unreached::LinkGone),
+        };
+        match opened {
+            Ok(Ok(Ok(far))) => Ok(far),
+            Ok(Ok(Err(Error::ChannelOpenFailure(why)))) => {
+                Err(Unreached::Denied(denied(&self.hop, target, &why)))
+            }
+            Ok(Ok(Err(_)) | Err(_)) => Err(Unreached::LinkGone),
+            Err(_) => Err(Unreached::Denied(Failure::new(
+                FailureKind::TimedOut,
+                format!("{} could not reach {target} within a minute", self.hop),
+                "Check the target of the forward; a firewall over there may swallow the connection.",
+            ))),
+        }
+    }
+
+    /// Opens a channel in a task that is never cancelled. When nobody waits for it any more, it is closed.
+    fn open(
+        self: &Arc<Self>,
+        target: Target,
+        (from_host, from_port): (String, u16),
+    ) -> oneshot::Receiver<Result<Far, Error>> {
+        let (tell, opened) = oneshot::channel();
+        let this = Arc::clone(self);
+        self.runtime.spawn(async move {
+            let result = {
+                let session = this.session.read().await;
+                match target {
+                    Target::Tcp(host, port) => {
+                        session
+                            .channel_open_direct_tcpip(host, port.into(), from_host, from_port.into())
+                            .await
+                    }
+                    Target::Socket(path) => session.channel_open_direct_streamlocal(path).await,
+                }
+            };
+            if result.is_err() {
+                this.tidy().await;
+            }
+            let far = result.map(|channel| Far::new(channel, &this.gone, this.runtime.clone()));
+            // What is not taken is dropped, and a `Far` closes its channel when it is.
+            let _ = tell.send(far);
+        });
+        opened
+    }
+
+    /// The library queues a reply for every channel that was refused, and nobody reads it: a browser that
+    /// polls a dead notebook would make the daemon grow for as long as the session lives. Asking for an
+    /// answer that never comes reads that queue, and sends nothing.
+    async fn tidy(&self) {
+        if self.refusals.fetch_add(1, Ordering::Relaxed) % TIDY_EVERY != TIDY_EVERY - 1 {
+            return;
+        }
+        // While other channels are being opened, the next refusal will do.
+        if let Ok(mut session) = self.session.try_write() {
+            let nothing = session.authenticate_keyboard_interactive_respond(Vec::new());
+            let _ = timeout(Duration::ZERO, nothing).await;
+        } else {
+            self.refusals.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Carrier for SshCarrier {
+    fn carry(
+        self: Arc<Self>,
+        local: Accepted,
+        target: Target,
+    ) -> Pin<Box<dyn Future<Output = Carried> + Send>> {
+        Box::pin(SshCarrier::carry(self, local, target))
+    }
+}
+
+/// Why the server would not open a channel (RFC 4254 §5.1), for that forward.
+fn denied(hop: &str, target: &Target, why: &ChannelOpenFailure) -> Failure {
+    match why {
+        ChannelOpenFailure::ConnectFailed => Failure::new(
+            FailureKind::Refused,
+            format!("nothing answers on {target} at {hop}"),
+            "Start the notebook there, or correct the target of the forward.",
+        ),
+        ChannelOpenFailure::ResourceShortage => Failure::new(
+            FailureKind::Refused,
+            format!("{hop} is out of resources and opens no connection to {target}"),
+            "Close connections that are not needed, or ask its administrator.",
+        ),
+        ChannelOpenFailure::AdministrativelyProhibited
+        | ChannelOpenFailure::UnknownChannelType
+        | ChannelOpenFailure::Other { .. } => Failure::new(
+            FailureKind::ForwardingDenied,
+            format!("{hop} does not allow forwarding to {target}"),
+            "Ask its administrator: AllowTcpForwarding, AllowStreamLocalForwarding and PermitOpen in sshd_config decide.",
+        ),
+    }
+}
+
+/// Why there is no channel.
+#[derive(Debug)]
+enum Unreached {
+    Denied(Failure),
+    LinkGone,
+}
+
+/// An open channel that nobody reads or writes yet.
+struct Far {
+    reader: ChannelReader,
+    writer: ChannelWriter,
+}
+
+impl Far {
+    fn new(channel: Channel<Msg>, gone: &CancellationToken, runtime: Handle) -> Far {
+        let (reader, writer) = channel.split();
+        let over = gone.child_token();
+        Far {
+            reader: ChannelReader { half: reader, over: over.clone() },
+            writer: ChannelWriter { half: Some(writer), over, runtime },
+        }
+    }
+}
+
+/// The receiving half of a channel.
+struct ChannelReader {
+    half: ChannelReadHalf,
+    over: CancellationToken,
+}
+
+impl FarReader for ChannelReader {
+    async fn next(&mut self) -> FarMessage {
+        loop {
+            match self.half.wait().await {
+                Some(ChannelMsg::Data { data }) => return FarMessage::Data(data),
+                Some(ChannelMsg::Eof) => return FarMessage::Eof,
+                Some(ChannelMsg::Close) => {
+                    self.over.cancel();
+                    return FarMessage::Close;
+                }
+                // Window adjustments, and what only channels with a shell have.
+                Some(_) => {}
+                None => {
+                    self.over.cancel();
+                    return FarMessage::Gone;
+                }
+            }
+        }
+    }
+}
+
+/// The sending half of a channel. Closes it when it is dropped.
+struct ChannelWriter {
+    half: Option<ChannelWriteHalf<Msg>>,
+    /// The channel, or the session, is over: a write that waits for the peer's window would wait for ever.
+    over: CancellationToken,
+    runtime: Handle,
+}
+
+impl ChannelWriter {
+    async fn unless_over<T>(&self, sent: impl Future<Output = Result<T, Error>>) -> Result<T, FarGone> {
+        tokio::select! {
+            biased;
+            () = self.over.cancelled() => Err(FarGone),
+            sent = sent => sent.map_err(|_| FarGone),
+        }
+    }
+}
+
+impl FarWriter for ChannelWriter {
+    async fn write(&mut self, data: Bytes) -> Result<(), FarGone> {
+        let half = self.half.as_ref().ok_or(FarGone)?;
+        self.unless_over(half.data_bytes(data)).await
+    }
+
+    async fn eof(&mut self) -> Result<(), FarGone> {
+        let half = self.half.as_ref().ok_or(FarGone)?;
+        self.unless_over(half.eof()).await
+    }
+
+    async fn close(&mut self) {
+        if let Some(half) = &self.half {
+            let _ = timeout(CLOSE_DEADLINE, self.unless_over(half.close())).await;
+        }
+        self.half = None;
+    }
+}
+
+impl Drop for ChannelWriter {
+    fn drop(&mut self) {
+        if let Some(half) = self.half.take()
+            && !self.over.is_cancelled()
+        {
+            let over = self.over.clone();
+            self.runtime.spawn(async move {
+                tokio::select! {
+                    () = over.cancelled() => {}
+                    _ = timeout(CLOSE_DEADLINE, half.close()) => {}
+                }
+            });
+        }
+    }
+}

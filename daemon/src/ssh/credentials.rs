@@ -1,0 +1,247 @@
+//! What could be offered to a server, and the snapshot by which a change of it is noticed. Looks only at
+//! this machine: the agent and the key files; asks no server.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use nbtunnel_core::{Failure, FailureKind, Route};
+use russh::keys::agent::AgentIdentity;
+use russh::keys::{Error, HashAlg, PrivateKey, PublicKey, decode_secret_key};
+
+use super::agent::AgentAt;
+use super::system;
+
+/// No private key is larger.
+const MAX_KEY: u64 = 1 << 20;
+
+/// What could be offered and what the known_hosts files were, at one moment. Two of them differ when
+/// something changed that may help a parked tunnel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Fingerprints of what the agent holds; `None` when none answers.
+    pub agent: Option<Vec<String>>,
+    /// The identity files of the route.
+    pub keys: Vec<FileMark>,
+    /// Its known_hosts files, the system's too.
+    pub known_hosts: Vec<FileMark>,
+}
+
+/// By what a change of a file is noticed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileMark {
+    /// The file.
+    pub path: PathBuf,
+    /// `None` when there is none.
+    pub mark: Option<Mark>,
+}
+
+/// Of a file that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// When it was last written to, where the system tells.
+    pub modified: Option<SystemTime>,
+    /// Its length in bytes.
+    pub length: u64,
+    /// Its permission bits; 0 where there are none.
+    pub mode: u32,
+    /// Whether we may open it.
+    pub readable: bool,
+}
+
+impl FileMark {
+    /// Looks at a file. Blocks on the file system.
+    fn of(path: &Path) -> FileMark {
+        let mark = std::fs::metadata(path).ok().map(|metadata| Mark {
+            modified: metadata.modified().ok(),
+            length: metadata.len(),
+            mode: system::mode(&metadata),
+            readable: metadata.is_file() && File::open(path).is_ok(),
+        });
+        FileMark { path: path.to_owned(), mark }
+    }
+}
+
+impl Snapshot {
+    /// Looks at the files of a route. Blocks on the file system.
+    pub(super) fn of(route: &Route, agent: Option<&[AgentIdentity]>) -> Snapshot {
+        Snapshot {
+            agent: agent.map(|held| held.iter().map(agent_fingerprint).collect()),
+            keys: route.identity_files.iter().map(|path| FileMark::of(path)).collect(),
+            known_hosts: known_hosts_marks(route),
+        }
+    }
+}
+
+fn known_hosts_marks(route: &Route) -> Vec<FileMark> {
+    route.known_hosts.iter().chain(&route.system_known_hosts).map(|path| FileMark::of(path)).collect()
+}
+
+fn agent_fingerprint(identity: &AgentIdentity) -> String {
+    match identity {
+        AgentIdentity::PublicKey { key, .. } => fingerprint(key),
+        AgentIdentity::Certificate { certificate, .. } => {
+            format!("{} (certificate {})", fingerprint(&identity.public_key()), certificate.serial())
+        }
+    }
+}
+
+pub(super) fn fingerprint(key: &PublicKey) -> String {
+    key.fingerprint(HashAlg::Sha256).to_string()
+}
+
+/// What one attempt can offer, in the order in which it is offered.
+pub(super) struct Offer {
+    /// What the agent holds; first the keys that the route names.
+    pub(super) agent: Vec<AgentIdentity>,
+    /// Key files that the agent does not hold already.
+    pub(super) files: Vec<KeyFile>,
+    /// Files that cannot be used, a sentence each.
+    pub(super) notes: Vec<String>,
+}
+
+/// A private key from a file.
+pub(super) enum KeyFile {
+    /// It can be used as it is.
+    Ready {
+        /// Where it is from.
+        path: PathBuf,
+        /// The key. It lives as long as the attempt.
+        key: Arc<PrivateKey>,
+    },
+    /// Somebody would have to say its passphrase.
+    Encrypted {
+        /// Where it is.
+        path: PathBuf,
+    },
+}
+
+/// Looks at what could be offered.
+pub(super) async fn look(agent: &AgentAt, route: &Arc<Route>) -> (Offer, Snapshot) {
+    let held = agent.identities().await;
+    let route = Arc::clone(route);
+    let looked = tokio::task::spawn_blocking(move || {
+        // The snapshot is older than what is used, so that a change in between is noticed later.
+        let snapshot = Snapshot::of(&route, held.as_deref());
+        (Offer::load(&route, held.unwrap_or_default()), snapshot)
+    });
+    looked.await.unwrap_or_else(|_| {
+        let snapshot = Snapshot { agent: None, keys: Vec::new(), known_hosts: Vec::new() };
+        (Offer { agent: Vec::new(), files: Vec::new(), notes: Vec::new() }, snapshot)
+    })
+}
+
+impl Offer {
+    fn load(route: &Route, mut held: Vec<AgentIdentity>) -> Offer {
+        let mut notes = Vec::new();
+        let mut files = Vec::new();
+        let mut named = Vec::new();
+        for path in &route.identity_files {
+            match load_key(path) {
+                Ok(None) => {}
+                Ok(Some((file, public))) => {
+                    let in_agent = public.as_ref().is_some_and(|key| {
+                        held.iter().any(|held| held.public_key().key_data() == key.key_data())
+                    });
+                    named.extend(public);
+                    if !in_agent {
+                        files.push(file);
+                    }
+                }
+                Err(note) => notes.push(note),
+            }
+        }
+        // As ssh(1) does: keys that the route names go first, so that an agent full of other keys does not
+        // use up the server's MaxAuthTries.
+        held.sort_by_key(|held| !named.iter().any(|key| key.key_data() == held.public_key().key_data()));
+        Offer { agent: held, files, notes }
+    }
+
+    /// Why it makes no sense to dial, if there is nothing that could be offered without a human.
+    pub(super) fn shortfall(&self, route: &Route) -> Option<Failure> {
+        if !self.agent.is_empty() || self.files.iter().any(|file| matches!(file, KeyFile::Ready { .. })) {
+            return None;
+        }
+        Some(self.needs_answer().unwrap_or_else(|| no_credentials(route, &self.notes)))
+    }
+
+    /// The failure that names the encrypted key files, if there are any.
+    pub(super) fn needs_answer(&self) -> Option<Failure> {
+        let encrypted: Vec<String> = self
+            .files
+            .iter()
+            .filter_map(|file| match file {
+                KeyFile::Encrypted { path } => Some(path.display().to_string()),
+                KeyFile::Ready { .. } => None,
+            })
+            .collect();
+        let first = encrypted.first()?;
+        Some(Failure::new(
+            FailureKind::AnswerNeeded,
+            format!("the key {} is protected by a passphrase", encrypted.join(", ")),
+            format!("Add it to the SSH agent: ssh-add {first}"),
+        ))
+    }
+}
+
+fn no_credentials(route: &Route, notes: &[String]) -> Failure {
+    let files: Vec<String> = route.identity_files.iter().map(|path| path.display().to_string()).collect();
+    let mut message = "there is nothing to log in with: no SSH agent holds a key".to_owned();
+    if files.is_empty() {
+        message += ", and no key file is named";
+    } else {
+        message += &format!(", and no key could be read from {}", files.join(", "));
+    }
+    for note in notes {
+        message += &format!("; {note}");
+    }
+    Failure::new(
+        FailureKind::NoCredentials,
+        message,
+        "Start the agent and run ssh-add, or make a key with ssh-keygen; the tunnel then connects by itself.",
+    )
+}
+
+/// Loads a key file; `None` when there is none, which is no news: the usual names are tried blindly.
+fn load_key(path: &Path) -> Result<Option<(KeyFile, Option<PublicKey>)>, String> {
+    let shown = path.display();
+    let Ok(metadata) = std::fs::metadata(path) else { return Ok(None) };
+    if !metadata.is_file() {
+        return Err(format!("{shown} is no key file"));
+    }
+    if system::is_exposed(&metadata) {
+        return Err(format!("{shown} was not used, since others can read it (chmod 600 {shown})"));
+    }
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_KEY + 1).read_to_string(&mut text));
+    read.map_err(|error| format!("{shown} cannot be read: {error}"))?;
+    if text.len() as u64 > MAX_KEY {
+        return Err(format!("{shown} is no key file"));
+    }
+    // An OpenSSH key names its public half even when it is encrypted.
+    if let Ok(key) = PrivateKey::from_openssh(&text)
+        && key.is_encrypted()
+    {
+        let public = key.public_key().clone();
+        return Ok(Some((KeyFile::Encrypted { path: path.to_owned() }, Some(public))));
+    }
+    match decode_secret_key(&text, None) {
+        Ok(key) => {
+            let public = key.public_key().clone();
+            Ok(Some((KeyFile::Ready { path: path.to_owned(), key: Arc::new(key) }, Some(public))))
+        }
+        Err(Error::KeyIsEncrypted) => Ok(Some(encrypted(path))),
+        Err(_) if text.contains("ENCRYPTED") => Ok(Some(encrypted(path))),
+        Err(_) => Err(format!("{shown} holds no key of a kind that is known here")),
+    }
+}
+
+/// An encrypted file of an older format; its public half may lie beside it.
+fn encrypted(path: &Path) -> (KeyFile, Option<PublicKey>) {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".pub");
+    let public = russh::keys::load_public_key(Path::new(&beside)).ok();
+    (KeyFile::Encrypted { path: path.to_owned() }, public)
+}

@@ -1,0 +1,173 @@
+//! A TCP connection to a server that has several addresses: IPv6 and IPv4 in turn, each a little after the
+//! other, and the first that answers wins (RFC 8305, without its DNS part).
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use nbtunnel_core::{Failure, FailureKind};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+use super::system;
+
+/// How much later the next address is tried.
+const APART: Duration = Duration::from_millis(250);
+
+/// No address is given longer; core has shorter deadlines.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long bytes may stay unacknowledged. Not shorter than the patience of core with a suspect link.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Connects to the first of `addresses` that answers. `hop` is how users know the machine.
+///
+/// # Errors
+/// `refused`, `timed_out`, `unreachable` or `exhausted`: the most telling of what the addresses gave.
+pub(super) async fn dial(hop: &str, addresses: Vec<SocketAddr>) -> Result<TcpStream, Failure> {
+    let mut waiting: VecDeque<SocketAddr> = interleave(addresses).into();
+    let mut trying = FuturesUnordered::new();
+    let mut failed = Vec::new();
+    loop {
+        if let Some(address) = waiting.pop_front() {
+            trying.push(connect(address));
+        }
+        tokio::select! {
+            tried = trying.next() => match tried {
+                Some(Ok(stream)) => return Ok(stream),
+                Some(Err(failure)) => failed.push(failure),
+                None => return Err(worst(hop, failed)),
+            },
+            () = sleep(APART), if !waiting.is_empty() => {}
+        }
+    }
+}
+
+/// IPv6 and IPv4 in turn, beginning with what the system put first.
+fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let six_first = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (six, four): (VecDeque<_>, VecDeque<_>) = addresses.into_iter().partition(SocketAddr::is_ipv6);
+    let (mut now, mut next) = if six_first { (six, four) } else { (four, six) };
+    let mut all = Vec::new();
+    while let Some(address) = now.pop_front().or_else(|| next.pop_front()) {
+        all.push(address);
+        std::mem::swap(&mut now, &mut next);
+    }
+    all
+}
+
+async fn connect(address: SocketAddr) -> Result<TcpStream, (SocketAddr, io::Error)> {
+    let connected = timeout(CONNECT_DEADLINE, TcpStream::connect(address)).await;
+    let stream =
+        connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(|e| (address, e))?;
+    set_options(&stream).map_err(|error| (address, error))?;
+    Ok(stream)
+}
+
+fn set_options(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    // Keeps NATs and firewalls from forgetting the connection, even while probes are paused.
+    SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENCE))?;
+    system::bound_silence(stream, SILENCE)
+}
+
+/// One failure for all addresses: a refusal tells more than silence, silence more than a missing route.
+fn worst(hop: &str, failed: Vec<(SocketAddr, io::Error)>) -> Failure {
+    let kinds = failed.iter().map(|(_, error)| kind_of(error));
+    let kind = kinds.min_by_key(rank).unwrap_or(FailureKind::Unreachable);
+    let tried: Vec<String> =
+        failed.iter().map(|(address, error)| format!("{}: {error}", address.ip())).collect();
+    let tried = tried.join(", ");
+    match kind {
+        FailureKind::Refused => Failure::new(
+            kind,
+            format!("{hop} refused the connection ({tried})"),
+            "Check host and port; if they are right, the SSH server is not running, or a firewall forbids it.",
+        ),
+        FailureKind::TimedOut => Failure::new(
+            kind,
+            format!("{hop} did not answer ({tried})"),
+            "The machine may be off or behind a firewall; check whether you need a VPN.",
+        ),
+        FailureKind::Exhausted => Failure::new(
+            kind,
+            format!("no connection to {hop} could be opened here ({tried})"),
+            "Close other programs, or raise the limit on open files (ulimit -n).",
+        ),
+        _ => Failure::new(
+            FailureKind::Unreachable,
+            format!("no network leads to {hop} ({tried})"),
+            "Check whether this machine is online, or needs a VPN. On macOS, allow local network access.",
+        ),
+    }
+}
+
+fn kind_of(error: &io::Error) -> FailureKind {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => FailureKind::Refused,
+        io::ErrorKind::TimedOut => FailureKind::TimedOut,
+        _ if system::is_exhausted(error) => FailureKind::Exhausted,
+        _ => FailureKind::Unreachable,
+    }
+}
+
+fn rank(kind: &FailureKind) -> u8 {
+    match kind {
+        FailureKind::Exhausted => 0,
+        FailureKind::Refused => 1,
+        FailureKind::TimedOut => 2,
+        _ => 3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn families_take_turns_and_the_first_stays_first() {
+        let four = ["1.1.1.1:1", "2.2.2.2:1", "3.3.3.3:1"].map(at);
+        let six = at("[::1]:1");
+        assert_eq!(interleave([four[0], four[1], four[2], six].into()), [four[0], six, four[1], four[2]]);
+        assert_eq!(interleave([six, four[0], four[1]].into()), [six, four[0], four[1]]);
+    }
+
+    #[tokio::test]
+    async fn a_dead_address_does_not_hide_a_living_one() {
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = server.local_addr().unwrap().port();
+        let addresses =
+            vec![SocketAddr::new([0, 0, 0, 0, 0, 0, 0, 1].into(), port), server.local_addr().unwrap()];
+        assert_eq!(dial("there", addresses).await.unwrap().peer_addr().unwrap().port(), port);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_told_as_one() {
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let nobody = server.local_addr().unwrap();
+        drop(server);
+        let failure = dial("there:22", vec![nobody]).await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Refused);
+        assert!(failure.message.starts_with("there:22 refused"), "{failure}");
+    }
+
+    #[test]
+    fn the_most_telling_failure_wins() {
+        let failed = |kind: io::ErrorKind| (at("1.1.1.1:1"), io::Error::from(kind));
+        use io::ErrorKind::{ConnectionRefused, NetworkUnreachable, TimedOut};
+        let kind = |kinds: &[io::ErrorKind]| worst("h", kinds.iter().map(|k| failed(*k)).collect()).kind;
+        assert_eq!(kind(&[NetworkUnreachable, ConnectionRefused, TimedOut]), FailureKind::Refused);
+        assert_eq!(kind(&[NetworkUnreachable, TimedOut]), FailureKind::TimedOut);
+        assert_eq!(kind(&[NetworkUnreachable]), FailureKind::Unreachable);
+        let full = (at("1.1.1.1:1"), io::Error::from_raw_os_error(if cfg!(windows) { 10024 } else { 24 }));
+        assert_eq!(worst("h", vec![full, failed(ConnectionRefused)]).kind, FailureKind::Exhausted);
+    }
+}

@@ -1,0 +1,202 @@
+//! Our side of a session's callbacks: judges the host key, refuses every channel that a server would open
+//! towards us, and keeps the reason when the session ends, which the library tells to nobody else.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nbtunnel_core::{Failure, HostKeyPolicy, Route};
+use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
+use russh::keys::{PublicKey, PublicKeyOrCertificate};
+use russh::{Channel, ChannelOpenFailure, Error};
+use tokio_util::sync::CancellationToken;
+
+use super::classify::{announced, broken, quote};
+use super::hostkey::{hop, judge, refusal};
+use super::known_hosts::Verdict;
+use super::report::{LinkEvent, Reporter};
+use super::trust::accept_new;
+use super::wire::Tap;
+
+/// What a session and the link that runs it both know.
+pub(super) struct Shared {
+    pub(super) route: Arc<Route>,
+    /// The machine as users know it.
+    pub(super) hop: String,
+    pub(super) reporter: Arc<Reporter>,
+    pub(super) tap: Arc<Tap>,
+    /// Set when the session is over, however it ended.
+    pub(super) gone: CancellationToken,
+    cause: Mutex<Option<Failure>>,
+}
+
+impl Shared {
+    pub(super) fn new(route: Arc<Route>, reporter: Arc<Reporter>) -> Arc<Shared> {
+        let hop = hop(&route);
+        let (tap, gone, cause) = (Arc::default(), CancellationToken::new(), Mutex::default());
+        Arc::new(Shared { route, hop, reporter, tap, gone, cause })
+    }
+
+    /// The first cause is the true one; what follows are its consequences.
+    fn blame(&self, failure: Failure) {
+        self.cause.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
+    }
+
+    /// Why the session ended, as far as it said.
+    pub(super) fn cause(&self) -> Option<Failure> {
+        self.cause.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The handler of one session.
+pub(super) struct Client(pub(super) Arc<Shared>);
+
+impl Drop for Client {
+    /// The session's task owns us: whatever ended it, a panic too, is noticed here.
+    fn drop(&mut self) {
+        self.0.gone.cancel();
+    }
+}
+
+impl Client {
+    async fn is_trusted(&self, key: PublicKey) -> bool {
+        let shared = &self.0;
+        let route = Arc::clone(&shared.route);
+        let Ok(judged) = tokio::task::spawn_blocking(move || judge(&route, &key)).await else { return false };
+        for note in &judged.notes {
+            shared.reporter.note(note);
+        }
+        match (&judged.verdict, shared.route.host_key) {
+            (Verdict::Known, _) => true,
+            (Verdict::Unknown, HostKeyPolicy::AcceptNew) => {
+                let route = Arc::clone(&shared.route);
+                let written = tokio::task::spawn_blocking(move || accept_new(&route, &judged.offered)).await;
+                shared.reporter.note(&written.unwrap_or_default());
+                true
+            }
+            (Verdict::Unknown | Verdict::Changed { .. } | Verdict::Revoked, _) => {
+                shared.blame(refusal(&judged));
+                shared.reporter.tell(LinkEvent::HostKey(judged.offered));
+                false
+            }
+        }
+    }
+}
+
+impl Handler for Client {
+    type Error = Error;
+
+    /// Only after this said yes is anything sent that could authenticate us.
+    async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, Error> {
+        match key {
+            PublicKeyOrCertificate::PublicKey { key, .. } => Ok(self.is_trusted(key.clone()).await),
+            // We asked for none.
+            PublicKeyOrCertificate::Certificate(_) => Ok(false),
+        }
+    }
+
+    async fn auth_banner(&mut self, banner: &str, _: &mut Session) -> Result<(), Error> {
+        let text = quote(banner);
+        if !text.is_empty() {
+            self.0.reporter.note(&format!("{} says: {text}", self.0.hop));
+        }
+        Ok(())
+    }
+
+    async fn disconnected(&mut self, reason: DisconnectReason<Error>) -> Result<(), Error> {
+        self.0.blame(match &reason {
+            DisconnectReason::ReceivedDisconnect(info) => announced(&self.0.hop, &info.message),
+            DisconnectReason::Error(error) => broken(&self.0.hop, error, &self.0.tap),
+        });
+        Ok(())
+    }
+
+    // The library accepts all of these unless told otherwise. We never ask a server to open anything.
+
+    async fn server_channel_open_forwarded_tcpip(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        _: u32,
+        _: &str,
+        _: u32,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Error> {
+        reject(reply).await
+    }
+
+    async fn server_channel_open_forwarded_streamlocal(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Error> {
+        reject(reply).await
+    }
+
+    async fn server_channel_open_agent_forward(
+        &mut self,
+        _: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Error> {
+        reject(reply).await
+    }
+
+    async fn server_channel_open_unknown(
+        &mut self,
+        _: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Error> {
+        reject(reply).await
+    }
+
+    async fn server_channel_open_session(
+        &mut self,
+        _: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Error> {
+        reject(reply).await
+    }
+
+    async fn server_channel_open_direct_tcpip(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        _: u32,
+        _: &str,
+        _: u32,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Error> {
+        reject(reply).await
+    }
+
+    async fn server_channel_open_direct_streamlocal(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Error> {
+        reject(reply).await
+    }
+
+    async fn server_channel_open_x11(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        _: u32,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Error> {
+        reject(reply).await
+    }
+}
+
+async fn reject(reply: ChannelOpenHandle) -> Result<(), Error> {
+    reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! A host key that a server showed and that was not simply on file: everything a human needs to decide.
+
+use std::path::PathBuf;
+
+use nbtunnel_core::{Failure, FailureKind, Route};
+use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PublicKey};
+
+use super::known_hosts::{KnownHosts, Recorded, Verdict};
+
+/// A host key as it was shown, beside what is on file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfferedKey {
+    /// Which machine on the way showed it, as `host:port`.
+    pub hop: String,
+    /// For example `ssh-ed25519`.
+    pub algorithm: String,
+    /// `SHA256:…`.
+    pub fingerprint: String,
+    /// The drawing of `ssh-keygen -lv`, several lines.
+    pub randomart: String,
+    /// The key itself, as `algorithm base64`. Exactly this is written when it is trusted.
+    pub public_key: String,
+    /// The file that would be written; `None` when the route names none.
+    pub file: Option<PathBuf>,
+    /// Other keys on file for that machine.
+    pub recorded: Vec<Recorded>,
+    /// It stands in a `@revoked` line: it cannot be trusted at all.
+    pub revoked: bool,
+}
+
+/// A key judged against the files as they are now.
+pub(super) struct Judged {
+    pub(super) verdict: Verdict,
+    pub(super) offered: OfferedKey,
+    pub(super) notes: Vec<String>,
+}
+
+/// Reads the files of `route` and judges `key` by them. Blocks on the file system.
+pub(super) fn judge(route: &Route, key: &PublicKey) -> Judged {
+    let known = KnownHosts::read(route);
+    let verdict = known.verdict(key);
+    let fingerprint = key.fingerprint(HashAlg::Sha256);
+    let offered = OfferedKey {
+        hop: hop(route),
+        algorithm: key.algorithm().to_string(),
+        fingerprint: fingerprint.to_string(),
+        randomart: fingerprint.to_randomart(&drawing_title(key)),
+        public_key: PublicKey::new(key.key_data().clone(), "").to_openssh().unwrap_or_default(),
+        file: route.known_hosts.first().cloned(),
+        recorded: known.recorded(),
+        revoked: verdict == Verdict::Revoked,
+    };
+    Judged { verdict, offered, notes: known.notes }
+}
+
+/// The machine that a route leads to, as users see it.
+pub(super) fn hop(route: &Route) -> String {
+    if route.host.contains(':') {
+        format!("[{}]:{}", route.host, route.port)
+    } else {
+        format!("{}:{}", route.host, route.port)
+    }
+}
+
+/// `[ED25519 256]`, as above the drawing of ssh-keygen(1).
+fn drawing_title(key: &PublicKey) -> String {
+    match key.algorithm() {
+        Algorithm::Ed25519 => "[ED25519 256]".into(),
+        Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 } => "[ECDSA 256]".into(),
+        Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 } => "[ECDSA 384]".into(),
+        Algorithm::Ecdsa { curve: EcdsaCurve::NistP521 } => "[ECDSA 521]".into(),
+        Algorithm::Rsa { .. } => match key.key_data().rsa() {
+            Some(rsa) => format!("[RSA {}]", rsa.key_size()),
+            None => "[RSA]".into(),
+        },
+        other => format!("[{other}]"),
+    }
+}
+
+/// Why a key that is not simply known stops the link.
+pub(super) fn refusal(judged: &Judged) -> Failure {
+    let OfferedKey { hop, algorithm, fingerprint, .. } = &judged.offered;
+    match &judged.verdict {
+        Verdict::Revoked => Failure::new(
+            FailureKind::HostKeyChanged,
+            format!("{hop} showed a host key that is marked @revoked: {algorithm} {fingerprint}"),
+            "Do not connect: whoever holds that key may not be your server. Ask its administrator.",
+        ),
+        Verdict::Changed { recorded } => {
+            let on_file: Vec<String> = recorded
+                .iter()
+                .map(|r| format!("{} {} ({}:{})", r.algorithm, r.fingerprint, r.file.display(), r.line))
+                .collect();
+            Failure::new(
+                FailureKind::HostKeyChanged,
+                format!(
+                    "{hop} showed another host key than the one on file: {algorithm} {fingerprint}, on file: {}",
+                    on_file.join(", ")
+                ),
+                "Ask the server's administrator whether its key was replaced; if so: nbctl trust NAME --replace.",
+            )
+        }
+        Verdict::Unknown | Verdict::Known => Failure::new(
+            FailureKind::HostKeyUnknown,
+            format!("the host key of {hop} is not on file: {algorithm} {fingerprint}"),
+            "Compare the fingerprint with what the server's administrator published, then: nbctl trust NAME.",
+        ),
+    }
+}

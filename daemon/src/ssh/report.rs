@@ -1,0 +1,79 @@
+//! What a link tells its owner, in order, and nothing after its end.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nbtunnel_core::{LinkReport, Step};
+
+use super::credentials::Snapshot;
+use super::hostkey::OfferedKey;
+use crate::forward::carrier::Carrier;
+
+/// What happened to a link.
+pub enum LinkEvent {
+    /// For core. `Lost` or `Closed` comes exactly once, and last.
+    Report(LinkReport),
+    /// What carries connections over this link. Comes right before `Report(Up)`.
+    Carrier(Arc<dyn Carrier>),
+    /// The server showed a host key that was refused.
+    HostKey(OfferedKey),
+    /// What could be offered, and the known_hosts files, before the attempt. Compare with it to see what
+    /// changed since.
+    Looked(Snapshot),
+    /// A sentence for the tunnel's history.
+    Note(String),
+}
+
+/// Told what happens to a link. Called from the data runtime, one call at a time a link; must not block,
+/// and must not wait for the link.
+pub type OnLink = Arc<dyn Fn(LinkEvent) + Send + Sync>;
+
+/// Sentences that were told; the same one is not told again at every attempt.
+pub(super) type Told = Arc<Mutex<HashSet<(String, String)>>>;
+
+/// How many sentences are remembered.
+const MAX_TOLD: usize = 1024;
+
+/// Guards the order: nothing comes after the end.
+pub(super) struct Reporter {
+    name: String,
+    on: OnLink,
+    told: Told,
+    is_over: Mutex<bool>,
+}
+
+impl Reporter {
+    pub(super) fn new(name: &str, on: OnLink, told: Told) -> Arc<Reporter> {
+        Arc::new(Reporter { name: name.to_owned(), on, told, is_over: Mutex::new(false) })
+    }
+
+    pub(super) fn tell(&self, event: LinkEvent) {
+        let mut is_over = self.is_over.lock().unwrap_or_else(PoisonError::into_inner);
+        if *is_over {
+            return;
+        }
+        *is_over = matches!(event, LinkEvent::Report(LinkReport::Lost(_) | LinkReport::Closed));
+        (self.on)(event);
+    }
+
+    pub(super) fn step(&self, step: Step) {
+        self.tell(LinkEvent::Report(LinkReport::Step(step)));
+    }
+
+    /// Tells a sentence, unless this tunnel told it before.
+    pub(super) fn note(&self, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        let is_new = {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.len() >= MAX_TOLD {
+                told.clear();
+            }
+            told.insert((self.name.clone(), text.to_owned()))
+        };
+        if is_new {
+            self.tell(LinkEvent::Note(text.to_owned()));
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! Unix: modes, owners, `$SSH_AUTH_SOCK`, and TCP_USER_TIMEOUT where there is one.
+
+use std::fs::{DirBuilder, File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use russh::keys::agent::client::AgentClient;
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::ssh::agent::Agent;
+
+/// Makes a directory that only its owner can enter.
+pub(in crate::ssh) fn make_private_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// A file made with these options is only its owner's.
+pub(in crate::ssh) fn private(options: &mut OpenOptions) {
+    options.mode(0o600);
+}
+
+/// Whether `file` is what `path` leads to now.
+pub(in crate::ssh) fn is_same_file(file: &File, path: &Path) -> bool {
+    match (file.metadata(), std::fs::metadata(path)) {
+        (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+        _ => false,
+    }
+}
+
+/// The bits of the mode that decide who may read it.
+pub(in crate::ssh) fn mode(metadata: &Metadata) -> u32 {
+    metadata.mode() & 0o7777
+}
+
+/// Whether a private key of ours can be read by others: the rule of ssh(1), which leaves keys of other
+/// owners (root's, on a managed machine) to those.
+pub(in crate::ssh) fn is_exposed(metadata: &Metadata) -> bool {
+    metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & 0o077 != 0
+}
+
+/// The agent's socket, if the environment names one.
+pub(in crate::ssh) fn usual_agent() -> Option<PathBuf> {
+    std::env::var_os("SSH_AUTH_SOCK").filter(|path| !path.is_empty()).map(PathBuf::from)
+}
+
+/// Connects to an agent.
+///
+/// # Errors
+/// There is nobody at that socket.
+pub(in crate::ssh) async fn connect_agent(socket: &Path) -> io::Result<Agent> {
+    Ok(AgentClient::connect(UnixStream::connect(socket).await?).dynamic())
+}
+
+/// Bytes that nobody acknowledges for so long end the connection (tcp(7)). Only Linux has it per socket;
+/// elsewhere the probes find out.
+pub(in crate::ssh) fn bound_silence(socket: &TcpStream, limit: Duration) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(socket).set_tcp_user_timeout(Some(limit))?;
+    #[cfg(not(target_os = "linux"))]
+    let _ = (socket, limit);
+    Ok(())
+}
+
+/// Whether this process, or the machine, ran out of something.
+pub(in crate::ssh) fn is_exhausted(error: &io::Error) -> bool {
+    let all = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EAGAIN];
+    error.raw_os_error().is_some_and(|code| all.contains(&code))
+}

@@ -1,0 +1,64 @@
+//! Windows: the agent's named pipe; access lists instead of modes, which ssh(1) of Microsoft leaves to the
+//! profile directory.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use russh::keys::agent::client::AgentClient;
+use tokio::net::TcpStream;
+
+use crate::ssh::agent::Agent;
+
+/// Makes a directory; it inherits the access list of the profile.
+pub(in crate::ssh) fn make_private_dir(path: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(path)
+}
+
+/// Files inherit the access list of their directory.
+pub(in crate::ssh) fn private(_options: &mut OpenOptions) {}
+
+/// A file that is open cannot be replaced here by another program.
+pub(in crate::ssh) fn is_same_file(_file: &File, _path: &Path) -> bool {
+    true
+}
+
+/// There are no mode bits.
+pub(in crate::ssh) fn mode(_metadata: &Metadata) -> u32 {
+    0
+}
+
+/// There are no mode bits that could expose a key.
+pub(in crate::ssh) fn is_exposed(_metadata: &Metadata) -> bool {
+    false
+}
+
+/// The pipe that the environment names, else that of the OpenSSH agent service.
+pub(in crate::ssh) fn usual_agent() -> Option<PathBuf> {
+    let named = std::env::var_os("SSH_AUTH_SOCK").filter(|path| !path.is_empty());
+    Some(named.map_or_else(|| PathBuf::from(r"\\.\pipe\openssh-ssh-agent"), PathBuf::from))
+}
+
+/// Connects to an agent.
+///
+/// # Errors
+/// There is nobody at that pipe.
+pub(in crate::ssh) async fn connect_agent(pipe: &Path) -> io::Result<Agent> {
+    match AgentClient::connect_named_pipe(pipe).await {
+        Ok(agent) => Ok(agent.dynamic()),
+        Err(russh::keys::Error::IO(error)) => Err(error),
+        Err(error) => Err(io::Error::other(error)),
+    }
+}
+
+/// There is no such option; the probes find out.
+pub(in crate::ssh) fn bound_silence(_socket: &TcpStream, _limit: Duration) -> io::Result<()> {
+    Ok(())
+}
+
+/// Whether this process, or the machine, ran out of something: WSAEMFILE, WSAENOBUFS,
+/// ERROR_TOO_MANY_OPEN_FILES, ERROR_NOT_ENOUGH_MEMORY.
+pub(in crate::ssh) fn is_exhausted(error: &io::Error) -> bool {
+    error.raw_os_error().is_some_and(|code| [10024, 10055, 4, 8].contains(&code))
+}
