@@ -102,3 +102,13 @@ impl Drop for Running {
 pub fn signal_pid(pid: u32, signal: Signal) -> Result<()> {
     system::signal_pid(pid, signal)
 }
+
+/// Bytes of `pid` that are resident in memory, as `ps` tells.
+///
+/// # Errors
+/// There is no such process, or no ps.
+pub fn resident_bytes(pid: u32) -> Result<u64> {
+    let output = Command::new("ps").args(["-o", "rss=", "-p", &pid.to_string()]).output().context("cannot run ps")?;
+    let kib: u64 = String::from_utf8_lossy(&output.stdout).trim().parse().context("ps tells no memory")?;
+    Ok(kib << 10)
+}

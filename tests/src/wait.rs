@@ -8,8 +8,8 @@ use anyhow::{Result, bail};
 /// Long enough for anything that should happen soon, on a machine that is busy with something else.
 pub const SOON: Duration = Duration::from_secs(20);
 
-/// Between two looks at a condition.
-const LOOK_EVERY: Duration = Duration::from_millis(15);
+/// Between two looks at a condition: short at first, since most come true at once, then this at most.
+const LOOK_EVERY: Duration = Duration::from_millis(16);
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 
@@ -37,6 +37,7 @@ pub fn until(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) ->
 /// As [`until`].
 pub fn until_some<T>(what: &str, patience: Duration, mut find: impl FnMut() -> Option<T>) -> Result<T> {
     let began = Instant::now();
+    let mut nap = Duration::from_millis(1);
     loop {
         if let Some(found) = find() {
             return Ok(found);
@@ -47,7 +48,8 @@ pub fn until_some<T>(what: &str, patience: Duration, mut find: impl FnMut() -> O
         if began.elapsed() > patience {
             bail!("waited {:.1} s in vain: {what}", patience.as_secs_f64());
         }
-        std::thread::sleep(LOOK_EVERY);
+        std::thread::sleep(nap);
+        nap = LOOK_EVERY.min(nap * 2);
     }
 }
 

@@ -29,6 +29,7 @@ pub struct World {
     filter: String,
     daemon: Option<Running>,
     quiet: bool,
+    uid: Option<u32>,
 }
 
 impl World {
@@ -45,7 +46,7 @@ impl World {
         private(&dir.path().join("run"))?;
         private(&dir.path().join("run/nbtunnel"))?;
         let filter = std::env::var("NBTUNNEL_TEST_LOG").unwrap_or_else(|_| "info".into());
-        Ok(World { dir, programs, environment: Vec::new(), filter, daemon: None, quiet: false })
+        Ok(World { dir, programs, environment: Vec::new(), filter, daemon: None, quiet: false, uid: None })
     }
 
     /// A world with one tunnel named `alice` to `sshd`, whose forward leads to 127.0.0.1:`remote`; with the
@@ -65,6 +66,25 @@ impl World {
     /// Prints no log at the end.
     pub fn quiet(&mut self) {
         self.quiet = true;
+    }
+
+    /// Gives this world to another user, with programs of its own that this user can read: its daemon and its
+    /// nbctl run as that user from now on.
+    ///
+    /// # Errors
+    /// We are not root, or a file cannot be given away.
+    #[cfg(unix)]
+    pub fn give_to(&mut self, uid: u32) -> Result<()> {
+        let bin = self.path("bin");
+        fs::create_dir(&bin)?;
+        for program in [&mut self.programs.nbtunneld, &mut self.programs.nbctl] {
+            let copy = bin.join(program.file_name().context("a program has a name")?);
+            fs::copy(&*program, &copy)?;
+            *program = copy;
+        }
+        give(self.dir.path(), uid).context("only root can run a daemon as another user")?;
+        self.uid = Some(uid);
+        Ok(())
     }
 
     /// Sets a variable for the programs that are started from now on.
@@ -113,6 +133,11 @@ impl World {
         command.env("XDG_STATE_HOME", self.path("state"));
         command.env("XDG_RUNTIME_DIR", self.path("run"));
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        #[cfg(unix)]
+        if let Some(uid) = self.uid {
+            std::os::unix::process::CommandExt::uid(&mut command, uid);
+            std::os::unix::process::CommandExt::gid(&mut command, uid);
+        }
         command
     }
 
@@ -274,6 +299,18 @@ impl Drop for World {
             eprintln!("--- what the daemon logged ({skipped} lines before)\n{}\n---", tail.join("\n"));
         }
     }
+}
+
+/// Gives `path` and what is below it to `uid`, without following links.
+#[cfg(unix)]
+fn give(path: &Path, uid: u32) -> Result<()> {
+    std::os::unix::fs::lchown(path, Some(uid), Some(uid))?;
+    if path.is_dir() && !path.is_symlink() {
+        for entry in fs::read_dir(path)? {
+            give(&entry?.path(), uid)?;
+        }
+    }
+    Ok(())
 }
 
 /// Mode 0700, which the daemon insists on for the directory of its socket.

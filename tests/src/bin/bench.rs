@@ -3,12 +3,12 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use nbtunnel_tests::child::{Running, Signal};
+use nbtunnel_tests::child::{Running, Signal, resident_bytes};
 use nbtunnel_tests::net::{self, Pattern};
 use nbtunnel_tests::server::SEED;
 use nbtunnel_tests::{Server, Sshd, World, plain_ssh, wait};
@@ -216,8 +216,8 @@ fn round_trips(port: u16, count: usize) -> Result<Vec<f64>> {
 
 fn status_time(world: &World) -> Result<f64> {
     let began = Instant::now();
-    let told = world.nbctl(["status"])?;
-    ensure!(told.code == 0, "nbctl status failed: {told:?}");
+    let output = world.nbctl_command(["status"]).output()?;
+    ensure!(output.status.success(), "nbctl status failed with {}", output.status);
     Ok(milliseconds(began))
 }
 
@@ -242,13 +242,9 @@ fn memory(sshd: &Sshd, count: usize) -> Result<Row> {
     Ok(row)
 }
 
-/// Megabytes that are resident, as `ps` tells everywhere but on Windows.
+/// Megabytes that are resident.
 fn resident(pid: u32) -> Result<f64> {
-    let output =
-        Command::new("ps").args(["-o", "rss=", "-p", &pid.to_string()]).output().context("cannot run ps")?;
-    let kilobytes: f64 =
-        String::from_utf8_lossy(&output.stdout).trim().parse().context("ps tells no memory")?;
-    Ok(kilobytes / 1000.0)
+    Ok(resident_bytes(pid)? as f64 / 1e6)
 }
 
 fn milliseconds(since: Instant) -> f64 {

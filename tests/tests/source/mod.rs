@@ -7,7 +7,8 @@ pub(crate) fn code_only(text: &str) -> String {
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
         let skip = if rest.starts_with("#[cfg(test)]\nmod ") {
-            rest.len()
+            // A module in a file of its own ends right there; one with a body is the last of its file.
+            rest.find([';', '{']).filter(|end| rest[*end..].starts_with(';')).unwrap_or(rest.len())
         } else if rest.starts_with("//") {
             rest.find('\n').unwrap_or(rest.len())
         } else if rest.starts_with("/*") {
@@ -62,6 +63,11 @@ pub(crate) fn names(line: &str, word: &str) -> bool {
 fn only_code_is_left_and_lines_keep_their_numbers() {
     let text = "a(\"x // \\\" y\"); // c\n/* d\n e */ f('\"', r#\"g \" h\"#) // i\nj\n#[cfg(test)]\nmod tests {\nk\n}";
     assert_eq!(code_only(text), "a(); \n\n f(, ) \nj\n\n\n\n");
+}
+
+#[test]
+fn a_test_module_in_a_file_of_its_own_hides_nothing_else() {
+    assert_eq!(code_only("#[cfg(test)]\nmod tests;\nuse x;"), "\n;\nuse x;");
 }
 
 #[test]
