@@ -1,1 +1,29 @@
-//! x
+//! The harness of nbtunnel's end-to-end tests, of its demo and of its bench: real servers, real agents,
+//! real notebooks, and the two real programs, each in a temporary world of its own.
+//!
+//! Everything that runs is owned by a value here and ended by its `Drop`, also when a test panics. Only
+//! [`wait`] sleeps.
+
+pub mod agent;
+pub mod child;
+pub mod demo;
+pub mod http;
+pub mod jupyter;
+pub mod knocker;
+pub mod net;
+pub mod plain_ssh;
+pub mod programs;
+pub mod server;
+pub mod sshd;
+pub mod told;
+pub mod tunnel_file;
+pub mod wait;
+pub mod world;
+
+pub use agent::Agent;
+pub use jupyter::Jupyter;
+pub use knocker::Knocker;
+pub use server::Server;
+pub use sshd::Sshd;
+pub use tunnel_file::TunnelFile;
+pub use world::{Told, World};

@@ -1,0 +1,69 @@
+//! A real ssh-agent.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+
+use crate::child::Running;
+use crate::{programs, wait};
+
+/// An agent that runs until it is dropped.
+#[derive(Debug)]
+pub struct Agent {
+    _process: Running,
+    dir: TempDir,
+}
+
+impl Agent {
+    /// Starts an agent without keys.
+    ///
+    /// # Errors
+    /// ssh-agent is missing or does not come up.
+    pub fn start() -> Result<Agent> {
+        let dir = tempfile::Builder::new().prefix("nbt-agent-").tempdir()?;
+        let socket = dir.path().join("agent");
+        Agent::start_at(dir, &socket)
+    }
+
+    fn start_at(dir: TempDir, socket: &Path) -> Result<Agent> {
+        let mut command = Command::new(programs::system("ssh-agent")?);
+        command.arg("-D").arg("-a").arg(socket);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let process = Running::spawn(&mut command)?;
+        wait::until("ssh-agent listens", wait::SOON, || socket.exists())?;
+        Ok(Agent { _process: process, dir })
+    }
+
+    /// What `SSH_AUTH_SOCK` should say.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("agent")
+    }
+
+    /// Gives it a key that has no passphrase.
+    ///
+    /// # Errors
+    /// ssh-add fails.
+    pub fn add(&self, key: &Path) -> Result<()> {
+        self.ssh_add(&[key.to_str().context("the path of a key is text")?])
+    }
+
+    /// Takes all keys away.
+    ///
+    /// # Errors
+    /// ssh-add fails.
+    pub fn remove_all(&self) -> Result<()> {
+        self.ssh_add(&["-D"])
+    }
+
+    fn ssh_add(&self, args: &[&str]) -> Result<()> {
+        let output = Command::new(programs::system("ssh-add")?)
+            .args(args)
+            .env("SSH_AUTH_SOCK", self.socket())
+            .stdin(Stdio::null())
+            .output()?;
+        ensure!(output.status.success(), "ssh-add failed: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+}

@@ -1,0 +1,40 @@
+//! Process groups and signals, where there are any.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+
+use anyhow::{Context, Result};
+use rustix::process::{Pid, kill_process, kill_process_group};
+
+use super::Signal;
+
+pub(super) fn own_group(command: &mut Command) {
+    command.process_group(0);
+}
+
+pub(super) fn signal(child: &mut Child, signal: Signal) {
+    // It was seen running and is not reaped yet, so the id is still its own.
+    let _ = signal_pid(child.id(), signal);
+}
+
+pub(super) fn kill_group(child: &mut Child) {
+    if let Ok(pid) = pid(child.id()) {
+        let _ = kill_process_group(pid, rustix::process::Signal::KILL);
+    }
+}
+
+pub(super) fn signal_pid(id: u32, signal: Signal) -> Result<()> {
+    let signal = match signal {
+        Signal::Term => rustix::process::Signal::TERM,
+        Signal::Kill => rustix::process::Signal::KILL,
+        Signal::Hup => rustix::process::Signal::HUP,
+        Signal::Stop => rustix::process::Signal::STOP,
+        Signal::Cont => rustix::process::Signal::CONT,
+    };
+    kill_process(pid(id)?, signal).with_context(|| format!("cannot signal process {id}"))
+}
+
+fn pid(id: u32) -> Result<Pid> {
+    let id = i32::try_from(id).context("a process id does not fit")?;
+    Pid::from_raw(id).context("there is no process 0")
+}

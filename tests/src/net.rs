@@ -1,0 +1,191 @@
+//! Ports that nobody uses, and streams whose every byte is known beforehand.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// Where ports are looked for: below Linux' ephemeral range (`ip_local_port_range`), so that no outgoing
+/// connection takes one that we are about to use.
+const LOWEST: u16 = 12_000;
+const SPAN: u16 = 20_000;
+
+/// A TCP port that is free on 127.0.0.1 and, where there is one, on ::1.
+///
+/// # Errors
+/// None of many was free.
+pub fn free_port() -> Result<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Test processes that run side by side begin at different places.
+    let offset = u16::try_from(std::process::id() * 97 % u32::from(SPAN)).unwrap_or(0);
+    for _ in 0..2000 {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = LOWEST + offset.wrapping_add(step) % SPAN;
+        if is_free(port) {
+            return Ok(port);
+        }
+    }
+    bail!("found no free TCP port from {LOWEST} on")
+}
+
+fn is_free(port: u16) -> bool {
+    let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+    let v6 = TcpListener::bind((Ipv6Addr::LOCALHOST, port));
+    let taken = v6.is_err_and(|e| e.kind() == std::io::ErrorKind::AddrInUse);
+    v4.is_ok() && !taken
+}
+
+/// Whether this machine has an IPv6 loopback.
+pub fn has_ipv6() -> bool {
+    TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok()
+}
+
+/// Connects to 127.0.0.1.
+///
+/// # Errors
+/// It was refused, or a time limit could not be set.
+pub fn connect(port: u16, patience: Duration) -> Result<TcpStream> {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+        .with_context(|| format!("cannot connect to 127.0.0.1:{port}"))?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// Sends `bytes` to an echo server and expects them back.
+///
+/// # Errors
+/// Something else came back, or nothing in time.
+pub fn echo(stream: &mut TcpStream, bytes: &[u8]) -> Result<()> {
+    stream.write_all(bytes).context("cannot send to the echo")?;
+    let mut back = vec![0; bytes.len()];
+    stream.read_exact(&mut back).context("the echo did not answer")?;
+    ensure!(back == bytes, "the echo answered something else");
+    Ok(())
+}
+
+/// Whether a fresh connection to `port` is carried to an echo at its other end.
+pub fn echoes(port: u16, patience: Duration) -> bool {
+    connect(port, patience).and_then(|mut stream| echo(&mut stream, b"are you there?")).is_ok()
+}
+
+/// A prime, so that no buffer size is a multiple of it.
+const PERIOD: usize = 65_521;
+
+/// A stream of bytes that depends on `seed`, and tells where it was cut, doubled or swapped.
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    table: Vec<u8>,
+    at: usize,
+}
+
+impl Pattern {
+    /// The pattern of that seed, from its beginning.
+    pub fn new(seed: u64) -> Pattern {
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let table = (0..PERIOD)
+            .map(|_| {
+                // xorshift64 (Marsaglia 2003): cheap, and no two seeds look alike.
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                state.to_le_bytes()[3]
+            })
+            .collect();
+        Pattern { table, at: 0 }
+    }
+
+    /// The next bytes, at most `most`.
+    pub fn next(&mut self, most: usize) -> &[u8] {
+        let from = self.at;
+        let to = PERIOD.min(from + most);
+        self.at = to % PERIOD;
+        &self.table[from..to]
+    }
+
+    /// Writes the next `count` bytes.
+    ///
+    /// # Errors
+    /// Those of `to`.
+    pub fn write(&mut self, to: &mut impl Write, count: u64) -> std::io::Result<()> {
+        let mut left = count;
+        while left > 0 {
+            let piece = self.next(usize::try_from(left).unwrap_or(PERIOD));
+            to.write_all(piece)?;
+            left -= piece.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Checks that `bytes` come next.
+    pub fn accepts(&mut self, bytes: &[u8]) -> bool {
+        self.matching(bytes) == bytes.len()
+    }
+
+    /// How many of `bytes`, from their beginning, are those that come next.
+    pub fn matching(&mut self, bytes: &[u8]) -> usize {
+        let mut good = 0;
+        while good < bytes.len() {
+            let rest = &bytes[good..];
+            let piece = self.next(rest.len());
+            if !rest.starts_with(piece) {
+                return good + piece.iter().zip(rest).take_while(|(a, b)| a == b).count();
+            }
+            good += piece.len();
+        }
+        good
+    }
+
+    /// Reads `count` bytes and checks each.
+    ///
+    /// # Errors
+    /// The stream ended early, or a byte is not the one that was sent.
+    pub fn expect(&mut self, from: &mut impl Read, count: u64) -> Result<()> {
+        let mut buffer = vec![0; 64 << 10];
+        let mut left = count;
+        while left > 0 {
+            let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            let got =
+                from.read(&mut buffer[..most]).with_context(|| format!("{left} of {count} bytes missing"))?;
+            ensure!(got > 0, "the stream ended with {left} of {count} bytes missing");
+            ensure!(self.accepts(&buffer[..got]), "a byte among the last {left} of {count} is wrong");
+            left -= got as u64;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_the_same_however_it_is_cut() {
+        let mut sent = Vec::new();
+        Pattern::new(7).write(&mut sent, 200_001).unwrap();
+        assert!(Pattern::new(7).expect(&mut sent.as_slice(), 200_001).is_ok());
+    }
+
+    #[test]
+    fn a_swapped_a_missing_or_a_foreign_byte_is_seen() {
+        let mut sent = Vec::new();
+        Pattern::new(7).write(&mut sent, 100_000).unwrap();
+        assert!(Pattern::new(8).expect(&mut sent.as_slice(), 100_000).is_err());
+        assert!(Pattern::new(7).expect(&mut &sent[1..], 99_000).is_err());
+        assert!(Pattern::new(7).expect(&mut &sent[..99_999], 100_000).is_err());
+        sent[70_000] ^= 1;
+        assert!(Pattern::new(7).expect(&mut sent.as_slice(), 100_000).is_err());
+    }
+
+    #[test]
+    fn ports_are_free_and_not_given_twice() {
+        let (a, b) = (free_port().unwrap(), free_port().unwrap());
+        assert_ne!(a, b);
+        assert!(is_free(a));
+        let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, a)).unwrap();
+        assert!(!is_free(a));
+    }
+}

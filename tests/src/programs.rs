@@ -1,0 +1,111 @@
+//! The two programs under test: taken from `$NBTUNNEL_BIN_DIR`, or built once into the same target
+//! directory, with the same profile, as the running test.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result, anyhow, ensure};
+
+/// Where `nbtunneld` and `nbctl` are.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// The daemon.
+    pub nbtunneld: PathBuf,
+    /// What drives it.
+    pub nbctl: PathBuf,
+}
+
+impl Programs {
+    /// Finds or builds them; only the first call of a process builds.
+    ///
+    /// # Errors
+    /// `$NBTUNNEL_BIN_DIR` lacks one, or cargo cannot build them.
+    pub fn find() -> Result<Programs> {
+        static FOUND: OnceLock<Result<Programs, String>> = OnceLock::new();
+        FOUND
+            .get_or_init(|| find_or_build().map_err(|e| format!("{e:#}")))
+            .clone()
+            .map_err(|e| anyhow!("no programs to test: {e}"))
+    }
+
+    fn within(dir: &Path) -> Result<Programs> {
+        let program = |name: &str| {
+            let path = dir.join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+            ensure!(path.is_file(), "{} is not there", path.display());
+            Ok(path)
+        };
+        Ok(Programs { nbtunneld: program("nbtunneld")?, nbctl: program("nbctl")? })
+    }
+}
+
+fn find_or_build() -> Result<Programs> {
+    if let Some(dir) = std::env::var_os("NBTUNNEL_BIN_DIR") {
+        return Programs::within(Path::new(&dir)).context("$NBTUNNEL_BIN_DIR");
+    }
+    let dir = own_dir()?;
+    build(&dir)?;
+    Programs::within(&dir)
+}
+
+/// `target/PROFILE`, where the running program lies; tests lie in `deps` below it.
+fn own_dir() -> Result<PathBuf> {
+    let exe = std::env::current_exe().context("cannot tell where this program is")?;
+    let dir = exe.parent().context("this program is in no directory")?;
+    let dir = if dir.ends_with("deps") { dir.parent().unwrap_or(dir) } else { dir };
+    Ok(dir.to_path_buf())
+}
+
+fn build(dir: &Path) -> Result<()> {
+    let profile = match dir.file_name().and_then(|name| name.to_str()) {
+        Some("debug") => "dev",
+        Some(other) => other,
+        None => return Err(anyhow!("{} is no target directory", dir.display())),
+    };
+    let target = dir.parent().with_context(|| format!("{} is no target directory", dir.display()))?;
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    // All three packages are named, so that dependencies are built with the features they have already.
+    let output = Command::new(cargo)
+        .args(["build", "--quiet", "--profile", profile, "--target-dir"])
+        .arg(target)
+        .args([
+            "-p",
+            "nbtunneld",
+            "-p",
+            "nbctl",
+            "-p",
+            "nbtunnel-tests",
+            "--bin",
+            "nbtunneld",
+            "--bin",
+            "nbctl",
+        ])
+        .arg("--manifest-path")
+        .arg(repository().join("Cargo.toml"))
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run cargo")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "cargo cannot build them:\n{said}");
+    Ok(())
+}
+
+/// The root of the repository.
+pub fn repository() -> PathBuf {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().unwrap_or(tests).to_path_buf()
+}
+
+/// A program of the system, by its name.
+///
+/// # Errors
+/// It is not installed: a test that needs it fails, it is never skipped.
+pub fn system(name: &str) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from);
+    std::env::split_paths(&path)
+        .chain(usual)
+        .map(|dir| dir.join(format!("{name}{}", std::env::consts::EXE_SUFFIX)))
+        .find(|path| path.is_file())
+        .with_context(|| format!("{name} is not installed; tests/run installs what the tests need"))
+}

@@ -1,0 +1,131 @@
+//! Whom we talk to is decided before anything about us is said.
+
+use std::fs;
+
+use anyhow::{Result, ensure};
+use nbtunnel_tests::{Server, Sshd, World, net, wait};
+
+/// What sshd logs, at DEBUG1, as soon as a client asks to be authenticated by any method.
+const ASKED: &str = "userauth-request";
+
+/// An sshd that tells of every step, and a world with a tunnel to it that is not started yet.
+fn cautious() -> Result<(Sshd, Server, World, u16)> {
+    let (sshd, echo, world) = (Sshd::with(&["LogLevel DEBUG1"])?, Server::echo()?, World::new()?);
+    let local = net::free_port()?;
+    world.write("alice", &sshd.tunnel().forward(local, echo.port()))?;
+    Ok((sshd, echo, world, local))
+}
+
+#[test]
+fn a_changed_key_parks_and_nothing_that_could_authenticate_is_sent() -> Result<()> {
+    let (mut sshd, _echo, mut world, local) = cautious()?;
+    let old_line = fs::read_to_string(sshd.known_hosts())?;
+    sshd.change_host_key()?;
+    world.start()?;
+    let tunnel = world.wait_for("alice", "parked")?;
+    ensure!(tunnel["problem"]["code"] == "host_key_changed", "{tunnel:#}");
+    wait::until("the connection reached sshd", wait::SOON, || sshd.count_log("Connection from") > 0)?;
+    ensure!(sshd.count_log(ASKED) == 0, "it asked to be authenticated:\n{}", sshd.log());
+
+    let print = sshd.fingerprint()?;
+    let told = world.nbctl(["trust", "alice", "--yes", "--fingerprint", &print])?;
+    ensure!(told.code == 4, "a changed key was overwritten without --replace: {told:?}");
+    ensure!(fs::read_to_string(sshd.known_hosts())? == old_line, "known_hosts was touched");
+
+    let told = world.nbctl(["trust", "alice", "--yes", "--fingerprint", &print, "--replace"])?;
+    ensure!(told.code == 0, "{told:?}");
+    world.wait_for("alice", "up")?;
+    let lines = fs::read_to_string(sshd.known_hosts())?;
+    ensure!(lines.trim_end() == sshd.known_hosts_line()?.trim_end(), "known_hosts has {lines:?}");
+    ensure!(sshd.count_log(ASKED) > 0, "the check above cannot fail:\n{}", sshd.log());
+    wait::until("it carries", wait::SOON, || net::echoes(local, wait::SOON))
+}
+
+#[test]
+fn an_unknown_key_parks_until_it_is_trusted_and_then_comes_up_without_a_restart() -> Result<()> {
+    let (sshd, _echo, mut world, local) = cautious()?;
+    fs::write(sshd.known_hosts(), "")?;
+    world.start()?;
+    let tunnel = world.wait_for("alice", "parked")?;
+    ensure!(tunnel["problem"]["code"] == "host_key_unknown", "{tunnel:#}");
+    ensure!(sshd.count_log(ASKED) == 0, "it asked to be authenticated:\n{}", sshd.log());
+    let told = world.nbctl(["start", "alice", "--wait=10"])?;
+    ensure!(told.code == 4, "waiting for a human is exit code 4: {told:?}");
+
+    let told = world.nbctl(["trust", "alice", "--yes", "--fingerprint", &sshd.fingerprint()?])?;
+    ensure!(told.code == 0, "{told:?}");
+    world.wait_for("alice", "up")?;
+    wait::until("it carries", wait::SOON, || net::echoes(local, wait::SOON))
+}
+
+#[test]
+fn trust_writes_the_key_that_was_shown_not_one_that_came_later() -> Result<()> {
+    let (mut sshd, _echo, mut world, _local) = cautious()?;
+    fs::write(sshd.known_hosts(), "")?;
+    world.start()?;
+    world.wait_for("alice", "parked")?;
+    let (shown, print) = (sshd.known_hosts_line()?, sshd.fingerprint()?);
+    sshd.change_host_key()?;
+
+    let told = world.nbctl(["trust", "alice", "--yes", "--fingerprint", &print])?;
+    ensure!(told.code == 0, "{told:?}");
+    let written = fs::read_to_string(sshd.known_hosts())?;
+    ensure!(written.trim_end() == shown.trim_end(), "{written:?} was written instead of {shown:?}");
+    world.wait_until("alice", "the later key counts as changed", |tunnel| {
+        tunnel["problem"]["code"] == "host_key_changed"
+    })?;
+    Ok(())
+}
+
+#[test]
+fn a_fingerprint_that_was_not_shown_is_not_trusted() -> Result<()> {
+    let (sshd, _echo, mut world, _local) = cautious()?;
+    fs::write(sshd.known_hosts(), "")?;
+    world.start()?;
+    world.wait_for("alice", "parked")?;
+    let other = "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    let told = world.nbctl(["trust", "alice", "--yes", "--fingerprint", other])?;
+    ensure!(told.code != 0, "{told:?}");
+    ensure!(fs::read_to_string(sshd.known_hosts())?.is_empty(), "something was written");
+    Ok(())
+}
+
+#[test]
+fn accept_new_writes_an_unknown_key_down_and_still_parks_at_a_changed_one() -> Result<()> {
+    let (mut sshd, echo, mut world, local) = cautious()?;
+    fs::write(sshd.known_hosts(), "")?;
+    world.write("alice", &sshd.tunnel().forward(local, echo.port()).set("host_key", "\"accept-new\""))?;
+    world.start()?;
+    world.wait_for("alice", "up")?;
+    ensure!(fs::read_to_string(sshd.known_hosts())?.trim_end() == sshd.known_hosts_line()?.trim_end());
+    sshd.change_host_key()?;
+    let tunnel = world.wait_for("alice", "parked")?;
+    ensure!(tunnel["problem"]["code"] == "host_key_changed", "{tunnel:#}");
+    Ok(())
+}
+
+#[test]
+fn a_revoked_key_is_never_used() -> Result<()> {
+    let (sshd, _echo, mut world, _local) = cautious()?;
+    let line = sshd.known_hosts_line()?;
+    fs::write(sshd.known_hosts(), format!("{line}@revoked {line}"))?;
+    world.start()?;
+    let tunnel = world.wait_for("alice", "parked")?;
+    ensure!(tunnel["problem"]["code"] == "host_key_changed", "{tunnel:#}");
+    ensure!(sshd.count_log(ASKED) == 0, "it asked to be authenticated:\n{}", sshd.log());
+    Ok(())
+}
+
+#[test]
+fn hashed_names_and_a_malformed_line_before_them_are_read() -> Result<()> {
+    let (sshd, _echo, mut world, _local) = cautious()?;
+    let keygen = nbtunnel_tests::programs::system("ssh-keygen")?;
+    let hashed = std::process::Command::new(keygen).arg("-Hqf").arg(sshd.known_hosts()).output()?;
+    ensure!(hashed.status.success(), "ssh-keygen -H fails");
+    let lines = fs::read_to_string(sshd.known_hosts())?;
+    ensure!(lines.starts_with("|1|"), "not hashed: {lines}");
+    fs::write(sshd.known_hosts(), format!("this is no line of known_hosts\n{lines}"))?;
+    world.start()?;
+    world.wait_for("alice", "up")?;
+    Ok(())
+}
