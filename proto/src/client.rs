@@ -77,14 +77,23 @@ impl Client {
         &self.daemon
     }
 
+    /// Sends a request; [`Client::next`] gives the replies.
+    ///
+    /// # Errors
+    /// [`FaultCode::Protocol`] for a request that is too long. That the daemon has hung up is said by
+    /// [`Client::next`], since it may have said why.
+    pub async fn send(&mut self, request: &Request) -> Result<(), Fault> {
+        let bytes = codec::encode(request, codec::MAX_REQUEST)?;
+        let _ = self.requests.send(Bytes::from(bytes)).await;
+        Ok(())
+    }
+
     /// Sends a request and waits for the first reply, for as long as that takes.
     ///
     /// # Errors
     /// What the daemon answered as [`Reply::Fault`]; [`FaultCode::NoDaemon`] when it hung up instead.
     pub async fn ask(&mut self, request: &Request) -> Result<Reply, Fault> {
-        let bytes = codec::encode(request, codec::MAX_REQUEST)?;
-        // A daemon that has hung up may have said why: the reply decides, not this error.
-        let _ = self.requests.send(Bytes::from(bytes)).await;
+        self.send(request).await?;
         match self.next().await? {
             Some(reply) => Ok(reply),
             None => Err(Fault::new(

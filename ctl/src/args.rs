@@ -1,0 +1,197 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Drives nbtunneld, which keeps SSH tunnels up.
+#[derive(Debug, Parser)]
+#[command(name = "nbctl", version, about, max_term_width = 100, after_help = EXITS)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub globals: Globals,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXITS: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 no such tunnel, 4 needs you \
+                     (host key, credentials, a decision), 5 no daemon, 6 timed out.";
+
+/// What every command takes.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Globals {
+    /// The control socket [default: $NBTUNNEL_SOCKET, else the system's place]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// The config directory [default: $NBTUNNEL_CONFIG_DIR, else that of the running daemon]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub config_dir: Option<PathBuf>,
+    /// Print JSON, errors too
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say nothing but data and errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show what every tunnel does
+    Status(StatusArgs),
+    /// Bring tunnels up
+    Start(OrderArgs),
+    /// Take tunnels down
+    Stop(OrderArgs),
+    /// Close tunnels and bring them up anew
+    Restart(OrderArgs),
+    /// Read the config directory again
+    Reload,
+    /// Check the config directory, or one tunnel file, without a daemon
+    Check(CheckArgs),
+    /// Show what happened
+    Logs(LogsArgs),
+    /// Show every transition as it happens
+    Events,
+    /// Write a tunnel file, from a whole ssh command line or from flags
+    Add(AddArgs),
+    /// Remove tunnel files
+    Rm(RmArgs),
+    /// Open a tunnel file in $VISUAL or $EDITOR
+    Edit(EditArgs),
+    /// Look at the key that a host showed, and trust it
+    Trust(TrustArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Names or globs; all tunnels without
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Show it anew each second, and whenever something happens
+    #[arg(short, long)]
+    pub watch: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "which", required = true, multiple = false)]
+pub(crate) struct Which {
+    /// Names or globs, as in 'lab-*'
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Every tunnel
+    #[arg(long)]
+    pub all: bool,
+    /// Every tunnel with this tag
+    #[arg(long, value_name = "TAG")]
+    pub tag: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct OrderArgs {
+    #[command(flatten)]
+    pub which: Which,
+    /// Return when it is done, or with the reason why not [default: at most 60 seconds]
+    #[arg(long, value_name = "SECS", num_args = 0..=1, require_equals = true, default_missing_value = "60")]
+    pub wait: Option<f64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// A config directory or a tunnel file
+    pub path: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogsArgs {
+    /// A name or a glob; everything without
+    pub name: Option<String>,
+    /// Go on with what happens from now on
+    #[arg(short, long)]
+    pub follow: bool,
+    /// At most so many of the last lines
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 100)]
+    pub lines: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AddArgs {
+    /// A name, a whole ssh command line as one argument, or both
+    #[arg(value_name = "NAME|COMMAND", num_args = 0..=2)]
+    pub words: Vec<String>,
+    /// The server, as in ssh: a name, an address, user@host
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<String>,
+    /// A forward, as in ssh -L: [bind_address:]port:host:hostport
+    #[arg(short = 'L', long = "forward", value_name = "FORWARD")]
+    pub forwards: Vec<String>,
+    /// The user at the far end
+    #[arg(short = 'l', long, value_name = "USER")]
+    pub user: Option<String>,
+    /// The port of the SSH server
+    #[arg(short = 'p', long, value_name = "PORT")]
+    pub port: Option<String>,
+    /// A private key to offer
+    #[arg(short = 'i', long = "identity-file", value_name = "FILE")]
+    pub identity_files: Vec<String>,
+    /// When the tunnel is up: from login on, while somebody uses it, or when you say so
+    #[arg(long, value_name = "WHEN")]
+    pub start: Option<StartWhen>,
+    /// A word to select tunnels by
+    #[arg(long = "tag", value_name = "TAG")]
+    pub tags: Vec<String>,
+    /// How long new local connections wait while the tunnel is away, as in 30s
+    #[arg(long, value_name = "DURATION")]
+    pub hold: Option<String>,
+    /// A whole ssh command line
+    #[arg(last = true, value_name = "ssh …")]
+    pub command: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StartWhen {
+    Login,
+    Demand,
+    Manual,
+}
+
+impl StartWhen {
+    /// The word in the file.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            StartWhen::Login => "login",
+            StartWhen::Demand => "demand",
+            StartWhen::Manual => "manual",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RmArgs {
+    /// Names of tunnels
+    #[arg(value_name = "NAME", required = true)]
+    pub names: Vec<String>,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EditArgs {
+    /// The name of a tunnel
+    pub name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TrustArgs {
+    /// The name of a tunnel
+    pub name: String,
+    /// Do not ask; takes --fingerprint as well
+    #[arg(short, long)]
+    pub yes: bool,
+    /// The fingerprint that you compared, SHA256:…
+    #[arg(long, value_name = "SHA256:…")]
+    pub fingerprint: Option<String>,
+    /// Put it in the place of another key on file
+    #[arg(long)]
+    pub replace: bool,
+}

@@ -1,0 +1,72 @@
+//! Lets the daemon's own program check a configuration, so that there is one judge of what is right.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use nbtunnel_proto::FileProblem;
+use serde::{Deserialize, Serialize};
+
+use crate::exit::{CommandError, Exit};
+
+/// What `nbtunneld --check --json` prints.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Report {
+    /// The directory that was checked.
+    pub config_dir: String,
+    /// The tunnels that are right.
+    pub tunnels: Vec<String>,
+    /// What is wrong.
+    pub problems: Vec<FileProblem>,
+}
+
+/// Checks a config directory or one tunnel file; without `path` the config directory itself.
+///
+/// # Errors
+/// When the program cannot be found or does not answer as it should.
+pub(crate) fn check(path: Option<&Path>, config_dir: Option<&Path>) -> Result<Report, CommandError> {
+    let program = program();
+    let mut command = Command::new(&program);
+    if let Some(dir) = config_dir {
+        command.arg("--config-dir").arg(dir);
+    }
+    command.arg("--check");
+    if let Some(path) = path {
+        // An absolute path cannot be taken for an option.
+        command.arg(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+    }
+    let output = command.arg("--json").stdin(Stdio::null()).output().map_err(|error| {
+        let message = match error.kind() {
+            io::ErrorKind::NotFound => {
+                "nbtunneld, which checks the configuration, cannot be found".to_owned()
+            }
+            _ => format!("{}, which checks the configuration, cannot be run: {error}", program.display()),
+        };
+        CommandError::new(
+            Exit::Failed,
+            message,
+            "install it beside nbctl or on the PATH, or set NBTUNNELD to where it is",
+        )
+    })?;
+    serde_json::from_slice(&output.stdout).map_err(|_| {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+        CommandError::new(
+            Exit::Failed,
+            format!("{} did not check the configuration ({}): {said}", program.display(), output.status),
+            "use the nbtunneld that was installed with this nbctl",
+        )
+    })
+}
+
+/// `$NBTUNNELD`, else beside this program, else whatever the PATH has.
+fn program() -> PathBuf {
+    if let Some(named) = std::env::var_os("NBTUNNELD").filter(|named| !named.is_empty()) {
+        return named.into();
+    }
+    let mut name = OsString::from("nbtunneld");
+    name.push(std::env::consts::EXE_SUFFIX);
+    let beside = std::env::current_exe().ok().map(|program| program.with_file_name(&name));
+    beside.filter(|program| program.is_file()).unwrap_or_else(|| name.into())
+}

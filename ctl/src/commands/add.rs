@@ -1,0 +1,287 @@
+//! `nbctl add`: a tunnel file from a whole ssh command line, or from flags. It is judged by the daemon's own
+//! program before it takes its place, and starts at once where a daemon runs.
+
+use std::io;
+use std::path::Path;
+
+use nbtunnel_proto::{TunnelStatus, client};
+use serde_json::json;
+use toml_edit::{Array, DocumentMut, value};
+
+use crate::args::{AddArgs, StartWhen};
+use crate::checker;
+use crate::daemon::Daemon;
+use crate::exit::{CommandError, Exit};
+use crate::printer::Printer;
+use crate::ssh_line::{self, Tunnel};
+use crate::table;
+use crate::tunnel_file::{self, Draft};
+
+pub(crate) async fn run(args: AddArgs, daemon: &Daemon, printer: &Printer) -> Result<Exit, CommandError> {
+    let (name, tunnel) = read(&args)?;
+    if tunnel.forwards.is_empty() {
+        return Err(CommandError::new(
+            Exit::Usage,
+            "there is nothing to forward",
+            "add -L with a forward, as in -L 6000:localhost:7000",
+        ));
+    }
+    let config_dir = daemon.config_dir().await?;
+    let taken = tunnel_file::names(&config_dir)?;
+    let name = name.unwrap_or_else(|| tunnel_file::name_from_host(&tunnel.host));
+    tunnel_file::check_name(&name)?;
+    if let Some(other) = tunnel_file::clash(&taken, &name) {
+        return Err(clash(other, &taken, &args));
+    }
+    let text = toml(&tunnel, &args);
+    let place = write(&config_dir, &name, &text, &args)?;
+    tunnel.notes.iter().for_each(|note| printer.note(note));
+    let running = daemon.reload(&config_dir, printer).await;
+    let started = match &running {
+        Ok(true) => {
+            daemon.status(vec![name.clone()]).await.ok().and_then(|status| status.tunnels.into_iter().next())
+        }
+        Ok(false) | Err(_) => None,
+    };
+    if printer.is_json() {
+        printer.json(&json!({"added": {
+            "name": name, "file": place, "notes": tunnel.notes, "running": matches!(running, Ok(true)),
+            "state": started.as_ref().map(|started| &started.state),
+        }}))?;
+    }
+    printer.say(&next(&name, &place, &tunnel, args.start, started.as_ref()));
+    // The file is there; that the daemon could not be told is said, and its watch will find it anyway.
+    if let Err(error) = running {
+        printer.note(&format!("the running daemon was not told: {}", error.message));
+    }
+    Ok(Exit::Done)
+}
+
+/// The name, if one was given, and what the tunnel is to be.
+fn read(args: &AddArgs) -> Result<(Option<String>, Tunnel), CommandError> {
+    let usage = |message: &str| {
+        CommandError::new(
+            Exit::Usage,
+            message,
+            "give `nbctl add [NAME] 'ssh -L … host'`, `nbctl add [NAME] -- ssh -L … host`, or \
+             `nbctl add [NAME] --host HOST -L …`",
+        )
+    };
+    let is_line = |word: &String| word.contains(char::is_whitespace) || word.starts_with("ssh://");
+    let (lines, names): (Vec<&String>, Vec<&String>) = args.words.iter().partition(|word| is_line(word));
+    let name = match names.as_slice() {
+        [] => None,
+        [name] => Some((*name).clone()),
+        _ => return Err(usage("there are two names")),
+    };
+    let mut tunnel = match (lines.as_slice(), args.command.as_slice(), &args.host) {
+        ([line], [], None) if line.starts_with("ssh://") => ssh_line::from_parts(line, None, None)?,
+        ([line], [], None) => ssh_line::parse_line(line)?,
+        // Quoted and after `--` at once.
+        ([], [line], None) if is_line(line) => ssh_line::parse_line(line)?,
+        ([], [_, ..], None) => ssh_line::parse(&args.command)?,
+        ([], [], Some(host)) => ssh_line::from_parts(host, args.user.as_deref(), args.port.as_deref())?,
+        ([], [], None) => return Err(usage("there is no host")),
+        _ => return Err(usage("there is more than one command line or host")),
+    };
+    let in_flags = args.user.is_some() || args.port.is_some();
+    if args.host.is_none() && in_flags {
+        return Err(usage(
+            "-l and -p of nbctl itself go with --host; in a command line they stand after ssh",
+        ));
+    }
+    tunnel.forwards.extend(args.forwards.iter().cloned());
+    tunnel.identity_files.extend(args.identity_files.iter().cloned());
+    Ok((name, tunnel))
+}
+
+fn clash(other: &str, taken: &[String], args: &AddArgs) -> CommandError {
+    let free = tunnel_file::free_name(taken, other);
+    let hint = if args.words.iter().any(|word| word.eq_ignore_ascii_case(other)) {
+        format!(
+            "give another one, for example {free}; or change the tunnel that is there with `nbctl edit {other}`"
+        )
+    } else {
+        format!(
+            "name it, as in `nbctl add {free} …`; or change the tunnel that is there with `nbctl edit {other}`"
+        )
+    };
+    CommandError::new(Exit::Failed, format!("there is a tunnel {other} already"), hint)
+        .with_code("name_taken")
+        .with("free_name", json!(free))
+}
+
+/// The text of the file, in the order of the documentation.
+fn toml(tunnel: &Tunnel, args: &AddArgs) -> String {
+    let mut doc = DocumentMut::new();
+    let list = |items: &[String]| value(items.iter().map(String::as_str).collect::<Array>());
+    doc["host"] = value(&tunnel.host);
+    if let Some(user) = &tunnel.user {
+        doc["user"] = value(user);
+    }
+    if let Some(port) = tunnel.port {
+        doc["port"] = value(i64::from(port));
+    }
+    doc["forward"] = list(&tunnel.forwards);
+    if let Some(start) = args.start {
+        doc["start"] = value(start.word());
+    }
+    if !args.tags.is_empty() {
+        doc["tags"] = list(&args.tags);
+    }
+    if !tunnel.identity_files.is_empty() {
+        doc["identity_file"] = list(&tunnel.identity_files);
+    }
+    if let Some(policy) = tunnel.host_key {
+        doc["host_key"] = value(policy);
+    }
+    if !tunnel.known_hosts.is_empty() {
+        doc["known_hosts"] = list(&tunnel.known_hosts);
+    }
+    let times = [
+        ("keepalive", &tunnel.keepalive),
+        ("connect_timeout", &tunnel.connect_timeout),
+        ("hold", &args.hold),
+    ];
+    for (key, time) in times {
+        if let Some(time) = time {
+            doc[key] = value(time);
+        }
+    }
+    doc.to_string()
+}
+
+/// Writes beside, lets it be judged, and moves it into its place.
+fn write(
+    config_dir: &Path,
+    name: &str,
+    text: &str,
+    args: &AddArgs,
+) -> Result<std::path::PathBuf, CommandError> {
+    tunnel_file::make_dir(config_dir)?;
+    let place = tunnel_file::path_of(config_dir, name);
+    let draft = Draft::write(&place, text.as_bytes())?;
+    let report = checker::check(Some(draft.path()), Some(config_dir))?;
+    if let Some(problem) = report.problems.first() {
+        let shown: String = report
+            .problems
+            .iter()
+            .map(|problem| table::diagnosis(problem, crate::text::Paint(false)))
+            .collect();
+        return Err(CommandError::new(
+            Exit::Failed,
+            format!("the tunnel was not added: {}\n{}", problem.message, shown.trim_end()),
+            if problem.hint.is_empty() { "change the command line and try again" } else { &problem.hint },
+        )
+        .with_code("config")
+        .with("problems", json!(report.problems)));
+    }
+    match draft.place_new(&place) {
+        Ok(()) => Ok(place),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Err(clash(name, &tunnel_file::names(config_dir)?, args))
+        }
+        Err(error) => Err(CommandError::file("written", &place, &error)),
+    }
+}
+
+/// What happens next, in a line.
+fn next(
+    name: &str,
+    place: &Path,
+    tunnel: &Tunnel,
+    start: Option<StartWhen>,
+    started: Option<&TunnelStatus>,
+) -> String {
+    let Some(started) = started else {
+        return format!(
+            "{name}: written to {}; no daemon watches it yet: {}",
+            place.display(),
+            client::START
+        );
+    };
+    let who =
+        tunnel.user.as_ref().map_or_else(|| tunnel.host.clone(), |user| format!("{user}@{}", tunnel.host));
+    let ways: Vec<String> =
+        started.forwards.iter().map(|forward| way(&forward.listen, &forward.target)).collect();
+    let ways = ways.join(", ");
+    match start {
+        Some(StartWhen::Manual) => format!("{name}: {ways} at {who}; `nbctl start {name}` brings it up"),
+        Some(StartWhen::Demand) => {
+            format!("{name}: {ways} at {who}, connected when somebody comes; see `nbctl status {name}`")
+        }
+        Some(StartWhen::Login) | None => {
+            format!("{name}: {ways} at {who} ({} now); see `nbctl status {name}`", started.state)
+        }
+    }
+}
+
+fn way(listen: &str, target: &str) -> String {
+    if listen.contains('/') {
+        format!("{listen} leads to {target}")
+    } else {
+        format!("http://{listen} leads to {target}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn args(words: &[&str]) -> AddArgs {
+        let cli = Cli::try_parse_from(["nbctl", "add"].iter().chain(words)).unwrap();
+        match cli.command {
+            Command::Add(args) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn file(words: &[&str]) -> (Option<String>, String) {
+        let args = args(words);
+        let (name, tunnel) = read(&args).unwrap();
+        (name, toml(&tunnel, &args))
+    }
+
+    const LINE: &str = "ssh -N -f -L localhost:6000:localhost:7000 username@dest.ination.com";
+
+    #[test]
+    fn the_four_ways_to_say_the_same_make_the_same_file() {
+        let expected = "host = \"dest.ination.com\"\nuser = \"username\"\n\
+                        forward = [\"localhost:6000:localhost:7000\"]\n";
+        let host = ["--host", "username@dest.ination.com", "-L", "localhost:6000:localhost:7000"];
+        let split: Vec<&str> = std::iter::once("--").chain(LINE.split(' ')).collect();
+        for words in [&[LINE][..], &split, &["--", LINE], &host] {
+            assert_eq!(file(words), (None, expected.to_owned()), "{words:?}");
+        }
+        let named: Vec<&str> = std::iter::once("alice").chain(split.iter().copied()).collect();
+        for words in [&["alice", LINE][..], &[LINE, "alice"], &named] {
+            assert_eq!(file(words), (Some("alice".into()), expected.to_owned()), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn everything_that_can_be_said_stands_in_the_file() {
+        let line = "ssh -p 2222 -i ~/k -o StrictHostKeyChecking=accept-new -o ServerAliveInterval=15 \
+                    -o ConnectTimeout=5 -o UserKnownHostsFile=/kh -L 1:h:2 -L 3:h:4 me@h";
+        let (_, text) = file(&[line, "--start", "demand", "--tag", "lab", "--tag", "x", "--hold", "10s"]);
+        assert_eq!(
+            text,
+            "host = \"h\"\nuser = \"me\"\nport = 2222\nforward = [\"1:h:2\", \"3:h:4\"]\nstart = \"demand\"\n\
+             tags = [\"lab\", \"x\"]\nidentity_file = [\"~/k\"]\nhost_key = \"accept-new\"\n\
+             known_hosts = [\"/kh\"]\nkeepalive = \"15s\"\nconnect_timeout = \"5s\"\nhold = \"10s\"\n"
+        );
+    }
+
+    #[test]
+    fn what_is_said_twice_or_not_at_all_is_a_usage_error() {
+        for words in
+            [&[][..], &["alice"], &["a", "b"], &[LINE, "--host", "h"], &[LINE, LINE], &[LINE, "-p", "1"]]
+        {
+            let args = args(words);
+            assert_eq!(read(&args).unwrap_err().exit, Exit::Usage, "{words:?}");
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! One file a command.
+
+mod add;
+mod check;
+mod edit;
+mod events;
+mod logs;
+mod order;
+mod reload;
+mod rm;
+mod status;
+mod trust;
+
+use nbtunnel_proto::Order;
+
+use crate::args::Command;
+use crate::daemon::Daemon;
+use crate::exit::{CommandError, Exit};
+use crate::printer::Printer;
+
+/// Carries out one command.
+///
+/// # Errors
+/// Why it did not do what it was asked to, with the exit code.
+pub(crate) async fn run(command: Command, daemon: &Daemon, printer: &Printer) -> Result<Exit, CommandError> {
+    match command {
+        Command::Status(args) => status::run(args, daemon, printer).await,
+        Command::Start(args) => order::run(Order::Start, args, daemon, printer).await,
+        Command::Stop(args) => order::run(Order::Stop, args, daemon, printer).await,
+        Command::Restart(args) => order::run(Order::Restart, args, daemon, printer).await,
+        Command::Reload => reload::run(daemon, printer).await,
+        Command::Check(args) => check::run(&args, daemon, printer).await,
+        Command::Logs(args) => logs::run(args, daemon, printer).await,
+        Command::Events => events::run(daemon, printer).await,
+        Command::Add(args) => add::run(args, daemon, printer).await,
+        Command::Rm(args) => rm::run(&args, daemon, printer).await,
+        Command::Edit(args) => edit::run(&args, daemon, printer).await,
+        Command::Trust(args) => trust::run(args, daemon, printer).await,
+    }
+}

@@ -1,0 +1,175 @@
+//! `nbctl start`, `stop`, `restart`: one order, for one tunnel or many, with or without waiting.
+
+use std::time::Duration;
+
+use nbtunnel_proto::{Order, Outcome, Problem, Reached, Reply, Request, Selection, TunnelStatus};
+use serde_json::{Value, json};
+
+use crate::args::{OrderArgs, Which};
+use crate::daemon::{Daemon, ask, unexpected};
+use crate::exit::{CommandError, Exit, exit_for};
+use crate::printer::Printer;
+
+pub(crate) async fn run(
+    order: Order,
+    args: OrderArgs,
+    daemon: &Daemon,
+    printer: &Printer,
+) -> Result<Exit, CommandError> {
+    let select = selection(args.which);
+    let request = Request::Order { select: select.clone(), order, wait: args.wait.is_some() };
+    let mut client = daemon.connect().await?;
+    let reply = match args.wait {
+        None => ask(&mut client, &request).await?,
+        Some(seconds) => {
+            let limit = Duration::try_from_secs_f64(seconds).map_err(|_| {
+                CommandError::new(
+                    Exit::Usage,
+                    format!("--wait={seconds} is not a time to wait"),
+                    "give seconds, as in --wait=30",
+                )
+            })?;
+            match tokio::time::timeout(limit, client.ask(&request)).await {
+                Ok(reply) => reply?,
+                Err(_) => return Err(timed_out(order, &select, seconds, daemon).await?),
+            }
+        }
+    };
+    match reply {
+        Reply::Ordered(outcomes) => settle(order, &outcomes, printer),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn selection(which: Which) -> Selection {
+    match which.tag {
+        Some(tag) => Selection::Tag(tag),
+        None if which.all => Selection::All,
+        None => Selection::Names(which.names),
+    }
+}
+
+fn settle(order: Order, outcomes: &[Outcome], printer: &Printer) -> Result<Exit, CommandError> {
+    let mut failed: Vec<(Exit, String, Option<&Problem>, &str)> = Vec::new();
+    for Outcome { name, reached } in outcomes {
+        match reached {
+            Reached::Accepted => printer.say(&format!("{name}: {}", doing(order))),
+            Reached::There => printer.say(&format!("{name}: {}", done(order))),
+            Reached::Stuck(problem) => {
+                let message = format!("{name}: {}", problem.message);
+                failed.push((exit_for(problem), message, Some(problem), name));
+            }
+            Reached::Overtaken => {
+                let message = format!("{name}: somebody else wanted the opposite meanwhile");
+                failed.push((Exit::Failed, message, None, name));
+            }
+        }
+    }
+    let outcomes: Value = outcomes.iter().map(as_json).collect();
+    // What needs a human counts for more than what merely failed.
+    let Some(worst) = failed.iter().max_by_key(|(exit, ..)| *exit) else {
+        if printer.is_json() {
+            printer.json(&json!({"outcomes": outcomes}))?;
+        }
+        return Ok(Exit::Done);
+    };
+    let (exit, _, problem, name) = worst;
+    let messages: Vec<&str> = failed.iter().map(|(_, message, ..)| message.as_str()).collect();
+    let hint = match problem {
+        Some(problem) => hint_for(name, problem),
+        None => "look at it with `nbctl status`, and give the order again".to_owned(),
+    };
+    let error = CommandError::new(*exit, messages.join("\n"), hint);
+    let error = match problem {
+        Some(problem) => error.with_code(&problem.code),
+        None => error.with_code("overtaken"),
+    };
+    Err(error.with("outcomes", outcomes))
+}
+
+/// The problem's own hint; for a host key always with the command that mends it.
+pub(crate) fn hint_for(name: &str, problem: &Problem) -> String {
+    let about_key = matches!(problem.code.as_str(), "host_key_unknown" | "host_key_changed");
+    if about_key && !problem.hint.contains("nbctl trust") {
+        format!("look at the key with `nbctl trust {name}`; {}", problem.hint)
+            .trim_end_matches("; ")
+            .to_owned()
+    } else {
+        problem.hint.clone()
+    }
+}
+
+fn as_json(outcome: &Outcome) -> Value {
+    let (reached, problem) = match &outcome.reached {
+        Reached::Accepted => ("accepted", None),
+        Reached::There => ("there", None),
+        Reached::Stuck(problem) => ("stuck", Some(problem)),
+        Reached::Overtaken => ("overtaken", None),
+    };
+    json!({"name": outcome.name, "reached": reached, "problem": problem})
+}
+
+fn doing(order: Order) -> &'static str {
+    match order {
+        Order::Start => "starting",
+        Order::Stop => "stopping",
+        Order::Restart => "restarting",
+    }
+}
+
+fn done(order: Order) -> &'static str {
+    match order {
+        Order::Start | Order::Restart => "ready",
+        Order::Stop => "stopped",
+    }
+}
+
+/// The error that says how far each of them got.
+async fn timed_out(
+    order: Order,
+    select: &Selection,
+    seconds: f64,
+    daemon: &Daemon,
+) -> Result<CommandError, CommandError> {
+    let names = match select {
+        Selection::Names(names) => names.clone(),
+        Selection::All | Selection::Tag(_) => Vec::new(),
+    };
+    let status = daemon.status(names).await?;
+    let meant = |tunnel: &&TunnelStatus| match select {
+        Selection::Tag(tag) => tunnel.tags.contains(tag),
+        Selection::All | Selection::Names(_) => true,
+    };
+    let late: Vec<&TunnelStatus> =
+        status.tunnels.iter().filter(meant).filter(|tunnel| !is_there(order, tunnel)).collect();
+    let mut message = format!("not {} after {seconds} s", done(order));
+    for tunnel in &late {
+        message += &format!("\n{} is {}", tunnel.name, tunnel.state);
+        if let Some(problem) = problem_of(tunnel) {
+            message += &format!(": {}", problem.message);
+        }
+    }
+    let hint =
+        late.iter().find_map(|tunnel| problem_of(tunnel).map(|problem| hint_for(&tunnel.name, problem)));
+    let hint = hint.filter(|hint| !hint.is_empty()).unwrap_or_else(|| {
+        "it goes on trying; look again with `nbctl status`, or wait longer with --wait=SECS".to_owned()
+    });
+    let late: Value = late
+        .iter()
+        .map(|tunnel| json!({"name": tunnel.name, "state": tunnel.state, "problem": problem_of(tunnel)}))
+        .collect();
+    Ok(CommandError::new(Exit::TimedOut, message, hint).with("late", late))
+}
+
+fn problem_of(tunnel: &TunnelStatus) -> Option<&Problem> {
+    tunnel.problem.as_ref().or_else(|| tunnel.forwards.iter().find_map(|forward| forward.problem.as_ref()))
+}
+
+fn is_there(order: Order, tunnel: &TunnelStatus) -> bool {
+    match order {
+        Order::Start | Order::Restart => {
+            matches!(tunnel.state.as_str(), "up" | "idle") && problem_of(tunnel).is_none()
+        }
+        Order::Stop => tunnel.state == "stopped",
+    }
+}

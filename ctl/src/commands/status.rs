@@ -1,0 +1,69 @@
+//! `nbctl status`: the table or the JSON, once or again and again.
+
+use std::time::Duration;
+
+use nbtunnel_proto::{Client, Request, Status};
+
+use crate::args::StatusArgs;
+use crate::daemon::{Daemon, hung_up, status_on};
+use crate::exit::{CommandError, Exit};
+use crate::printer::Printer;
+use crate::table;
+
+/// How often `--watch` looks when nothing happens.
+const EVERY: Duration = Duration::from_secs(1);
+
+/// How long a burst of events may last before it is shown.
+const BURST: Duration = Duration::from_millis(50);
+
+pub(crate) async fn run(args: StatusArgs, daemon: &Daemon, printer: &Printer) -> Result<Exit, CommandError> {
+    let mut client = daemon.connect().await?;
+    if args.watch {
+        return watch(&args.names, &mut client, daemon, printer).await;
+    }
+    let status = status_on(&mut client, args.names).await?;
+    show(&status, printer, false)?;
+    Ok(Exit::Done)
+}
+
+/// Ends only by a signal, or when the daemon goes away.
+async fn watch(
+    names: &[String],
+    client: &mut Client,
+    daemon: &Daemon,
+    printer: &Printer,
+) -> Result<Exit, CommandError> {
+    let mut events = daemon.connect().await?;
+    let mut subscribed = false;
+    loop {
+        let status = status_on(client, names.to_vec()).await?;
+        show(&status, printer, true)?;
+        if !subscribed {
+            events.send(&Request::Events).await?;
+            subscribed = true;
+        }
+        if let Ok(event) = tokio::time::timeout(EVERY, events.next()).await {
+            // One screen for all that happens together.
+            let mut more = event?;
+            let burst = tokio::time::sleep(BURST);
+            tokio::pin!(burst);
+            loop {
+                if more.is_none() {
+                    return Err(hung_up());
+                }
+                tokio::select! {
+                    () = &mut burst => break,
+                    event = events.next() => more = event?,
+                }
+            }
+        }
+    }
+}
+
+fn show(status: &Status, printer: &Printer, again: bool) -> Result<(), CommandError> {
+    match (printer.is_json(), again) {
+        (true, _) => printer.json(status),
+        (false, false) => printer.data(&table::render(status, printer.paint)),
+        (false, true) => printer.screen(&table::render(status, printer.paint)),
+    }
+}

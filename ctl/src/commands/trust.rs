@@ -1,0 +1,263 @@
+//! `nbctl trust`: shows the key that a host showed, and writes down exactly that key once a person agreed.
+
+use std::time::Duration;
+
+use nbtunnel_proto::{Client, HostKeyOffer, Reply, Request, TunnelStatus};
+use serde_json::json;
+
+use crate::args::TrustArgs;
+use crate::daemon::{Daemon, ask, status_on, unexpected};
+use crate::exit::{CommandError, Exit};
+use crate::printer::Printer;
+use crate::text::{plain, plain_lines};
+
+/// How often, and how many times, to look whether a tunnel that is connecting has seen a key: about 20 s.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+const LOOKS: u32 = 100;
+
+pub(crate) async fn run(args: TrustArgs, daemon: &Daemon, printer: &Printer) -> Result<Exit, CommandError> {
+    let mut client = daemon.connect().await?;
+    let offer = wait_for_key(&mut client, &args.name).await?;
+    if !printer.is_json() {
+        printer.say(&describe(&offer));
+    }
+    if offer.trusted {
+        if printer.is_json() {
+            printer.json(&json!({"trusted": {"fingerprint": offer.fingerprint, "already": true}}))?;
+        }
+        printer.say("this key is on file already; nothing needs to be done");
+        return Ok(Exit::Done);
+    }
+    decide(&args, &offer, printer)?;
+    let request = Request::Trust {
+        name: args.name.clone(),
+        fingerprint: offer.fingerprint.clone(),
+        replace: args.replace,
+    };
+    let (file, replaced) = match ask(&mut client, &request).await? {
+        Reply::Trusted { file, replaced } => (file, replaced),
+        other => return Err(unexpected(&other)),
+    };
+    if printer.is_json() {
+        printer.json(&json!({"trusted": {
+            "fingerprint": offer.fingerprint, "file": file, "replaced": replaced, "already": false,
+        }}))?;
+    }
+    for line in &replaced {
+        printer.say(&format!("the key at {line} is gone"));
+    }
+    printer.say(&format!("the key of {} is written to {file}; {} connects now", offer.hop, args.name));
+    Ok(Exit::Done)
+}
+
+/// The key that the tunnel was shown. While it is connecting, there may be one in a moment.
+async fn wait_for_key(client: &mut Client, name: &str) -> Result<HostKeyOffer, CommandError> {
+    let mut looks = 0;
+    loop {
+        let tunnel = tunnel(client, name).await?;
+        let settled = !matches!(tunnel.state.as_str(), "binding" | "connecting" | "waiting" | "closing");
+        let answer = ask(client, &Request::HostKey { name: name.to_owned() }).await;
+        match answer {
+            // A key from before may be about to be replaced by that of the attempt under way.
+            Ok(Reply::HostKey(offer)) if settled || tunnel.state == "waiting" || looks >= LOOKS => {
+                return Ok(*offer);
+            }
+            Ok(Reply::HostKey(_)) => {}
+            Ok(other) => return Err(unexpected(&other)),
+            Err(error) if error.exit != Exit::Failed || settled => return Err(no_key(error, &tunnel)),
+            Err(_) if looks >= LOOKS => return Err(late(&tunnel)),
+            Err(_) => {}
+        }
+        looks += 1;
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+async fn tunnel(client: &mut Client, name: &str) -> Result<TunnelStatus, CommandError> {
+    let status = status_on(client, vec![name.to_owned()]).await?;
+    status.tunnels.into_iter().find(|tunnel| tunnel.name == name).ok_or_else(|| {
+        CommandError::new(
+            Exit::NoSuchTunnel,
+            format!("no tunnel {name:?}"),
+            "give one name; `nbctl status` shows them",
+        )
+    })
+}
+
+/// Nothing was shown: say what to do from where the tunnel is.
+fn no_key(error: CommandError, tunnel: &TunnelStatus) -> CommandError {
+    match tunnel.state.as_str() {
+        "stopped" => CommandError::new(
+            error.exit,
+            format!("{} is stopped and was shown no key yet", tunnel.name),
+            format!("connect first, with `nbctl start {}`", tunnel.name),
+        ),
+        "idle" => CommandError::new(
+            error.exit,
+            format!("{} connects on demand and was shown no key yet", tunnel.name),
+            "use its forward once, and then look at the key",
+        ),
+        _ => error,
+    }
+}
+
+fn late(tunnel: &TunnelStatus) -> CommandError {
+    let mut message = format!("{} was shown no key within 20 s; it is {}", tunnel.name, tunnel.state);
+    let mut hint = format!("see `nbctl logs {}`", tunnel.name);
+    if let Some(problem) = &tunnel.problem {
+        message += &format!(": {}", problem.message);
+        if !problem.hint.is_empty() {
+            hint.clone_from(&problem.hint);
+        }
+    }
+    CommandError::new(Exit::TimedOut, message, hint)
+}
+
+/// What a person has to see in order to decide.
+fn describe(offer: &HostKeyOffer) -> String {
+    let mut out = format!(
+        "{} showed this {} key:\n  {}\n",
+        plain(&offer.hop),
+        plain(&offer.algorithm),
+        plain(&offer.fingerprint)
+    );
+    if !offer.randomart.is_empty() {
+        out += &format!("{}\n", plain_lines(&offer.randomart));
+    }
+    if !offer.recorded.is_empty() {
+        out += "On file for that host:\n";
+    }
+    for key in &offer.recorded {
+        out += &format!(
+            "  {} {} ({}:{})\n",
+            plain(&key.algorithm),
+            plain(&key.fingerprint),
+            plain(&key.file),
+            key.line
+        );
+    }
+    out.trim_end().to_owned()
+}
+
+/// Whether other keys are on file for that host: then this one contradicts them.
+fn is_changed(offer: &HostKeyOffer) -> bool {
+    offer.recorded.iter().any(|key| key.fingerprint != offer.fingerprint)
+}
+
+/// Lets a person decide, or takes the decision that a script brings along.
+fn decide(args: &TrustArgs, offer: &HostKeyOffer, printer: &Printer) -> Result<(), CommandError> {
+    let needs_you = |message: String, hint: String| {
+        Err(CommandError::new(Exit::NeedsYou, message, hint).with("host_key", json!(offer)))
+    };
+    if offer.revoked {
+        return needs_you(
+            format!("the key of {} is marked @revoked in known_hosts and cannot be trusted", offer.hop),
+            "ask the administrator of the server for its new key".to_owned(),
+        );
+    }
+    if is_changed(offer) && !args.replace {
+        return needs_you(
+            format!(
+                "the key of {} is not the one on file: the server was set up anew, or somebody is in between",
+                offer.hop
+            ),
+            format!(
+                "ask its administrator for the fingerprint; if it is {}, run `nbctl trust {} --replace`",
+                offer.fingerprint, args.name
+            ),
+        );
+    }
+    let ask_how = format!(
+        "compare the fingerprint with the administrator's, then run `nbctl trust {} --yes --fingerprint {}{}`",
+        args.name,
+        offer.fingerprint,
+        if args.replace { " --replace" } else { "" }
+    );
+    match &args.fingerprint {
+        Some(given) if *given != offer.fingerprint => needs_you(
+            format!("the host showed {}, not {given}", offer.fingerprint),
+            "do not connect until you know why they differ".to_owned(),
+        ),
+        Some(_) if args.yes => Ok(()),
+        None if args.yes => needs_you("--yes alone would trust any key".to_owned(), ask_how),
+        Some(_) | None if !printer.can_ask() => {
+            needs_you("nobody is there to look at the key".to_owned(), ask_how)
+        }
+        Some(_) | None => {
+            if printer.confirm("Trust this key?") {
+                Ok(())
+            } else {
+                needs_you(
+                    "the key was not trusted".to_owned(),
+                    "run the command again once you know".to_owned(),
+                )
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nbtunnel_proto::RecordedKey;
+
+    use super::*;
+
+    fn offer(recorded: bool, revoked: bool) -> HostKeyOffer {
+        let key = RecordedKey {
+            file: "kh".into(),
+            line: 3,
+            algorithm: "ssh-ed25519".into(),
+            fingerprint: "SHA256:old".into(),
+        };
+        HostKeyOffer {
+            name: "alice".into(),
+            hop: "h:22".into(),
+            algorithm: "ssh-ed25519".into(),
+            fingerprint: "SHA256:new".into(),
+            randomart: "+--[ED]--+".into(),
+            file: "kh".into(),
+            trusted: false,
+            recorded: if recorded { vec![key] } else { vec![] },
+            revoked,
+        }
+    }
+
+    fn decided(yes: bool, fingerprint: Option<&str>, replace: bool, offer: &HostKeyOffer) -> String {
+        let args =
+            TrustArgs { name: "alice".into(), yes, fingerprint: fingerprint.map(str::to_owned), replace };
+        // JSON, so that nobody is asked wherever the test runs.
+        match decide(&args, offer, &Printer::new(true, true)) {
+            Ok(()) => "trusted".to_owned(),
+            Err(error) => {
+                assert_eq!(error.exit, Exit::NeedsYou);
+                format!("{} | {}", error.message, error.hint)
+            }
+        }
+    }
+
+    #[test]
+    fn a_script_has_to_bring_the_fingerprint_that_was_shown() {
+        let unknown = offer(false, false);
+        assert_eq!(decided(true, Some("SHA256:new"), false, &unknown), "trusted");
+        assert!(decided(true, None, false, &unknown).contains("--yes --fingerprint SHA256:new"));
+        assert!(decided(false, None, false, &unknown).starts_with("nobody is there"));
+        assert!(decided(false, Some("SHA256:new"), false, &unknown).starts_with("nobody is there"));
+        assert!(decided(true, Some("SHA256:other"), false, &unknown).contains("showed SHA256:new, not"));
+    }
+
+    #[test]
+    fn a_changed_key_needs_replace_and_a_revoked_one_is_never_trusted() {
+        let changed = offer(true, false);
+        assert!(decided(true, Some("SHA256:new"), false, &changed).contains("--replace"));
+        assert_eq!(decided(true, Some("SHA256:new"), true, &changed), "trusted");
+        assert!(decided(true, Some("SHA256:new"), true, &offer(true, true)).contains("@revoked"));
+    }
+
+    #[test]
+    fn old_and_new_are_shown_side_by_side() {
+        let text = describe(&offer(true, false));
+        for part in ["h:22", "SHA256:new", "+--[ED]--+", "On file", "SHA256:old (kh:3)"] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+}

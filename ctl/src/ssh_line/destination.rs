@@ -1,0 +1,79 @@
+//! Where a command line of ssh(1) leads: `host`, `user@host`, `ssh://user@host:port`. What was said first
+//! wins, as in ssh.
+
+use super::{Tunnel, refuse};
+use crate::exit::CommandError;
+
+/// Reads the destination.
+pub(super) fn read(tunnel: &mut Tunnel, word: &str) -> Result<(), CommandError> {
+    let uri = word.strip_prefix("ssh://");
+    let rest = uri.map_or(word, |uri| uri.strip_suffix('/').unwrap_or(uri));
+    // The user may hold an '@' itself: the last one counts.
+    let (user, mut host) = match rest.rsplit_once('@') {
+        Some((user, host)) => (Some(user), host),
+        None => (None, rest),
+    };
+    if let Some(user) = user {
+        // RFC 3986 userinfo parameters (`user;fingerprint=…`) were never standardised; ssh ignores them too.
+        let user = if uri.is_some() { user.split(';').next().unwrap_or(user) } else { user };
+        set_user(tunnel, user)?;
+    }
+    if uri.is_some() {
+        let (name, port) = match (host.rfind(']'), host.rfind(':')) {
+            (Some(bracket), Some(colon)) if colon > bracket => (&host[..colon], Some(&host[colon + 1..])),
+            (None, Some(colon)) => (&host[..colon], Some(&host[colon + 1..])),
+            _ => (host, None),
+        };
+        host = name;
+        if let Some(port) = port {
+            set_port(tunnel, port)?;
+        }
+    }
+    if tunnel.host.is_empty() { set_host(tunnel, host) } else { check_host(host) }
+}
+
+/// Takes a host name or address, if none was given before.
+pub(super) fn set_host(tunnel: &mut Tunnel, host: &str) -> Result<(), CommandError> {
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    check_host(host)?;
+    if tunnel.host.is_empty() {
+        host.clone_into(&mut tunnel.host);
+    }
+    Ok(())
+}
+
+fn check_host(host: &str) -> Result<(), CommandError> {
+    const HINT: &str = "give a name or an address, as in host.example.org or 10.0.0.1";
+    if host.is_empty() {
+        return Err(refuse("the host is empty", HINT));
+    }
+    if host.starts_with('-') {
+        return Err(refuse(format!("a host does not begin with '-': {host:?}"), HINT));
+    }
+    if host.len() > 255
+        || host.chars().any(|c| c.is_whitespace() || c.is_control() || "/'\"`$\\;&<>|(){}".contains(c))
+    {
+        return Err(refuse(format!("not a host name or address: {host:?}"), HINT));
+    }
+    Ok(())
+}
+
+/// Takes a user, if none was given before.
+pub(super) fn set_user(tunnel: &mut Tunnel, user: &str) -> Result<(), CommandError> {
+    if user.is_empty() || user.starts_with('-') || user.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(refuse(format!("not a user name: {user:?}"), "give it as in me@host or -l me"));
+    }
+    tunnel.user.get_or_insert_with(|| user.to_owned());
+    Ok(())
+}
+
+/// Takes a port, if none was given before.
+pub(super) fn set_port(tunnel: &mut Tunnel, port: &str) -> Result<(), CommandError> {
+    match port.parse::<u16>() {
+        Ok(number) if number > 0 => {
+            tunnel.port.get_or_insert(number);
+            Ok(())
+        }
+        _ => Err(refuse(format!("{port:?} is not a port"), "ports go from 1 to 65535")),
+    }
+}

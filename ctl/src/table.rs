@@ -1,0 +1,182 @@
+//! The table of `nbctl status`, and the notes below it. Pure: status in, text out.
+
+use nbtunnel_proto::{FileProblem, ForwardStatus, Problem, Status, TunnelStatus};
+
+use crate::text::{Paint, duration, plain};
+
+const HEAD: [&str; 5] = ["NAME", "STATE", "FORWARD", "HOST", "SINCE"];
+
+/// The whole screen.
+pub(crate) fn render(status: &Status, paint: Paint) -> String {
+    let mut out = String::new();
+    if status.tunnels.is_empty() {
+        out += "no tunnels";
+        out += &format!("; they are read from {}\n", plain(&status.daemon.config_dir));
+    } else {
+        out += &table(&status.tunnels, paint);
+    }
+    let notes = notes(status, paint);
+    if !notes.is_empty() {
+        out.push('\n');
+        out += &notes;
+    }
+    out
+}
+
+fn table(tunnels: &[TunnelStatus], paint: Paint) -> String {
+    let rows: Vec<(Option<&TunnelStatus>, [String; 5])> = tunnels.iter().flat_map(rows).collect();
+    let mut widths = HEAD.map(|head| head.chars().count());
+    for (_, row) in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut out = line(&HEAD.map(str::to_owned), &widths, |_, cell| paint.bold(cell));
+    for (tunnel, row) in &rows {
+        out += &line(row, &widths, |column, cell| match (column, tunnel) {
+            (1, Some(tunnel)) => paint_state(tunnel, cell, paint),
+            (4, _) => paint.dim(cell),
+            _ => cell.to_owned(),
+        });
+    }
+    out
+}
+
+/// A tunnel's first line, and one more for each further forward.
+fn rows(tunnel: &TunnelStatus) -> Vec<(Option<&TunnelStatus>, [String; 5])> {
+    let mut forwards = tunnel.forwards.iter().map(forward);
+    let host = match (tunnel.user.as_str(), tunnel.port) {
+        ("", 22) => plain(&tunnel.host),
+        ("", port) => format!("{}:{port}", plain(&tunnel.host)),
+        (user, 22) => format!("{}@{}", plain(user), plain(&tunnel.host)),
+        (user, port) => format!("{}@{}:{port}", plain(user), plain(&tunnel.host)),
+    };
+    let first = [
+        plain(&tunnel.name),
+        state(tunnel),
+        forwards.next().unwrap_or_else(|| "-".to_owned()),
+        host,
+        duration(tunnel.since_s),
+    ];
+    let further =
+        forwards.map(|text| (None, [String::new(), String::new(), text, String::new(), String::new()]));
+    std::iter::once((Some(tunnel), first)).chain(further).collect()
+}
+
+fn forward(forward: &ForwardStatus) -> String {
+    let mut text = format!("{} -> {}", plain(&forward.listen), plain(&forward.target));
+    if forward.problem.is_some() {
+        text += " (!)";
+    }
+    match (forward.open, forward.held) {
+        (0, 0) => {}
+        (open, 0) => text += &format!(" [{open} open]"),
+        (0, held) => text += &format!(" [{held} held]"),
+        (open, held) => text += &format!(" [{open} open, {held} held]"),
+    }
+    text
+}
+
+fn state(tunnel: &TunnelStatus) -> String {
+    let state = plain(&tunnel.state);
+    let suspect = tunnel.health.as_deref() == Some("suspect");
+    match (&tunnel.step, tunnel.retry_in_s) {
+        (Some(step), _) => format!("{state} ({})", plain(step)),
+        (None, Some(seconds)) => format!("{state}, again in {}", duration(seconds)),
+        (None, None) if suspect => format!("{state} (suspect)"),
+        (None, None) => state,
+    }
+}
+
+fn paint_state(tunnel: &TunnelStatus, cell: &str, paint: Paint) -> String {
+    match tunnel.state.as_str() {
+        "up" if tunnel.health.as_deref() == Some("suspect") => paint.yellow(cell),
+        "up" => paint.green(cell),
+        "parked" => paint.red(cell),
+        "stopped" | "idle" => paint.dim(cell),
+        _ => paint.yellow(cell),
+    }
+}
+
+fn line(cells: &[String; 5], widths: &[usize; 5], paint: impl Fn(usize, &str) -> String) -> String {
+    let mut out = String::new();
+    let mut gap = 0;
+    for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
+        if !cell.is_empty() {
+            out += &" ".repeat(gap);
+            out += &paint(column, cell);
+            gap = 0;
+        }
+        gap += width - if cell.is_empty() { 0 } else { cell.chars().count() } + 2;
+    }
+    out.push('\n');
+    out
+}
+
+fn notes(status: &Status, paint: Paint) -> String {
+    let mut out = String::new();
+    for tunnel in &status.tunnels {
+        if let Some(problem) = &tunnel.problem {
+            out += &note(&tunnel.name, problem, paint);
+        }
+        for forward in &tunnel.forwards {
+            if let Some(problem) = &forward.problem {
+                out += &note(&format!("{} {}", tunnel.name, forward.listen), problem, paint);
+            }
+        }
+    }
+    for problem in &status.problems {
+        out += &file_note(problem, paint);
+    }
+    out
+}
+
+fn note(who: &str, problem: &Problem, paint: Paint) -> String {
+    two_lines(&format!("{}: {}", plain(who), plain(&problem.message)), &problem.hint, paint)
+}
+
+fn two_lines(first: &str, hint: &str, paint: Paint) -> String {
+    let mut out = format!("{}\n", paint.red(first));
+    if !hint.is_empty() {
+        out += &format!("  {} {}\n", paint.dim("hint:"), plain(hint));
+    }
+    out
+}
+
+fn file_note(problem: &FileProblem, paint: Paint) -> String {
+    two_lines(&format!("{}{}", place(problem), plain(&problem.message)), &problem.hint, paint)
+}
+
+/// `file:line:column: `, as far as it is known.
+fn place(problem: &FileProblem) -> String {
+    let Some(file) = &problem.file else { return String::new() };
+    let mut out = plain(file);
+    if let Some(line) = problem.line {
+        out += &format!(":{line}");
+        if let Some(column) = problem.column {
+            out += &format!(":{column}");
+        }
+    }
+    out + ": "
+}
+
+/// A problem as a compiler shows it: where, the line, a caret below the column, the hint.
+pub(crate) fn diagnosis(problem: &FileProblem, paint: Paint) -> String {
+    let mut out = format!("{}{}\n", paint.bold(&place(problem)), paint.red(&plain(&problem.message)));
+    if let (Some(source), Some(line)) = (&problem.source, problem.line) {
+        let number = line.to_string();
+        out += &format!("  {} | {}\n", paint.dim(&number), plain(source));
+        if let Some(column) = problem.column.filter(|column| *column > 0) {
+            // `plain` keeps one character for each, so that the column still fits; a very long line stays so.
+            let pad = (column as usize - 1).min(source.chars().count());
+            out += &format!("  {} | {}{}\n", " ".repeat(number.len()), " ".repeat(pad), paint.red("^"));
+        }
+    }
+    if !problem.hint.is_empty() {
+        out += &format!("  {} {}\n", paint.dim("hint:"), plain(&problem.hint));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,203 @@
+//! Tunnel files on disk: their names, and how one comes to be or changes without ever being half there.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::exit::{CommandError, Exit};
+
+/// Longest name, in bytes.
+const MAX_NAME: usize = 64;
+
+/// Checks a name against the rules of the configuration.
+///
+/// # Errors
+/// [`Exit::Usage`] with the rule that it breaks.
+pub(crate) fn check_name(name: &str) -> Result<(), CommandError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let why = if name.is_empty() {
+        "it is empty"
+    } else if name.len() > MAX_NAME {
+        "it is longer than 64 characters"
+    } else if !name.chars().all(allowed) {
+        "it has other characters than letters, digits, '.', '_' and '-'"
+    } else if name.starts_with(['.', '-']) || name.ends_with('.') {
+        "it begins with '.' or '-', or ends with '.'"
+    } else if is_device(name) {
+        "it is the name of a device on Windows"
+    } else {
+        return Ok(());
+    };
+    Err(CommandError::new(
+        Exit::Usage,
+        format!("{name:?} cannot be the name of a tunnel: {why}"),
+        "give a name such as alice or lab-1",
+    ))
+}
+
+/// Microsoft, "Naming Files, Paths, and Namespaces".
+fn is_device(name: &str) -> bool {
+    let stem = name.split('.').next().unwrap_or(name).to_ascii_uppercase();
+    let numbered =
+        |prefix: &str| stem.strip_prefix(prefix).is_some_and(|rest| matches!(rest.as_bytes(), [b'1'..=b'9']));
+    matches!(stem.as_str(), "CON" | "PRN" | "AUX" | "NUL") || numbered("COM") || numbered("LPT")
+}
+
+/// A name made from a host: the first label of a name, a whole address with dashes.
+pub(crate) fn name_from_host(host: &str) -> String {
+    let is_address = host.parse::<std::net::IpAddr>().is_ok();
+    let base = if is_address { host } else { host.split('.').next().unwrap_or(host) };
+    let dashed: String = base
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '_' { c.to_ascii_lowercase() } else { '-' })
+        .take(MAX_NAME)
+        .collect();
+    let name = dashed.trim_matches('-');
+    match check_name(name) {
+        Ok(()) => name.to_owned(),
+        Err(_) if name.is_empty() => "tunnel".to_owned(),
+        Err(_) => format!("{name}-1"),
+    }
+}
+
+/// Where the file of a tunnel is.
+pub(crate) fn path_of(config_dir: &Path, name: &str) -> PathBuf {
+    config_dir.join("tunnels").join(format!("{name}.toml"))
+}
+
+/// The names that are taken; none if there is no directory yet.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub(crate) fn names(config_dir: &Path) -> Result<Vec<String>, CommandError> {
+    let dir = config_dir.join("tunnels");
+    let entries = match fs::read_dir(&dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(CommandError::file("read", &dir, &error)),
+    };
+    let name = |entry: fs::DirEntry| entry.file_name().to_str()?.strip_suffix(".toml").map(str::to_owned);
+    Ok(entries.filter_map(Result::ok).filter_map(name).collect())
+}
+
+/// The name among `taken` that is `name` but for the case of its letters: some disks do not tell them apart.
+pub(crate) fn clash<'a>(taken: &'a [String], name: &str) -> Option<&'a String> {
+    taken.iter().find(|other| other.eq_ignore_ascii_case(name))
+}
+
+/// The first of `name-2`, `name-3`, … that is free.
+pub(crate) fn free_name(taken: &[String], name: &str) -> String {
+    let room = &name[..name.len().min(MAX_NAME - 6)];
+    (2..).map(|n: u32| format!("{room}-{n}")).find(|free| clash(taken, free).is_none()).unwrap_or_default()
+}
+
+/// The file of a tunnel that has to be there.
+///
+/// # Errors
+/// [`Exit::NoSuchTunnel`].
+pub(crate) fn existing(config_dir: &Path, name: &str) -> Result<PathBuf, CommandError> {
+    let path = path_of(config_dir, name);
+    // A name that breaks the rules has no file, and must not lead out of the directory.
+    if check_name(name).is_ok() && fs::symlink_metadata(&path).is_ok() {
+        return Ok(path);
+    }
+    let mut taken = names(config_dir)?;
+    taken.sort();
+    let hint = match taken.as_slice() {
+        [] => "make one with `nbctl add`".to_owned(),
+        few if few.len() <= 10 => format!("there are: {}", few.join(", ")),
+        many => format!("there are {}; `nbctl status` shows them", many.len()),
+    };
+    Err(CommandError::new(
+        Exit::NoSuchTunnel,
+        format!("no tunnel {name:?} in {}", config_dir.join("tunnels").display()),
+        hint,
+    ))
+}
+
+/// A file on its way: complete on disk, under its own name but in a hidden directory beside its place, where
+/// nobody reads it. Dropping it leaves nothing behind.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    dir: tempfile::TempDir,
+    path: PathBuf,
+}
+
+impl Draft {
+    /// Writes `text` to a draft for `place`, mode 0600.
+    ///
+    /// # Errors
+    /// What the disk says; nothing is left behind then.
+    pub(crate) fn write(place: &Path, text: &[u8]) -> Result<Draft, CommandError> {
+        let parent = place.parent().unwrap_or(Path::new("."));
+        let failed = |error: io::Error| CommandError::file("written", place, &error);
+        let dir = tempfile::Builder::new().prefix(".nbctl-").tempdir_in(parent).map_err(failed)?;
+        let path = dir.path().join(place.file_name().unwrap_or_default());
+        let mut file = create_private(&path).map_err(failed)?;
+        file.write_all(text).and_then(|()| file.sync_all()).map_err(failed)?;
+        Ok(Draft { dir, path })
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Puts it into its place, which has to be free.
+    ///
+    /// # Errors
+    /// What the disk says; [`io::ErrorKind::AlreadyExists`] when somebody was faster.
+    pub(crate) fn place_new(self, place: &Path) -> io::Result<()> {
+        tempfile::TempPath::try_from_path(&self.path)?
+            .persist_noclobber(place)
+            .map_err(|error| error.error)?;
+        sync_dir_of(place);
+        Ok(())
+    }
+
+    /// Puts it in the place of what is there.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub(crate) fn place_over(self, place: &Path) -> io::Result<()> {
+        File::open(&self.path)?.sync_all()?;
+        fs::rename(&self.path, place)?;
+        sync_dir_of(place);
+        Ok(())
+    }
+
+    /// Leaves it where it is, for the user.
+    pub(crate) fn keep(self) -> PathBuf {
+        let _ = self.dir.keep();
+        self.path
+    }
+}
+
+fn create_private(path: &Path) -> io::Result<File> {
+    let named = path.file_name().unwrap_or_default();
+    let file = tempfile::Builder::new()
+        .prefix(named)
+        .rand_bytes(0)
+        .tempfile_in(path.parent().unwrap_or(Path::new(".")))?;
+    Ok(file.keep().map_err(|error| error.error)?.0)
+}
+
+/// Makes a rename last. Not every system can open a directory; there the rename is as safe as it gets.
+fn sync_dir_of(place: &Path) {
+    if let Some(dir) = place.parent().and_then(|dir| File::open(dir).ok()) {
+        let _ = dir.sync_all();
+    }
+}
+
+/// Makes the directory of tunnel files, 0700 where it is new.
+///
+/// # Errors
+/// What the disk says.
+pub(crate) fn make_dir(config_dir: &Path) -> Result<(), CommandError> {
+    let dir = config_dir.join("tunnels");
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(&dir).map_err(|error| CommandError::file("made", &dir, &error))
+}
