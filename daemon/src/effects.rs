@@ -7,12 +7,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use nbtunnel_core::{Epoch, FailureKind, ForwardId, Gate, LinkReport, Name, Output, Policy, Route, WakesOn};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::event::{Event, Events};
 use crate::forward::carrier::{Carrier, GateNow};
 use crate::forward::{Activity, Forward, Services, Tally};
-use crate::ssh::{Changed, Link, LinkEvent, Links, Lookout, OfferedKey, Snapshot};
+use crate::ssh::{AgentAt, Changed, Link, LinkEvent, Links, Lookout, OfferedKey, Snapshot};
 
 /// Everything that the daemon holds in the world.
 pub struct Effects {
@@ -39,10 +40,11 @@ struct Room {
 
 impl Effects {
     /// Holds nothing yet.
-    pub fn new(events: Events, links: Arc<Links>, services: Arc<Services>) -> Self {
+    pub fn new(events: Events, links: Arc<Links>, services: Arc<Services>, runtime: Handle) -> Self {
         let changes = events.clone();
         let lookout = Lookout::new(
-            links.runtime(),
+            &runtime,
+            AgentAt::Usual,
             Arc::new(move |tunnel: &str, changed: Changed| {
                 if let Ok(name) = Name::parse(tunnel) {
                     let _ = changes.send(Event::Changed(name, changed));

@@ -6,7 +6,7 @@ use nbtunnel_proto::{Reply, Request};
 use tokio::sync::mpsc;
 
 use crate::config::Loaded;
-use crate::ssh::{Changed, LinkEvent, Trusted};
+use crate::ssh::{Changed, LinkEvent, Written};
 
 /// Where parts of the shell send what happened to them.
 pub type Events = mpsc::UnboundedSender<Event>;
@@ -30,7 +30,7 @@ pub enum Event {
     /// A client is gone: nobody waits for its answers any more.
     HungUp(ClientId),
     /// A host key was written down, or not.
-    Trusted(Asked, Name, Result<Trusted, Failure>),
+    Trusted(Asked, Name, Result<Written, Failure>),
     /// Descriptors ran out, or are there again.
     Exhausted(bool),
     /// Read the directory again.

@@ -2,8 +2,17 @@
 //!
 //! The binary is `nbtunneld`; this library exists so that the tests can reach the parts.
 
+pub mod args;
 pub mod config;
+pub mod control;
+pub mod driver;
+pub mod effects;
+pub mod event;
 pub mod forward;
+pub mod journal;
+pub mod logging;
+pub mod orders;
+pub mod run;
 pub mod service;
 pub mod ssh;
 pub mod wake;

@@ -17,9 +17,10 @@ use crate::driver::{Driver, Parts};
 use crate::event::{Event, Events};
 use crate::forward::{Budgets, Services};
 use crate::service::signals::{self, Signal};
-use crate::service::{activation, instance, limits, notify};
-use crate::ssh::Links;
-use crate::wake::Clock;
+use crate::service::instance::{Lock, LockError};
+use crate::service::{activation, limits};
+use crate::ssh::{AgentAt, Links};
+use crate::wake::{Clock, stopwatch};
 use crate::{control, logging};
 
 /// Exit code when another daemon runs on the same socket or directory.
@@ -30,32 +31,46 @@ const ALREADY_RUNNING: u8 = 10;
 /// # Errors
 /// What keeps the daemon from starting, in two sentences.
 pub fn run(args: Args) -> Result<ExitCode, Fault> {
+    let inherited = activation::take_listeners();
     let config_dir = places::config_dir(args.config_dir.clone())?;
     if let Some(path) = &args.check {
         return check(path, &config_dir, args.json);
     }
     logging::init(&args.log).map_err(|why| Fault::new(FaultCode::Usage, why, "see `nbtunneld --help`"))?;
-    limits::raise();
+    let descriptors = limits::Descriptors::raise();
+    tracing::debug!("{} descriptors may be open", descriptors.limit());
     let endpoint = Endpoint::resolve(args.socket)?;
     endpoint.prepare()?;
-    let runtime_dir = endpoint.runtime_dir()?;
-    let locks = match instance::Locks::take(&endpoint.lock_path()?, &runtime_dir, &config_dir) {
+    let locks = match lock(&endpoint, &config_dir)? {
         Ok(locks) => locks,
-        Err(instance::Taken::Runs(fault)) => {
-            complain(&fault);
-            return Ok(ExitCode::from(ALREADY_RUNNING));
+        Err(why) => {
+            complain(&Fault::new(FaultCode::Failed, why.to_string(), why.hint()));
+            let running = matches!(why, LockError::Running { .. });
+            return Ok(if running { ExitCode::from(ALREADY_RUNNING) } else { ExitCode::FAILURE });
         }
-        Err(instance::Taken::Failed(fault)) => return Err(fault),
     };
     let state_dir = places::state_dir()?;
 
     let main = Builder::new_current_thread().enable_all().build().map_err(no_runtime)?;
     let data = DataThread::start()?;
-    main.block_on(serve(&endpoint, &config_dir, &state_dir, data.handle.clone()))?;
+    main.block_on(serve(&endpoint, inherited, &config_dir, &state_dir, data.handle.clone()))?;
     main.shutdown_background();
     data.stop();
     drop(locks);
     Ok(ExitCode::SUCCESS)
+}
+
+/// One daemon a socket and one a config directory. The second lock lies where every daemon of this user
+/// looks, whatever its socket.
+fn lock(endpoint: &Endpoint, config_dir: &Path) -> Result<Result<[Lock; 2], LockError>, Fault> {
+    let usual = Endpoint::usual()?;
+    usual.prepare()?;
+    let (runtime_dir, shared_dir) = (endpoint.runtime_dir()?, usual.runtime_dir()?);
+    let of_socket = match Lock::for_socket(&runtime_dir, endpoint.path()) {
+        Ok(lock) => lock,
+        Err(why) => return Ok(Err(why)),
+    };
+    Ok(Lock::for_config_dir(&shared_dir, config_dir).map(|of_config_dir| [of_socket, of_config_dir]))
 }
 
 /// Says on stderr what went wrong, when there is no log yet or nobody reads it.
@@ -77,8 +92,14 @@ fn check(path: &Path, config_dir: &Path, json: bool) -> Result<ExitCode, Fault> 
     Ok(ExitCode::from(code))
 }
 
-async fn serve(endpoint: &Endpoint, config_dir: &Path, state_dir: &Path, data: Handle) -> Result<(), Fault> {
-    let listener = listen(endpoint)?;
+async fn serve(
+    endpoint: &Endpoint,
+    inherited: Vec<activation::Inherited>,
+    config_dir: &Path,
+    state_dir: &Path,
+    data: Handle,
+) -> Result<(), Fault> {
+    let listener = listen(endpoint, inherited)?;
     let (events, inbox) = mpsc::unbounded_channel();
     let (closing, closed) = watch::channel(false);
     let control = tokio::spawn(control::serve(listener, events.clone(), closed));
@@ -98,10 +119,10 @@ async fn serve(endpoint: &Endpoint, config_dir: &Path, state_dir: &Path, data: H
     let parts = Parts {
         seed: clock.wall_ms() ^ (u64::from(std::process::id()) << 32),
         clock,
-        links: Links::new(data.clone()),
-        services: services(data, state_dir, &events),
+        links: Links::new(data.clone(), stopwatch(), AgentAt::Usual),
+        services: services(data.clone(), state_dir, &events),
+        data,
         watch: watch_config(config_dir, &events),
-        notify: notify::Notify::from_env(),
         orders_path: endpoint.runtime_dir()?.join("orders.json"),
         config_dir: config_dir.to_owned(),
         socket: endpoint.display().to_string(),
@@ -116,8 +137,8 @@ async fn serve(endpoint: &Endpoint, config_dir: &Path, state_dir: &Path, data: H
 }
 
 /// The socket that a service manager hands over, else one of our own.
-fn listen(endpoint: &Endpoint) -> Result<Listener, Fault> {
-    match activation::take_listener() {
+fn listen(endpoint: &Endpoint, inherited: Vec<activation::Inherited>) -> Result<Listener, Fault> {
+    match inherited.into_iter().next() {
         Some(socket) => Listener::adopt(socket),
         None => Listener::bind(endpoint),
     }
@@ -128,7 +149,7 @@ fn services(data: Handle, state_dir: &Path, events: &Events) -> Arc<Services> {
     let on_exhausted = move |exhausted| {
         let _ = events.send(Event::Exhausted(exhausted));
     };
-    Services::new(data, Budgets::default(), state_dir.to_owned(), Arc::new(on_exhausted))
+    Services::new(data, state_dir.to_owned(), Budgets::default(), on_exhausted)
 }
 
 fn watch_config(config_dir: &Path, events: &Events) -> Watch {

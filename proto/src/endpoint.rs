@@ -31,6 +31,15 @@ impl Endpoint {
         Self::resolve_in(flag, &environment)
     }
 
+    /// The system's place for it, whatever was said: the same for every daemon of this user.
+    ///
+    /// # Errors
+    /// [`FaultCode::Usage`] as for [`Endpoint::resolve`].
+    pub fn usual() -> Result<Endpoint, Fault> {
+        let but_ours = |name: &str| environment(name).filter(|_| name != "NBTUNNEL_SOCKET");
+        Self::resolve_in(None, &but_ours)
+    }
+
     fn resolve_in(flag: Option<PathBuf>, env: Env<'_>) -> Result<Endpoint, Fault> {
         let named = flag.or_else(|| env("NBTUNNEL_SOCKET").map(PathBuf::from));
         let path = match named {

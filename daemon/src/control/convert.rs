@@ -3,7 +3,7 @@
 use nbtunnel_core::{Failure, Name, TunnelView};
 use nbtunnel_proto::{ForwardStatus, HostKeyOffer, Order, Problem, RecordedKey, TunnelStatus};
 
-use crate::forward::TallySnapshot;
+use crate::forward::Counts;
 use crate::ssh::OfferedKey;
 
 /// A failure as users see it.
@@ -25,7 +25,7 @@ pub fn order(order: Order) -> nbtunnel_core::Order {
 }
 
 /// A tunnel as users see it; `tallies` are those of its forwards, in the same order.
-pub fn tunnel(name: &Name, view: TunnelView, tallies: &[TallySnapshot]) -> TunnelStatus {
+pub fn tunnel(name: &Name, view: TunnelView, tallies: &[Counts]) -> TunnelStatus {
     let forwards = view.forwards.into_iter().zip(tallies).map(|(forward, tally)| ForwardStatus {
         kind: "local".to_owned(),
         listen: forward.listens.first().cloned().unwrap_or(forward.listen),
@@ -67,13 +67,13 @@ pub fn host_key(name: &Name, offered: &OfferedKey) -> HostKeyOffer {
         algorithm: offered.algorithm.clone(),
         fingerprint: offered.fingerprint.clone(),
         randomart: offered.randomart.clone(),
-        file: offered.file.clone(),
+        file: offered.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default(),
         trusted: false,
         recorded: offered
             .recorded
             .iter()
             .map(|recorded| RecordedKey {
-                file: recorded.file.clone(),
+                file: recorded.file.display().to_string(),
                 line: recorded.line,
                 algorithm: recorded.algorithm.clone(),
                 fingerprint: recorded.fingerprint.clone(),

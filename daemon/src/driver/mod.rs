@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use nbtunnel_core::{Fleet, FleetInput, Input, LinkReport, Moment, Name, Nudge, Output, TunnelSpec};
 use nbtunnel_proto::{Fault, FaultCode, FileProblem, Reply};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::config::{Loaded, Watch};
@@ -20,7 +21,7 @@ use crate::event::{Asked, Event, Events};
 use crate::forward::Services;
 use crate::journal::Journal;
 use crate::orders::Orders;
-use crate::service::notify::Notify;
+use crate::service::notify;
 use crate::ssh::{Changed, LinkEvent, Links};
 use crate::wake::Clock;
 use waits::Waits;
@@ -42,10 +43,10 @@ pub struct Parts {
     pub links: Arc<Links>,
     /// The shared services of listeners.
     pub services: Arc<Services>,
+    /// The runtime that carries data.
+    pub data: Handle,
     /// Watches the directory.
     pub watch: Watch,
-    /// Tells the service manager.
-    pub notify: Notify,
     /// Where orders are kept.
     pub orders_path: PathBuf,
     /// The directory that is watched.
@@ -68,7 +69,6 @@ pub struct Driver {
     orders: Orders,
     waits: Waits,
     watch: Watch,
-    notify: Notify,
     config_dir: PathBuf,
     socket: String,
     /// What the files say, without those that are broken.
@@ -88,7 +88,7 @@ impl Driver {
         Driver {
             started: parts.clock.now(),
             clock: parts.clock,
-            effects: Effects::new(parts.events.clone(), parts.links, parts.services),
+            effects: Effects::new(parts.events.clone(), parts.links, parts.services, parts.data),
             events: parts.events,
             inbox: parts.inbox,
             fleet: Fleet::new(parts.seed, remembered),
@@ -96,7 +96,6 @@ impl Driver {
             orders,
             waits: Waits::default(),
             watch: parts.watch,
-            notify: parts.notify,
             config_dir: parts.config_dir,
             socket: parts.socket,
             specs: BTreeMap::new(),
@@ -110,7 +109,7 @@ impl Driver {
 
     /// Runs until it is told to stop, and then until everything is closed.
     pub async fn run(mut self) {
-        let watchdog = self.notify.watchdog_interval().unwrap_or(LONGEST_NAP);
+        let watchdog = notify::watchdog_interval().unwrap_or(LONGEST_NAP);
         while !self.stopping {
             let now = self.clock.now();
             let due = self.fleet.poll_timeout().map(|(at, _)| at.since(now));
@@ -127,7 +126,7 @@ impl Driver {
             if self.fleet.poll_timeout().is_some_and(|(at, _)| at <= now) {
                 self.tell(FleetInput::Timeout);
             }
-            self.notify.watchdog();
+            notify::watchdog();
         }
         self.say_goodbye().await;
     }
@@ -154,7 +153,7 @@ impl Driver {
             Event::Exhausted(exhausted) => self.exhausted(exhausted),
             Event::Reload => {
                 self.note(None, "asked to read the configuration again");
-                self.notify.reloading();
+                notify::reloading();
                 self.watch.reload_now();
             }
             Event::Stop => self.stopping = true,
@@ -229,7 +228,7 @@ impl Driver {
             let count = self.specs.len();
             self.note(None, &format!("watching {} with {count} tunnels", self.config_dir.display()));
         }
-        self.notify.ready(&format!("{} tunnels", self.specs.len()));
+        notify::ready(&format!("{} tunnels", self.specs.len()));
     }
 
     fn exhausted(&mut self, exhausted: bool) {
@@ -250,7 +249,7 @@ impl Driver {
 
     /// Closes the listeners, tells the clients, and gives the links a moment to say goodbye.
     async fn say_goodbye(mut self) {
-        self.notify.stopping();
+        notify::stopping();
         self.note(None, "stopping");
         let fault = || {
             Reply::Fault(Fault::new(

@@ -11,7 +11,7 @@ use super::Driver;
 use crate::control::convert;
 use crate::event::{Asked, Event};
 use crate::journal::Wants;
-use crate::ssh::{self, Trusted};
+use crate::ssh::{self, Written};
 
 impl Driver {
     pub(super) fn asked(&mut self, asked: Asked) {
@@ -263,11 +263,12 @@ impl Driver {
         Ok(())
     }
 
-    pub(super) fn trusted(&mut self, asked: &Asked, name: Name, result: Result<Trusted, Failure>) {
+    pub(super) fn trusted(&mut self, asked: &Asked, name: Name, result: Result<Written, Failure>) {
         match result {
-            Ok(trusted) => {
-                self.note(Some(&name), &format!("its host key was trusted, written to {}", trusted.file));
-                asked.answer(Reply::Trusted { file: trusted.file, replaced: trusted.replaced });
+            Ok(written) => {
+                let file = written.file.display().to_string();
+                self.note(Some(&name), &format!("its host key was trusted, written to {file}"));
+                asked.answer(Reply::Trusted { file, replaced: written.replaced });
                 self.nudge(name);
             }
             Err(failure) => {

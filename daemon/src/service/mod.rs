@@ -11,3 +11,4 @@ pub mod limits;
 #[cfg_attr(target_os = "linux", path = "notify_linux.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "notify_other.rs")]
 pub mod notify;
+pub mod signals;
