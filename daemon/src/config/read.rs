@@ -20,6 +20,11 @@ pub(super) const MAIN_FILE: &str = "nbtunnel.toml";
 /// Makes sense of everything that was gathered.
 pub(super) fn interpret(found: &Gathered, ctx: &Context) -> Loaded {
     let mut loaded = Loaded { digest: found.digest(), ..Loaded::default() };
+    if let Some((dir, flaw)) = &found.unreadable {
+        loaded.all_broken = true;
+        loaded.problems.push(whole_file(dir, Flaw::new(flaw.message.clone(), flaw.hint.clone())));
+        return loaded;
+    }
     let reader = match Reader::new(found, ctx) {
         Ok(reader) => reader,
         Err(problems) => {
@@ -30,11 +35,6 @@ pub(super) fn interpret(found: &Gathered, ctx: &Context) -> Loaded {
     };
     loaded.daemon = reader.daemon_settings();
     loaded.problems.clone_from(&reader.above.problems);
-    if let Some((dir, flaw)) = &found.unreadable {
-        loaded.all_broken = true;
-        loaded.problems.push(whole_file(dir, Flaw::new(flaw.message.clone(), flaw.hint.clone())));
-        return loaded;
-    }
     let twins = case_twins(&found.tunnels);
     for (file_name, contents) in &found.tunnels {
         let file = format!("tunnels/{file_name}");

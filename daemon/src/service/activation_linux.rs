@@ -16,7 +16,7 @@ pub type Inherited = OwnedFd;
 ///
 /// To be called first thing in `main`, before any thread is started and any file is opened. What is meant
 /// for another process (`LISTEN_PID`) is left alone. Children inherit neither sockets nor variables.
-pub fn take_listeners() -> Vec<OwnedFd> {
+pub fn take_listeners() -> Vec<Inherited> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     if TAKEN.swap(true, Ordering::AcqRel) {
         return Vec::new();

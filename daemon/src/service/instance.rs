@@ -73,8 +73,7 @@ impl Lock {
     /// # Errors
     /// Another daemon has it, or the file cannot be used.
     pub fn for_config_dir(runtime_dir: &Path, config_dir: &Path) -> Result<Lock, LockError> {
-        let real = config_dir.canonicalize().or_else(|_| std::path::absolute(config_dir));
-        let real = real.unwrap_or_else(|_| config_dir.to_owned());
+        let real = real_path(config_dir);
         let hash = fnv1a(real.as_os_str().as_encoded_bytes());
         Self::take(&runtime_dir.join(format!("config-{hash:016x}.lock")), "config directory", &real)
     }
@@ -98,6 +97,16 @@ impl Lock {
         }
         Ok(Lock { _file: file })
     }
+}
+
+/// The path without links, also where its last parts do not exist yet.
+fn real_path(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    // Collected anew, since joining an empty rest leaves a '/' at the end.
+    let real = |dir: &Path| -> Option<PathBuf> {
+        Some(dir.canonicalize().ok()?.join(path.strip_prefix(dir).ok()?).components().collect())
+    };
+    path.ancestors().find_map(real).unwrap_or_else(|| path.clone())
 }
 
 fn read_pid(file: &mut File) -> Option<u32> {
@@ -144,6 +153,11 @@ mod tests {
         let _first = Lock::for_config_dir(temp.path(), &config).unwrap();
         let same = temp.path().join("config/../config");
         assert!(matches!(Lock::for_config_dir(temp.path(), &same), Err(LockError::Running { .. })));
+        let later = config.join("not/yet");
+        assert_eq!(real_path(&same.join("not/yet")), real_path(&later));
+        let _before = Lock::for_config_dir(temp.path(), &later).unwrap();
+        std::fs::create_dir_all(&later).unwrap();
+        assert!(Lock::for_config_dir(temp.path(), &later).is_err(), "made meanwhile");
         Lock::for_config_dir(temp.path(), &temp.path().join("another")).unwrap();
     }
 
