@@ -135,7 +135,8 @@ fn what_editors_leave_beside_a_file_is_no_tunnel() -> Result<()> {
     let (sshd, mut world) = (Sshd::start()?, World::new()?);
     let file = sshd.tunnel().forward(net::free_port()?, 1);
     world.write("alice", &file)?;
-    for litter in [".alice.toml.swp", "alice.toml~", "#alice.toml#", ".#alice.toml", "4913", "alice.toml.bak"] {
+    for litter in [".alice.toml.swp", "alice.toml~", "#alice.toml#", ".#alice.toml", "4913", "alice.toml.bak"]
+    {
         fs::write(world.config_dir().join("tunnels").join(litter), file.text())?;
     }
     world.start()?;
@@ -169,7 +170,10 @@ fn five_hundred_files_are_loaded() -> Result<()> {
 #[test]
 fn defaults_are_below_the_file_and_check_agrees_with_the_daemon() -> Result<()> {
     let (sshd, mut world) = (Sshd::start()?, World::new()?);
-    fs::write(world.config_dir().join("nbtunnel.toml"), "[defaults]\ntags = [\"all\"]\nstart = \"manual\"\n")?;
+    fs::write(
+        world.config_dir().join("nbtunnel.toml"),
+        "[defaults]\ntags = [\"all\"]\nstart = \"manual\"\n",
+    )?;
     world.write("alice", &sshd.tunnel().forward(net::free_port()?, 1))?;
     world.write("bob", &sshd.tunnel().forward(net::free_port()?, 1).set("start", "\"login\""))?;
     world.start()?;

@@ -1,5 +1,7 @@
 //! The daemon dies, or there are two of them.
 
+#![cfg(unix)]
+
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};

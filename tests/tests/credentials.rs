@@ -86,7 +86,10 @@ fn nothing_of_a_private_key_reaches_the_log() -> Result<()> {
     world.wait_for("alice", "up")?;
     let key = fs::read_to_string(sshd.user_key())?;
     let log = world.log();
-    ensure!(log.contains("TRACE") || log.contains("DEBUG"), "the log is not detailed enough to prove anything");
+    ensure!(
+        log.contains("TRACE") || log.contains("DEBUG"),
+        "the log is not detailed enough to prove anything"
+    );
     let body = key.lines().filter(|line| !line.starts_with("-----") && line.len() > 20);
     for line in body {
         ensure!(!log.contains(line), "a line of the private key is in the log");
