@@ -108,7 +108,8 @@ pub fn signal_pid(pid: u32, signal: Signal) -> Result<()> {
 /// # Errors
 /// There is no such process, or no ps.
 pub fn resident_bytes(pid: u32) -> Result<u64> {
-    let output = Command::new("ps").args(["-o", "rss=", "-p", &pid.to_string()]).output().context("cannot run ps")?;
+    let output =
+        Command::new("ps").args(["-o", "rss=", "-p", &pid.to_string()]).output().context("cannot run ps")?;
     let kib: u64 = String::from_utf8_lossy(&output.stdout).trim().parse().context("ps tells no memory")?;
     Ok(kib << 10)
 }

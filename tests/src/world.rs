@@ -63,6 +63,11 @@ impl World {
         Ok((world, local))
     }
 
+    /// What the daemons that are started from now on log, as `--log` takes it.
+    pub fn log_filter(&mut self, filter: &str) {
+        filter.clone_into(&mut self.filter);
+    }
+
     /// Prints no log at the end.
     pub fn quiet(&mut self) {
         self.quiet = true;

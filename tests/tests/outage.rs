@@ -23,7 +23,9 @@ fn answered(asked: JoinHandle<Result<()>>) -> Result<()> {
 }
 
 fn held(world: &World) -> Result<()> {
-    world.wait_until("alice", "somebody is held", |tunnel| tunnel["forwards"][0]["held"].as_u64() >= Some(1))?;
+    world.wait_until("alice", "somebody is held", |tunnel| {
+        tunnel["forwards"][0]["held"].as_u64() >= Some(1)
+    })?;
     Ok(())
 }
 

@@ -1,0 +1,199 @@
+//! The control socket: who may speak to it, and what becomes of those who speak nonsense.
+
+#![cfg(unix)]
+
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use nbtunnel_tests::{Sshd, World, net, wait};
+
+/// "nobody" on every Unix; any user that is not root would do.
+const NOBODY: u32 = 65_534;
+
+/// Who may speak: eight bytes of magic, the protocol, the length of a version, the version.
+fn hello(protocol: u16) -> Vec<u8> {
+    let mut bytes = b"nbtunnel".to_vec();
+    bytes.extend(protocol.to_be_bytes());
+    bytes.push(5);
+    bytes.extend(b"9.9.9");
+    bytes
+}
+
+fn protocol(world: &World) -> Result<u16> {
+    let protocol = world.status()?["daemon"]["protocol"].as_u64().context("the protocol is a number")?;
+    Ok(u16::try_from(protocol)?)
+}
+
+/// Sends `bytes` and reads until the daemon ends the connection, which it has to.
+fn answer(world: &World, bytes: &[u8], then_close: bool) -> Result<Vec<u8>> {
+    let mut stream = UnixStream::connect(world.socket())?;
+    stream.set_read_timeout(Some(wait::SOON))?;
+    // It may hang up before everything is sent.
+    let _ = stream.write_all(bytes);
+    if then_close {
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+    }
+    let mut all = Vec::new();
+    match stream.read_to_end(&mut all) {
+        Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => Err(e).context("the daemon keeps it open"),
+        // A reset is an end too.
+        Ok(_) | Err(_) => Ok(all),
+    }
+}
+
+#[test]
+fn nonsense_gets_its_end_and_the_others_are_served_meanwhile() -> Result<()> {
+    let sshd = Sshd::start()?;
+    let (world, _local) = World::with_alice(&sshd, 1)?;
+    let protocol = protocol(&world)?;
+    let after_hello = |bytes: &[u8]| [hello(protocol), bytes.to_vec()].concat();
+    let cases: &[(&str, Vec<u8>, bool)] = &[
+        ("garbage", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".to_vec(), false),
+        ("zeros", vec![0; 4096], false),
+        ("a truncated hello", b"nbtun".to_vec(), true),
+        ("a truncated frame", after_hello(&[0, 0, 0, 100, 1, 2, 3]), true),
+        ("a frame of 4 GiB", after_hello(&[0xff; 4]), false),
+        ("a frame of nothing", after_hello(&[0; 4]), true),
+        ("a frame of garbage", after_hello(&[0, 0, 0, 4, 0xfe, 0xfe, 0xfe, 0xfe]), true),
+        ("one byte, and then nothing", b"n".to_vec(), false),
+        ("half a frame, and then nothing", after_hello(&[0, 0, 1]), false),
+        ("nothing at all", Vec::new(), false),
+    ];
+    std::thread::scope(|scope| -> Result<()> {
+        let world = &world;
+        let answers: Vec<_> = cases
+            .iter()
+            .map(|(what, bytes, close)| (*what, scope.spawn(move || answer(world, bytes, *close))))
+            .collect();
+        let mut slowest = Duration::ZERO;
+        for _ in 0..20 {
+            let began = Instant::now();
+            ensure!(world.nbctl(["status"])?.code == 0, "others are not served");
+            slowest = slowest.max(began.elapsed());
+        }
+        ensure!(slowest < Duration::from_secs(2), "others waited {slowest:?}");
+        for (what, answer) in answers {
+            let answer = answer.join().map_err(|_| anyhow::anyhow!("it panicked"))?;
+            answer.with_context(|| format!("{what} has no end"))?;
+        }
+        Ok(())
+    })?;
+    ensure!(world.tunnel("alice")?["state"] == "up", "the tunnel is harmed");
+    ensure!(!world.log().contains("panicked"), "something panicked");
+    Ok(())
+}
+
+#[test]
+fn a_client_of_another_version_learns_the_daemons_own() -> Result<()> {
+    let mut world = World::new()?;
+    world.start()?;
+    let ours = protocol(&world)?;
+    let answer = answer(&world, &hello(ours + 1), false)?;
+    let expected = [b"nbtunnel".as_slice(), &ours.to_be_bytes()].concat();
+    ensure!(answer.starts_with(&expected), "the daemon does not say who it is: {answer:?}");
+    Ok(())
+}
+
+#[test]
+fn many_idle_clients_do_not_lock_the_next_one_out() -> Result<()> {
+    let mut world = World::new()?;
+    world.start()?;
+    let idle = (0..100).map(|_| UnixStream::connect(world.socket())).collect::<Result<Vec<_>, _>>()?;
+    wait::until("somebody is served beside them", Duration::from_secs(10), || {
+        world.nbctl(["status"]).is_ok_and(|told| told.code == 0)
+    })?;
+    drop(idle);
+    ensure!(world.nbctl(["status"])?.code == 0);
+    Ok(())
+}
+
+#[test]
+fn a_subscriber_that_does_not_read_is_dropped_and_not_waited_for() -> Result<()> {
+    let sshd = Sshd::start()?;
+    let (world, _local) = World::with_alice(&sshd, 1)?;
+    // `nbctl events` whose output nobody takes: once the pipe is full it reads no more.
+    let mut command = world.nbctl_command(["events", "--json"]);
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
+    let mut deaf = nbtunnel_tests::child::Running::spawn(&mut command)?;
+    deaf.signal(nbtunnel_tests::child::Signal::Stop);
+    for _ in 0..30 {
+        let told = world.nbctl(["restart", "alice", "--wait=20"])?;
+        ensure!(told.code == 0, "{told:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn the_socket_is_for_its_owner_alone() -> Result<()> {
+    let mut world = World::new()?;
+    world.start()?;
+    let mode = |path: &std::path::Path| {
+        Ok::<_, std::io::Error>(std::fs::metadata(path)?.permissions().mode() & 0o777)
+    };
+    ensure!(mode(&world.socket())? == 0o600, "the socket has mode {:o}", mode(&world.socket())?);
+    ensure!(mode(&world.path("run/nbtunnel"))? == 0o700);
+    Ok(())
+}
+
+#[test]
+fn a_directory_that_others_may_enter_is_refused() -> Result<()> {
+    let mut world = World::new()?;
+    let dir = world.path("run/nbtunnel");
+    std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o755))?;
+    let error = world.start().expect_err("it listens in a directory that others may enter");
+    ensure!(format!("{error:#}").contains("run/nbtunnel"), "it does not say which: {error:#}");
+    Ok(())
+}
+
+/// Needs root, since no other user gets past the modes of the files.
+#[test]
+fn a_root_client_that_passed_the_file_modes_is_refused_by_the_daemon_of_another_user() -> Result<()> {
+    let mut world = World::new()?;
+    world.give_to(NOBODY)?;
+    world.start()?;
+    ensure!(world.nbctl(["status"])?.code == 0, "its own user is not served");
+
+    let mut as_root = std::process::Command::new(&world.programs().nbctl);
+    as_root.arg("--socket").arg(world.socket()).arg("status");
+    let output = as_root.output()?;
+    ensure!(!output.status.success(), "root was served: {output:?}");
+
+    let mut stream = UnixStream::connect(world.socket()).context("root does not even get to the check")?;
+    stream.set_read_timeout(Some(wait::SOON))?;
+    let _ = stream.write_all(&hello(1));
+    let mut answer = Vec::new();
+    if let Err(e) = stream.read_to_end(&mut answer) {
+        ensure!(e.kind() != std::io::ErrorKind::WouldBlock, "the daemon keeps it open");
+    }
+    let status_follows = answer.len() > 64 && String::from_utf8_lossy(&answer).contains("config");
+    ensure!(!status_follows, "root learned something: {answer:?}");
+    Ok(())
+}
+
+#[test]
+fn exit_codes_and_json_errors_are_as_promised() -> Result<()> {
+    let sshd = Sshd::start()?;
+    let mut world = World::new()?;
+    let told = world.nbctl(["--json", "status"])?;
+    ensure!(told.code == 5, "no daemon: {told:?}");
+    let error: serde_json::Value = serde_json::from_str(told.stdout.trim())?;
+    for part in ["code", "message", "hint"] {
+        ensure!(
+            error["error"][part].as_str().is_some_and(|text| !text.is_empty()),
+            "{part} is missing: {error}"
+        );
+    }
+    let closed = net::free_port()?;
+    world.write("away", &sshd.tunnel().forward(net::free_port()?, 1).set("port", closed))?;
+    world.start()?;
+    ensure!(world.nbctl(["start", "nobody"])?.code == 3, "no such tunnel");
+    ensure!(world.nbctl(["start"])?.code == 2, "usage");
+    ensure!(world.nbctl(["no-such-command"])?.code == 2, "usage");
+    let told = world.nbctl(["start", "away", "--wait=1"])?;
+    ensure!(told.code == 6, "timed out: {told:?}");
+    ensure!(told.stdout.is_empty(), "stdout is data: {told:?}");
+    Ok(())
+}
