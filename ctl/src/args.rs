@@ -121,7 +121,7 @@ pub(crate) struct AddArgs {
     /// The server, as in ssh: a name, an address, user@host
     #[arg(long, value_name = "HOST")]
     pub host: Option<String>,
-    /// A forward, as in ssh -L: [bind_address:]port:host:hostport
+    /// A forward, in the grammar of ssh -L, as in 6000:localhost:7000
     #[arg(short = 'L', long = "forward", value_name = "FORWARD")]
     pub forwards: Vec<String>,
     /// The user at the far end

@@ -56,10 +56,11 @@ impl Daemon {
     /// When there is no home directory to look in.
     pub(crate) async fn config_dir(&self) -> Result<PathBuf, CommandError> {
         let named = std::env::var_os("NBTUNNEL_CONFIG_DIR").is_some_and(|dir| !dir.is_empty());
-        if self.globals.config_dir.is_none() && !named {
-            if let Ok(status) = self.status(vec![]).await {
-                return Ok(PathBuf::from(status.daemon.config_dir));
-            }
+        if self.globals.config_dir.is_none()
+            && !named
+            && let Ok(status) = self.status(vec![]).await
+        {
+            return Ok(PathBuf::from(status.daemon.config_dir));
         }
         Ok(places::config_dir(self.globals.config_dir.clone())?)
     }

@@ -59,8 +59,10 @@ fn usage(error: &clap::Error) -> ExitCode {
         return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
     }
     let text = error.to_string();
-    let first = text.lines().next().unwrap_or_default();
-    let message = first.strip_prefix("error: ").unwrap_or(first);
+    // The first paragraph says what is wrong, the rest is advice for people.
+    let first: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let first = first.join(" ");
+    let message = first.strip_prefix("error: ").unwrap_or(&first);
     let hint = "run the command with --help";
     end(&Printer::new(true, false), CommandError::new(Exit::Usage, message, hint))
 }

@@ -48,6 +48,16 @@ pub(crate) fn plain_lines(text: &str) -> String {
     text.lines().map(plain).collect::<Vec<_>>().join("\n")
 }
 
+/// `who: text`, unless the text begins with who it is about already.
+pub(crate) fn about(who: &str, text: &str, paint: Paint) -> String {
+    match text.strip_prefix(who) {
+        Some(rest) if !rest.starts_with(|c: char| c.is_alphanumeric()) => {
+            format!("{}{}", paint.bold(&plain(who)), plain(rest))
+        }
+        _ => format!("{}: {}", paint.bold(&plain(who)), plain(text)),
+    }
+}
+
 /// A duration in at most two units.
 pub(crate) fn duration(seconds: f64) -> String {
     // Saturates, and is 0 for NaN and what is negative.
@@ -102,6 +112,14 @@ mod tests {
         let berlin = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
         assert_eq!(time_in(1_700_000_000_123, berlin), "2023-11-14 23:13:20");
         assert_eq!(time_in(u64::MAX, TimeZone::UTC), "????-??-?? ??:??:??");
+    }
+
+    #[test]
+    fn a_sentence_names_its_tunnel_once() {
+        assert_eq!(about("alice", "alice is up", Paint(false)), "alice is up");
+        assert_eq!(about("alice", "alice: up", Paint(false)), "alice: up");
+        assert_eq!(about("alice", "connecting", Paint(false)), "alice: connecting");
+        assert_eq!(about("al", "alice is odd", Paint(false)), "al: alice is odd");
     }
 
     #[test]

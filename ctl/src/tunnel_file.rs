@@ -201,3 +201,58 @@ pub(crate) fn make_dir(config_dir: &Path) -> Result<(), CommandError> {
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(&dir).map_err(|error| CommandError::file("made", &dir, &error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_gives_a_name_that_is_allowed() {
+        let cases = [
+            ("dest.ination.com", "dest"),
+            ("10.0.0.1", "10-0-0-1"),
+            ("fe80::1", "fe80--1"),
+            ("::1", "1"),
+            ("Login-Node", "login-node"),
+            ("con.example.org", "con-1"),
+            ("ünï", "n"),
+            ("ü", "tunnel"),
+            ("lab_2", "lab_2"),
+        ];
+        for (host, name) in cases {
+            assert_eq!(name_from_host(host), name, "{host}");
+            assert!(check_name(name).is_ok(), "{name}");
+        }
+        assert!(check_name(&name_from_host(&"x".repeat(200))).is_ok());
+    }
+
+    #[test]
+    fn a_free_name_is_found_whatever_the_case() {
+        let taken = ["Alice".to_owned(), "alice-2".to_owned()];
+        assert_eq!(clash(&taken, "alice"), Some(&taken[0]));
+        assert_eq!(free_name(&taken, "alice"), "alice-3");
+        assert!(check_name(&free_name(&taken, &"x".repeat(64))).is_ok());
+    }
+
+    #[test]
+    fn a_draft_never_takes_a_place_that_is_taken_and_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join("a.toml");
+        Draft::write(&place, b"one").unwrap().place_new(&place).unwrap();
+        let late = Draft::write(&place, b"two").unwrap().place_new(&place).unwrap_err();
+        assert_eq!(late.kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&place).unwrap(), b"one");
+        Draft::write(&place, b"three").unwrap().place_over(&place).unwrap();
+        drop(Draft::write(&place, b"four").unwrap());
+        assert_eq!(fs::read(&place).unwrap(), b"three");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_name_never_leads_out_of_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("nbtunnel.toml"), "").unwrap();
+        make_dir(dir.path()).unwrap();
+        assert_eq!(existing(dir.path(), "../nbtunnel").unwrap_err().exit, Exit::NoSuchTunnel);
+    }
+}

@@ -5,7 +5,7 @@ use nbtunnel_proto::{Event, Reply, Request};
 use crate::daemon::{Daemon, hung_up, unexpected};
 use crate::exit::{CommandError, Exit};
 use crate::printer::Printer;
-use crate::text::{local_time, plain};
+use crate::text::{about, local_time};
 
 pub(crate) async fn run(daemon: &Daemon, printer: &Printer) -> Result<Exit, CommandError> {
     let mut client = daemon.connect().await?;
@@ -27,5 +27,5 @@ fn sentence(event: &Event, printer: &Printer) -> String {
         (Some(tunnel), None) => tunnel.clone(),
         (None, _) => "nbtunneld".to_owned(),
     };
-    format!("{time} {}: {}", printer.paint.bold(&plain(&who)), plain(&event.text))
+    format!("{time} {}", about(&who, &event.text, printer.paint))
 }

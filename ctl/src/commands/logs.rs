@@ -6,7 +6,7 @@ use crate::args::LogsArgs;
 use crate::daemon::{Daemon, hung_up, unexpected};
 use crate::exit::{CommandError, Exit};
 use crate::printer::Printer;
-use crate::text::{local_time, plain};
+use crate::text::{about, local_time};
 
 pub(crate) async fn run(args: LogsArgs, daemon: &Daemon, printer: &Printer) -> Result<Exit, CommandError> {
     let mut client = daemon.connect().await?;
@@ -25,5 +25,5 @@ pub(crate) async fn run(args: LogsArgs, daemon: &Daemon, printer: &Printer) -> R
 fn sentence(line: &LogLine, printer: &Printer) -> String {
     let time = printer.paint.dim(&local_time(line.at_ms));
     let who = line.tunnel.as_deref().unwrap_or("nbtunneld");
-    format!("{time} {}: {}", printer.paint.bold(&plain(who)), plain(&line.text))
+    format!("{time} {}", about(who, &line.text, printer.paint))
 }

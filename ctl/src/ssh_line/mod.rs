@@ -94,21 +94,23 @@ pub(crate) fn parse(words: &[String]) -> Result<Tunnel, CommandError> {
     }
     let mut host_known = false;
     while let Some((word, after)) = rest.split_first() {
+        let here = rest;
         rest = after;
-        if word == "--" && !host_known {
-            let Some((host, after)) = rest.split_first() else { break };
-            destination::read(&mut tunnel, host)?;
-            host_known = true;
-            note_command(&mut tunnel, after);
-            break;
-        }
         match word.strip_prefix('-') {
+            // After it comes the host, and then the remote command.
+            Some("-") => {
+                if !host_known && let Some((host, after)) = rest.split_first() {
+                    destination::read(&mut tunnel, host)?;
+                    host_known = true;
+                    rest = after;
+                }
+                note_command(&mut tunnel, rest);
+                break;
+            }
             Some(cluster) if !cluster.is_empty() => rest = flags(&mut tunnel, cluster, rest)?,
             // As in ssh, options may also follow the host; the first other word begins the remote command.
             _ if host_known => {
-                let at = words.len() - rest.len() - 1;
-                let end = at + 1 + rest.len();
-                note_command(&mut tunnel, &words[at..end]);
+                note_command(&mut tunnel, here);
                 break;
             }
             _ => {

@@ -1,1 +1,183 @@
+//! What people type, and what becomes of it.
 
+use super::*;
+
+/// The tunnel in one line: `user@host:port | forwards | the rest`, or the error.
+fn shown(line: &str) -> String {
+    let tunnel = match parse_line(line) {
+        Ok(tunnel) => tunnel,
+        Err(error) => {
+            assert_eq!(error.exit, Exit::Usage);
+            assert!(!error.hint.is_empty(), "{line}");
+            return format!("error: {}", error.message);
+        }
+    };
+    let mut out = tunnel.user.map(|user| format!("{user}@")).unwrap_or_default();
+    out += &tunnel.host;
+    out += &tunnel.port.map(|port| format!(":{port}")).unwrap_or_default();
+    out += &format!(" {}", tunnel.forwards.join(","));
+    for (key, items) in [("i", tunnel.identity_files), ("kh", tunnel.known_hosts)] {
+        if !items.is_empty() {
+            out += &format!(" {key}={}", items.join(","));
+        }
+    }
+    for (key, item) in [("keepalive", tunnel.keepalive), ("timeout", tunnel.connect_timeout)] {
+        out += &item.map(|item| format!(" {key}={item}")).unwrap_or_default();
+    }
+    out + &tunnel.host_key.map(|policy| format!(" {policy}")).unwrap_or_default()
+}
+
+#[test]
+fn command_lines_as_people_type_them() {
+    let cases = [
+        (
+            "ssh -N -f -L localhost:6000:localhost:7000 username@dest.ination.com",
+            "username@dest.ination.com localhost:6000:localhost:7000",
+        ),
+        ("ssh -NfL 6000:localhost:7000 me@h", "me@h 6000:localhost:7000"),
+        ("ssh -NL6000:localhost:7000 me@h", "me@h 6000:localhost:7000"),
+        ("ssh -fNT -L 1:a:2 -L 3:b:4 h", "h 1:a:2,3:b:4"),
+        ("ssh me@h -N -L 1:a:2", "me@h 1:a:2"),
+        ("ssh -L 1:a:2 h -p 2222", "h:2222 1:a:2"),
+        ("ssh -p2222 -L 1:a:2 h", "h:2222 1:a:2"),
+        ("ssh -p 2222 h", "h:2222 "),
+        ("ssh -l me h", "me@h "),
+        ("ssh -lme h", "me@h "),
+        ("ssh -l me you@h", "me@h "),
+        ("ssh you@h -l me", "you@h "),
+        ("ssh -p 1 -p 2 h", "h:1 "),
+        ("ssh me@corp.com@h", "me@corp.com@h "),
+        ("ssh -i ~/.ssh/id_x -i k2 h", "h  i=~/.ssh/id_x,k2"),
+        ("ssh -i '/a b/key' h", "h  i=/a b/key"),
+        (r#"ssh -i "C:\keys\k" h"#, r"h  i=C:\keys\k"),
+        ("/usr/bin/ssh h", "h "),
+        ("ssh.exe h", "h "),
+        ("  ssh   h  ", "h "),
+        ("ssh ssh://h", "h "),
+        ("ssh ssh://me@h:2222", "me@h:2222 "),
+        ("ssh ssh://me@h:2222/", "me@h:2222 "),
+        ("ssh ssh://me@[fe80::1]:22", "me@fe80::1:22 "),
+        ("ssh ssh://[::1]", "::1 "),
+        ("ssh ssh://me;x=y@h", "me@h "),
+        ("ssh -p 9 ssh://h:10", "h:9 "),
+        ("ssh 10.0.0.1", "10.0.0.1 "),
+        ("ssh fe80::1%eth0", "fe80::1%eth0 "),
+        ("ssh me@::1", "me@::1 "),
+        ("ssh h &", "h "),
+        ("ssh -- h", "h "),
+        ("ssh -N -- me@h ls", "me@h "),
+        ("ssh h -- ls -la", "h "),
+        ("ssh h jupyter lab --port 7000", "h "),
+        ("ssh -tt h 'cd x && ls'", "h "),
+        ("ssh -4Cvvq h", "h "),
+        ("ssh -e none -E log -S sock -M h", "h "),
+        ("ssh -o Port=2222 h", "h:2222 "),
+        ("ssh -oPort=2222 h", "h:2222 "),
+        ("ssh -o 'Port 2222' h", "h:2222 "),
+        ("ssh -o 'port = 2222' h", "h:2222 "),
+        ("ssh -o User=me h", "me@h "),
+        ("ssh -o HostName=real.example.org alias", "real.example.org "),
+        ("ssh alias -o hostname=real", "real "),
+        ("ssh -o IdentityFile=~/k h", "h  i=~/k"),
+        (r#"ssh -o 'IdentityFile "~/my key"' h"#, "h  i=~/my key"),
+        ("ssh -o 'LocalForward 6000 localhost:7000' h", "h 6000:localhost:7000"),
+        ("ssh -o LocalForward=6000:localhost:7000 h", "h 6000:localhost:7000"),
+        ("ssh -o ServerAliveInterval=15 -o ServerAliveCountMax=3 h", "h  keepalive=15s"),
+        ("ssh -o ServerAliveInterval=0 h", "h "),
+        ("ssh -o ConnectTimeout=5 h", "h  timeout=5s"),
+        ("ssh -o StrictHostKeyChecking=yes h", "h  strict"),
+        ("ssh -o StrictHostKeyChecking=ask h", "h  strict"),
+        ("ssh -o StrictHostKeyChecking=no h", "h  accept-new"),
+        ("ssh -o StrictHostKeyChecking=accept-new h", "h  accept-new"),
+        ("ssh -o 'UserKnownHostsFile /a /b' h", "h  kh=/a,/b"),
+        ("ssh -o ExitOnForwardFailure=yes -o BatchMode=yes h", "h "),
+        ("ssh -o ForwardAgent=no h", "h "),
+    ];
+    for (line, expected) in cases {
+        assert_eq!(shown(line), expected, "{line}");
+    }
+}
+
+#[test]
+fn what_cannot_be_honoured_is_named() {
+    for flag in [
+        "R 1:a:2",
+        "D 1080",
+        "J jump",
+        "W a:1",
+        "w 0",
+        "F cfg",
+        "b 1.2.3.4",
+        "B lo",
+        "c aes",
+        "m mac",
+        "I p",
+        "A",
+        "K",
+        "X",
+        "Y",
+        "g",
+        "s",
+        "O exit",
+        "Q cipher",
+        "G",
+        "V",
+    ] {
+        let text = shown(&format!("ssh -{flag} h"));
+        assert!(text.starts_with(&format!("error: -{} (", &flag[..1])), "{flag}: {text}");
+        let combined = shown(&format!("ssh -N{flag} h"));
+        assert_eq!(combined, text, "{flag}");
+    }
+    for option in ["ProxyJump=j", "ProxyCommand=x", "IdentitiesOnly=yes", "ForwardAgent=yes", "Nonsense=1"] {
+        let text = shown(&format!("ssh -o {option} h"));
+        let keyword = option.split('=').next().unwrap();
+        assert_eq!(text, format!("error: -o {keyword} cannot be honoured"));
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_an_error() {
+    let cases = [
+        ("", "error: the command line begins with \"\""),
+        ("scp a b", "error: the command line begins with \"scp\""),
+        ("ssh", "error: the command line names no host"),
+        ("ssh -N", "error: the command line names no host"),
+        ("ssh --", "error: the command line names no host"),
+        ("ssh -N -L", "error: -L lacks its argument"),
+        ("ssh 'h", "error: the command line has a quote"),
+        ("ssh -p 0 h", "error: \"0\" is not a port"),
+        ("ssh -p 70000 h", "error: \"70000\" is not a port"),
+        ("ssh -p x h", "error: \"x\" is not a port"),
+        ("ssh ssh://h:x", "error: \"x\" is not a port"),
+        ("ssh -Z h", "error: -Z is no option of ssh"),
+        ("ssh --help h", "error: -- is no option"),
+        ("ssh -- -oProxyCommand=x", "error: a host does not begin with '-'"),
+        ("ssh me@-h", "error: a host does not begin with '-'"),
+        ("ssh ssh://-h", "error: a host does not begin with '-'"),
+        ("ssh -o HostName=-x h", "error: a host does not begin with '-'"),
+        ("ssh me@", "error: the host is empty"),
+        ("ssh ''", "error: the host is empty"),
+        ("ssh 'a b'", "error: not a host name"),
+        ("ssh 'h;id'", "error: not a host name"),
+        ("ssh '$(id)'", "error: not a host name"),
+        ("ssh @h", "error: not a user name"),
+        ("ssh -l -x h", "error: not a user name"),
+        ("ssh -o Port h", "error: -o \"Port\" is not an option"),
+        ("ssh -o ServerAliveInterval=x h", "error: ServerAliveInterval=x is not a number"),
+        ("ssh -o ConnectTimeout=0 h", "error: ConnectTimeout 0"),
+        ("ssh -o StrictHostKeyChecking=maybe h", "error: StrictHostKeyChecking=maybe"),
+        ("ssh -o 'LocalForward 1 2 3' h", "error: LocalForward"),
+    ];
+    for (line, expected) in cases {
+        assert!(shown(line).starts_with(expected), "{line}: {}", shown(line));
+    }
+}
+
+#[test]
+fn what_is_left_out_is_said_once_each() {
+    let notes = parse_line("ssh -f -N -f -vv h jupyter 'a b'").unwrap().notes;
+    let begins: Vec<&str> = notes.iter().map(|note| note.split(" is").next().unwrap()).collect();
+    assert_eq!(begins, ["-f", "-N", "-v", "the remote command"]);
+    assert!(notes[3].ends_with("jupyter 'a b'"));
+    assert!(parse_line("ssh -L 1:a:2 h").unwrap().notes.is_empty());
+}

@@ -1,1 +1,129 @@
+//! The table, letter for letter.
 
+use nbtunnel_proto::DaemonStatus;
+
+use super::*;
+
+fn forward(listen: &str, target: &str, open: u32, held: u32) -> ForwardStatus {
+    ForwardStatus {
+        kind: "local".into(),
+        listen: listen.into(),
+        listens: vec![listen.into()],
+        target: target.into(),
+        open,
+        held,
+        total: 0,
+        bytes_in: 0,
+        bytes_out: 0,
+        problem: None,
+    }
+}
+
+fn tunnel(name: &str, state: &str, forwards: Vec<ForwardStatus>) -> TunnelStatus {
+    TunnelStatus {
+        name: name.into(),
+        wanted: "up".into(),
+        state: state.into(),
+        step: None,
+        health: None,
+        host: "h.example.org".into(),
+        port: 22,
+        user: "me".into(),
+        since_s: 4.2,
+        attempt: 0,
+        retry_in_s: None,
+        reconnects: 0,
+        rtt_ms: None,
+        tags: vec![],
+        problem: None,
+        forwards,
+        notebooks: vec![],
+    }
+}
+
+fn problem(message: &str, hint: &str) -> Option<Problem> {
+    Some(Problem { code: "x".into(), message: message.into(), hint: hint.into() })
+}
+
+fn status(tunnels: Vec<TunnelStatus>, problems: Vec<FileProblem>) -> Status {
+    let daemon = DaemonStatus {
+        version: "0.1.0".into(),
+        protocol: 1,
+        pid: 1,
+        uptime_s: 0.0,
+        config_dir: "/c".into(),
+        socket: "/s".into(),
+    };
+    Status { daemon, tunnels, problems }
+}
+
+fn bad_file() -> FileProblem {
+    FileProblem {
+        file: Some("tunnels/x.toml".into()),
+        line: Some(12),
+        column: Some(3),
+        source: Some("a ü= 1".into()),
+        message: "unknown key".into(),
+        hint: "did you mean b?".into(),
+    }
+}
+
+#[test]
+fn every_column_is_aligned_and_every_problem_has_its_lines() {
+    let mut waiting =
+        tunnel("bob", "waiting", vec![forward("127.0.0.1:1", "a:2", 0, 3), forward("*:3", "b:4", 2, 1)]);
+    waiting.retry_in_s = Some(12.0);
+    waiting.port = 2222;
+    waiting.problem = problem("h.example.org does not answer", "is it up?");
+    waiting.forwards[1].problem = problem("port 3 is taken", "");
+    let mut suspect = tunnel("long-name", "up", vec![]);
+    suspect.health = Some("suspect".into());
+    suspect.user = String::new();
+    let mut dialling = tunnel("c", "connecting", vec![]);
+    dialling.step = Some("dns".into());
+    let up = tunnel("alice", "up", vec![forward("127.0.0.1:6000", "localhost:7000", 0, 0)]);
+    let text = render(&status(vec![up, waiting, suspect, dialling], vec![bad_file()]), Paint(false));
+    assert!(!text.contains('\x1b') && !text.lines().any(|line| line.ends_with(' ')), "{text}");
+    let columns: Vec<usize> = text.lines().take(6).filter_map(|line| line.find("->")).collect();
+    assert_eq!(columns.len(), 3, "{text}");
+    assert_eq!(text, include_str!("expected.txt"), "{text}");
+}
+
+#[test]
+fn without_tunnels_it_says_where_they_come_from() {
+    assert_eq!(render(&status(vec![], vec![]), Paint(false)), "no tunnels; they are read from /c\n");
+}
+
+#[test]
+fn colour_does_not_move_the_columns() {
+    let status = status(vec![tunnel("alice", "parked", vec![forward("l", "t", 0, 0)])], vec![bad_file()]);
+    let coloured = render(&status, Paint(true));
+    assert!(coloured.contains("\x1b[31mparked\x1b[0m"), "{coloured:?}");
+    let stripped = coloured
+        .split('\x1b')
+        .enumerate()
+        .map(|(i, part)| if i == 0 { part } else { part.split_once('m').unwrap().1 })
+        .collect::<String>();
+    assert_eq!(stripped, render(&status, Paint(false)));
+}
+
+#[test]
+fn a_problem_is_shown_as_a_compiler_shows_it() {
+    assert_eq!(
+        diagnosis(&bad_file(), Paint(false)),
+        "tunnels/x.toml:12:3: unknown key\n  12 | a ü= 1\n     |   ^\n  hint: did you mean b?\n"
+    );
+    let mut odd = bad_file();
+    odd.column = Some(u32::MAX);
+    assert!(diagnosis(&odd, Paint(false)).contains("     |       ^\n"));
+    let bare = FileProblem { file: None, line: None, column: None, source: None, ..bad_file() };
+    assert_eq!(diagnosis(&bare, Paint(false)), "unknown key\n  hint: did you mean b?\n");
+}
+
+#[test]
+fn what_a_server_sent_cannot_draw_on_the_screen() {
+    let mut bad = tunnel("alice", "parked", vec![]);
+    bad.problem = problem("\x1b[2Jgone\nalice up", "\r");
+    let text = render(&status(vec![bad], vec![]), Paint(false));
+    assert!(!text.contains(['\x1b', '\r']) && text.lines().count() == 5, "{text:?}");
+}
