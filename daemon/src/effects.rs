@@ -119,7 +119,12 @@ impl Effects {
     }
 
     /// Takes in what a link says, and returns what of it core has to know and what people may want to know.
-    pub fn link_said(&mut self, name: &Name, epoch: Epoch, said: LinkEvent) -> (Option<LinkReport>, Option<String>) {
+    pub fn link_said(
+        &mut self,
+        name: &Name,
+        epoch: Epoch,
+        said: LinkEvent,
+    ) -> (Option<LinkReport>, Option<String>) {
         let Some(room) = self.rooms.get_mut(name) else { return (None, None) };
         match said {
             LinkEvent::Report(report) => {

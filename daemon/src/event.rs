@@ -40,6 +40,7 @@ pub enum Event {
 }
 
 /// A request and the way back.
+#[derive(Clone)]
 pub struct Asked {
     /// Whose it is.
     pub client: ClientId,

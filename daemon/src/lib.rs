@@ -12,7 +12,6 @@ pub mod forward;
 pub mod journal;
 pub mod logging;
 pub mod orders;
-pub mod run;
 pub mod service;
 pub mod ssh;
 pub mod wake;

@@ -9,8 +9,9 @@ use tracing_subscriber::EnvFilter;
 /// # Errors
 /// One sentence, when `filter` cannot be read.
 pub fn init(filter: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(filter)
-        .map_err(|why| format!("the log filter {filter:?} cannot be read: {why}; try \"info\" or \"debug\""))?;
+    let filter = EnvFilter::try_new(filter).map_err(|why| {
+        format!("the log filter {filter:?} cannot be read: {why}; try \"info\" or \"debug\"")
+    })?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -1,4 +1,6 @@
-//! The program `nbtunneld`: puts the parts together and runs the loop.
+//! The program `nbtunneld`.
+
+mod run;
 
 use std::process::ExitCode;
 
@@ -6,12 +8,8 @@ use clap::Parser;
 use nbtunneld::args::Args;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    match nbtunneld::run::run(args) {
-        Ok(code) => code,
-        Err(fault) => {
-            nbtunneld::run::complain(&fault);
-            ExitCode::FAILURE
-        }
-    }
+    run::run(Args::parse()).unwrap_or_else(|fault| {
+        run::complain(&fault);
+        ExitCode::FAILURE
+    })
 }

@@ -11,17 +11,17 @@ use nbtunnel_proto::{Endpoint, Fault, FaultCode, places};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::args::Args;
-use crate::config::{self, Context, Watch};
-use crate::driver::{Driver, Parts};
-use crate::event::{Event, Events};
-use crate::forward::{Budgets, Services};
-use crate::service::signals::{self, Signal};
-use crate::service::instance::{Lock, LockError};
-use crate::service::{activation, limits};
-use crate::ssh::{AgentAt, Links};
-use crate::wake::{Clock, stopwatch};
-use crate::{control, logging};
+use nbtunneld::args::Args;
+use nbtunneld::config::{self, Context, Watch};
+use nbtunneld::driver::{Driver, Parts};
+use nbtunneld::event::{Event, Events};
+use nbtunneld::forward::{Budgets, Services};
+use nbtunneld::service::instance::{Lock, LockError};
+use nbtunneld::service::signals::{self, Signal};
+use nbtunneld::service::{activation, limits};
+use nbtunneld::ssh::{AgentAt, Links};
+use nbtunneld::wake::{Clock, stopwatch};
+use nbtunneld::{control, logging};
 
 /// Exit code when another daemon runs on the same socket or directory.
 const ALREADY_RUNNING: u8 = 10;
@@ -30,7 +30,7 @@ const ALREADY_RUNNING: u8 = 10;
 ///
 /// # Errors
 /// What keeps the daemon from starting, in two sentences.
-pub fn run(args: Args) -> Result<ExitCode, Fault> {
+pub(crate) fn run(args: Args) -> Result<ExitCode, Fault> {
     let inherited = activation::take_listeners();
     let config_dir = places::config_dir(args.config_dir.clone())?;
     if let Some(path) = &args.check {
@@ -74,7 +74,7 @@ fn lock(endpoint: &Endpoint, config_dir: &Path) -> Result<Result<[Lock; 2], Lock
 }
 
 /// Says on stderr what went wrong, when there is no log yet or nobody reads it.
-pub fn complain(fault: &Fault) {
+pub(crate) fn complain(fault: &Fault) {
     let mut text = format!("nbtunneld: {}\n", fault.message);
     if !fault.hint.is_empty() {
         text.push_str(&format!("  hint: {}\n", fault.hint));
@@ -87,7 +87,11 @@ fn check(path: &Path, config_dir: &Path, json: bool) -> Result<ExitCode, Fault> 
     let path = (!path.as_os_str().is_empty()).then_some(path);
     let (text, code) = config::check_main(path, config_dir, &Context::of_this_user(), json);
     std::io::stdout().write_all(text.as_bytes()).map_err(|why| {
-        Fault::new(FaultCode::Failed, format!("the result could not be written: {why}"), "check where stdout leads")
+        Fault::new(
+            FaultCode::Failed,
+            format!("the result could not be written: {why}"),
+            "check where stdout leads",
+        )
     })?;
     Ok(ExitCode::from(code))
 }

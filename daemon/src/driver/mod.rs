@@ -21,7 +21,7 @@ use crate::event::{Asked, Event, Events};
 use crate::forward::Services;
 use crate::journal::Journal;
 use crate::orders::Orders;
-use crate::service::notify;
+use crate::service::readiness;
 use crate::ssh::{Changed, LinkEvent, Links};
 use crate::wake::Clock;
 use waits::Waits;
@@ -109,7 +109,7 @@ impl Driver {
 
     /// Runs until it is told to stop, and then until everything is closed.
     pub async fn run(mut self) {
-        let watchdog = notify::watchdog_interval().unwrap_or(LONGEST_NAP);
+        let watchdog = readiness::watchdog_interval().unwrap_or(LONGEST_NAP);
         while !self.stopping {
             let now = self.clock.now();
             let due = self.fleet.poll_timeout().map(|(at, _)| at.since(now));
@@ -126,7 +126,7 @@ impl Driver {
             if self.fleet.poll_timeout().is_some_and(|(at, _)| at <= now) {
                 self.tell(FleetInput::Timeout);
             }
-            notify::watchdog();
+            readiness::watchdog();
         }
         self.say_goodbye().await;
     }
@@ -153,7 +153,7 @@ impl Driver {
             Event::Exhausted(exhausted) => self.exhausted(exhausted),
             Event::Reload => {
                 self.note(None, "asked to read the configuration again");
-                notify::reloading();
+                readiness::reloading();
                 self.watch.reload_now();
             }
             Event::Stop => self.stopping = true,
@@ -228,17 +228,20 @@ impl Driver {
             let count = self.specs.len();
             self.note(None, &format!("watching {} with {count} tunnels", self.config_dir.display()));
         }
-        notify::ready(&format!("{} tunnels", self.specs.len()));
+        readiness::ready(&format!("{} tunnels", self.specs.len()));
     }
 
     fn exhausted(&mut self, exhausted: bool) {
         if self.exhausted != exhausted {
             self.exhausted = exhausted;
-            self.note(None, if exhausted {
-                "out of file descriptors: new connections wait until some are closed"
-            } else {
-                "file descriptors are there again: new connections are taken"
-            });
+            self.note(
+                None,
+                if exhausted {
+                    "out of file descriptors: new connections wait until some are closed"
+                } else {
+                    "file descriptors are there again: new connections are taken"
+                },
+            );
         }
     }
 
@@ -249,7 +252,7 @@ impl Driver {
 
     /// Closes the listeners, tells the clients, and gives the links a moment to say goodbye.
     async fn say_goodbye(mut self) {
-        notify::stopping();
+        readiness::stopping();
         self.note(None, "stopping");
         let fault = || {
             Reply::Fault(Fault::new(

@@ -28,11 +28,13 @@ impl Driver {
                 self.watch.reload_now();
                 return;
             }
-            Request::Logs { name, lines, follow } => match self.logs(&asked, name.as_deref(), lines, follow) {
-                Ok(()) if follow => return,
-                Ok(()) => Ok(Reply::Done),
-                Err(fault) => Err(fault),
-            },
+            Request::Logs { name, lines, follow } => {
+                match self.logs(&asked, name.as_deref(), lines, follow) {
+                    Ok(()) if follow => return,
+                    Ok(()) => Ok(Reply::Done),
+                    Err(fault) => Err(fault),
+                }
+            }
             Request::Events => {
                 self.journal.follow(asked.answer.clone(), Wants::Events);
                 return;
@@ -91,7 +93,8 @@ impl Driver {
 
     fn status(&self, patterns: &[String]) -> Result<Status, Fault> {
         let now = self.clock.now();
-        let names = if patterns.is_empty() { self.present().cloned().collect() } else { self.select(patterns)? };
+        let names =
+            if patterns.is_empty() { self.present().cloned().collect() } else { self.select(patterns)? };
         let mut problems = self.problems.clone();
         if self.exhausted {
             problems.push(FileProblem {
@@ -145,11 +148,8 @@ impl Driver {
             self.tell(FleetInput::Tunnel(name.clone(), Input::Order(convert::order(order))));
         }
         if wait && !names.is_empty() {
-            let again = Asked {
-                client: asked.client,
-                request: asked.request.clone(),
-                answer: asked.answer.clone(),
-            };
+            let again =
+                Asked { client: asked.client, request: asked.request.clone(), answer: asked.answer.clone() };
             for (name, id) in self.waits.begin(again, &names) {
                 self.tell(FleetInput::Tunnel(name, Input::Wait(id, wait_for)));
             }
@@ -161,7 +161,10 @@ impl Driver {
 
     fn tagged(&self, tag: &str) -> Result<Vec<Name>, Fault> {
         let has_tag = |name: &&Name| {
-            self.fleet.tunnels().get(*name).is_some_and(|tunnel| tunnel.spec().tags.iter().any(|has| has == tag))
+            self.fleet
+                .tunnels()
+                .get(*name)
+                .is_some_and(|tunnel| tunnel.spec().tags.iter().any(|has| has == tag))
         };
         let names: Vec<Name> = self.present().filter(has_tag).cloned().collect();
         if names.is_empty() {
@@ -219,7 +222,9 @@ impl Driver {
                     Fault::new(
                         FaultCode::Failed,
                         format!("the server of {name} has not shown a host key that needs a decision"),
-                        format!("see what it is doing with `nbctl status {name}`, start it with `nbctl start {name}`"),
+                        format!(
+                            "see what it is doing with `nbctl status {name}`, start it with `nbctl start {name}`"
+                        ),
                     )
                 })
             }

@@ -8,7 +8,7 @@ pub mod instance;
 #[cfg_attr(unix, path = "limits_unix.rs")]
 #[cfg_attr(not(unix), path = "limits_other.rs")]
 pub mod limits;
-#[cfg_attr(target_os = "linux", path = "notify_linux.rs")]
-#[cfg_attr(not(target_os = "linux"), path = "notify_other.rs")]
-pub mod notify;
+#[cfg_attr(target_os = "linux", path = "readiness_linux.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "readiness_other.rs")]
+pub mod readiness;
 pub mod signals;

@@ -66,7 +66,7 @@ mod tests {
         let manager = UnixDatagram::bind(&path).unwrap();
         manager.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "service::notify::tests::the_service_manager_hears_everything_in_its_words"])
+            .args(["--exact", "service::readiness::tests::the_service_manager_hears_everything_in_its_words"])
             .env("NBTUNNEL_TEST_NOTIFY", "1")
             .env("NOTIFY_SOCKET", &path)
             .env("WATCHDOG_USEC", "30000000")
