@@ -13,13 +13,18 @@ use interprocess::os::unix::local_socket::ListenerOptionsExt;
 
 use crate::endpoint::Env;
 use crate::fault::{Fault, FaultCode};
-use crate::places::{absolute_var, home_var};
+use crate::places::home_var;
 
 /// `sun_path` without its final NUL: unix(7), and `sys/un.h` of macOS and the BSDs.
 const MAX_SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
 fn our_uid() -> u32 {
     rustix::process::geteuid().as_raw()
+}
+
+/// An absolute directory from the environment; the specification says to ignore a relative one.
+fn absolute_var(env: Env<'_>, name: &str) -> Option<PathBuf> {
+    env(name).map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
 pub(crate) fn config_home(env: Env<'_>) -> Result<PathBuf, Fault> {
