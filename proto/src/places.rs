@@ -39,11 +39,6 @@ fn config_dir_in(flag: Option<PathBuf>, env: Env<'_>) -> Result<PathBuf, Fault> 
     }
 }
 
-/// An absolute directory from the environment; the specification says to ignore a relative one.
-pub(crate) fn absolute_var(env: Env<'_>, name: &str) -> Option<PathBuf> {
-    env(name).map(PathBuf::from).filter(|path| path.is_absolute())
-}
-
 /// A directory that the environment has to name, and that has to be there.
 pub(crate) fn home_var(env: Env<'_>, name: &str, what: &str) -> Result<PathBuf, Fault> {
     let hint = format!("set {name}, or name the config directory with --config-dir or $NBTUNNEL_CONFIG_DIR");

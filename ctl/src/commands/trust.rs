@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nbtunnel_proto::{Client, HostKeyOffer, Reply, Request, TunnelStatus};
+use nbtunnel_proto::{Client, HostKeyOffer, RecordedKey, Reply, Request, TunnelStatus};
 use serde_json::json;
 
 use crate::args::TrustArgs;
@@ -17,7 +17,7 @@ const LOOKS: u32 = 100;
 
 pub(crate) async fn run(args: TrustArgs, daemon: &Daemon, printer: &Printer) -> Result<Exit, CommandError> {
     let mut client = daemon.connect().await?;
-    let offer = wait_for_key(&mut client, &args.name).await?;
+    let (offer, changed) = wait_for_key(&mut client, &args.name).await?;
     if !printer.is_json() {
         printer.say(&describe(&offer));
     }
@@ -28,7 +28,7 @@ pub(crate) async fn run(args: TrustArgs, daemon: &Daemon, printer: &Printer) -> 
         printer.say("this key is on file already; nothing needs to be done");
         return Ok(Exit::Done);
     }
-    decide(&args, &offer, printer)?;
+    decide(&args, &offer, changed || contradicts(&offer), printer)?;
     let request = Request::Trust {
         name: args.name.clone(),
         fingerprint: offer.fingerprint.clone(),
@@ -50,8 +50,9 @@ pub(crate) async fn run(args: TrustArgs, daemon: &Daemon, printer: &Printer) -> 
     Ok(Exit::Done)
 }
 
-/// The key that the tunnel was shown. While it is connecting, there may be one in a moment.
-async fn wait_for_key(client: &mut Client, name: &str) -> Result<HostKeyOffer, CommandError> {
+/// The key that the tunnel was shown, and whether the daemon calls it a changed one. While the tunnel is
+/// connecting, there may be a key in a moment.
+async fn wait_for_key(client: &mut Client, name: &str) -> Result<(HostKeyOffer, bool), CommandError> {
     let mut looks = 0;
     loop {
         let tunnel = tunnel(client, name).await?;
@@ -60,7 +61,8 @@ async fn wait_for_key(client: &mut Client, name: &str) -> Result<HostKeyOffer, C
         match answer {
             // A key from before may be about to be replaced by that of the attempt under way.
             Ok(Reply::HostKey(offer)) if settled || tunnel.state == "waiting" || looks >= LOOKS => {
-                return Ok(*offer);
+                let changed = tunnel.problem.is_some_and(|problem| problem.code == "host_key_changed");
+                return Ok((*offer, changed));
             }
             Ok(Reply::HostKey(_)) => {}
             Ok(other) => return Err(unexpected(&other)),
@@ -139,13 +141,20 @@ fn describe(offer: &HostKeyOffer) -> String {
     out.trim_end().to_owned()
 }
 
-/// Whether other keys are on file for that host: then this one contradicts them.
-fn is_changed(offer: &HostKeyOffer) -> bool {
-    offer.recorded.iter().any(|key| key.fingerprint != offer.fingerprint)
+/// Whether a key of the same kind is on file. One of another kind does not contradict this one, and
+/// `--replace` would throw it away.
+fn contradicts(offer: &HostKeyOffer) -> bool {
+    let other = |key: &RecordedKey| key.algorithm == offer.algorithm && key.fingerprint != offer.fingerprint;
+    offer.recorded.iter().any(other)
 }
 
 /// Lets a person decide, or takes the decision that a script brings along.
-fn decide(args: &TrustArgs, offer: &HostKeyOffer, printer: &Printer) -> Result<(), CommandError> {
+fn decide(
+    args: &TrustArgs,
+    offer: &HostKeyOffer,
+    changed: bool,
+    printer: &Printer,
+) -> Result<(), CommandError> {
     let needs_you = |message: String, hint: String| {
         Err(CommandError::new(Exit::NeedsYou, message, hint).with("host_key", json!(offer)))
     };
@@ -155,7 +164,7 @@ fn decide(args: &TrustArgs, offer: &HostKeyOffer, printer: &Printer) -> Result<(
             "ask the administrator of the server for its new key".to_owned(),
         );
     }
-    if is_changed(offer) && !args.replace {
+    if changed && !args.replace {
         return needs_you(
             format!(
                 "the key of {} is not the one on file: the server was set up anew, or somebody is in between",
@@ -198,8 +207,6 @@ fn decide(args: &TrustArgs, offer: &HostKeyOffer, printer: &Printer) -> Result<(
 
 #[cfg(test)]
 mod tests {
-    use nbtunnel_proto::RecordedKey;
-
     use super::*;
 
     fn offer(recorded: bool, revoked: bool) -> HostKeyOffer {
@@ -226,7 +233,7 @@ mod tests {
         let args =
             TrustArgs { name: "alice".into(), yes, fingerprint: fingerprint.map(str::to_owned), replace };
         // JSON, so that nobody is asked wherever the test runs.
-        match decide(&args, offer, &Printer::new(true, true)) {
+        match decide(&args, offer, contradicts(offer), &Printer::new(true, true)) {
             Ok(()) => "trusted".to_owned(),
             Err(error) => {
                 assert_eq!(error.exit, Exit::NeedsYou);
@@ -251,6 +258,9 @@ mod tests {
         assert!(decided(true, Some("SHA256:new"), false, &changed).contains("--replace"));
         assert_eq!(decided(true, Some("SHA256:new"), true, &changed), "trusted");
         assert!(decided(true, Some("SHA256:new"), true, &offer(true, true)).contains("@revoked"));
+        let mut of_another_kind = offer(true, false);
+        of_another_kind.recorded[0].algorithm = "ssh-rsa".into();
+        assert_eq!(decided(true, Some("SHA256:new"), false, &of_another_kind), "trusted");
     }
 
     #[test]

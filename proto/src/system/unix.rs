@@ -13,13 +13,21 @@ use interprocess::os::unix::local_socket::ListenerOptionsExt;
 
 use crate::endpoint::Env;
 use crate::fault::{Fault, FaultCode};
-use crate::places::{absolute_var, home_var};
+use crate::places::home_var;
 
 /// `sun_path` without its final NUL: unix(7), and `sys/un.h` of macOS and the BSDs.
 const MAX_SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
+/// How many clients may wait to be accepted; std's own number.
+const BACKLOG: i32 = 128;
+
 fn our_uid() -> u32 {
     rustix::process::geteuid().as_raw()
+}
+
+/// An absolute directory from the environment; the specification says to ignore a relative one.
+fn absolute_var(env: Env<'_>, name: &str) -> Option<PathBuf> {
+    env(name).map(PathBuf::from).filter(|path| path.is_absolute())
 }
 
 pub(crate) fn config_home(env: Env<'_>) -> Result<PathBuf, Fault> {
@@ -207,9 +215,9 @@ pub(crate) fn adopt(fd: std::os::fd::OwnedFd) -> Result<Listener, Fault> {
     rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC).map_err(|e| refuse(e.to_string()))?;
     let std_listener = std::os::unix::net::UnixListener::from(fd);
     std_listener.local_addr().map_err(|e| refuse(e.to_string()))?;
-    if !matches!(rustix::net::sockopt::socket_acceptconn(&std_listener), Ok(true)) {
-        return Err(refuse("it does not listen".into()));
-    }
+    // Listening once more changes nothing for a socket that listens, fails for one that cannot, and makes the
+    // peer that clients see be us, whoever made the socket.
+    rustix::net::listen(&std_listener, BACKLOG).map_err(|e| refuse(format!("it cannot listen: {e}")))?;
     let listener = interprocess::os::unix::uds_local_socket::tokio::Listener::try_from(
         std::os::fd::OwnedFd::from(std_listener),
     );
