@@ -26,12 +26,15 @@ struct Follower {
     wants: Wants,
 }
 
+/// Says which tunnels' lines are wanted; `None` asks for the daemon's own.
+pub type Accepts = Box<dyn Fn(Option<&str>) -> bool + Send>;
+
 /// What a follower is told.
 pub enum Wants {
     /// Transitions.
     Events,
     /// Every line of the tunnels whose name this accepts.
-    Lines(Box<dyn Fn(Option<&str>) -> bool + Send>),
+    Lines(Accepts),
 }
 
 impl Journal {

@@ -119,7 +119,7 @@ async fn serve(
         Fault::new(FaultCode::Failed, format!("signals cannot be received: {why}"), "report this as a bug")
     })?;
 
-    let clock = Clock::default();
+    let clock = Clock;
     let parts = Parts {
         seed: clock.wall_ms() ^ (u64::from(std::process::id()) << 32),
         clock,

@@ -1,7 +1,7 @@
 //! What `nbctl` asks, answered.
 
 use glob::Pattern;
-use nbtunnel_core::{Change, Failure, FailureKind, FleetInput, Input, Name, WaitFor};
+use nbtunnel_core::{Change, Failure, FailureKind, FleetInput, Input, Moment, Name, State, WaitFor};
 use nbtunnel_proto::{
     DaemonStatus, Fault, FaultCode, FileProblem, LogLine, Order, Outcome, Reached, Reply, Request, Selection,
     Status, TunnelStatus,
@@ -41,9 +41,9 @@ impl Driver {
             }
             Request::HostKey { name } => self.host_key(&name),
             Request::Trust { name, fingerprint, replace } => {
-                match self.trust(asked, &name, &fingerprint, replace) {
+                match self.trust(&asked, &name, &fingerprint, replace) {
                     Ok(()) => return,
-                    Err((asked, fault)) => return asked.answer(Reply::Fault(fault)),
+                    Err(fault) => Err(fault),
                 }
             }
         };
@@ -118,7 +118,7 @@ impl Driver {
         Ok(Status { daemon, tunnels, problems })
     }
 
-    fn tunnel_status(&self, now: nbtunnel_core::Moment, name: &Name) -> Option<TunnelStatus> {
+    fn tunnel_status(&self, now: Moment, name: &Name) -> Option<TunnelStatus> {
         let view = self.fleet.tunnels().get(name)?.view(now);
         let tallies = view.forwards.iter().map(|forward| {
             let tally = forward.id.and_then(|id| self.effects.tally(name, id));
@@ -148,9 +148,7 @@ impl Driver {
             self.tell(FleetInput::Tunnel(name.clone(), Input::Order(convert::order(order))));
         }
         if wait && !names.is_empty() {
-            let again =
-                Asked { client: asked.client, request: asked.request.clone(), answer: asked.answer.clone() };
-            for (name, id) in self.waits.begin(again, &names) {
+            for (name, id) in self.waits.begin(asked.clone(), &names) {
                 self.tell(FleetInput::Tunnel(name, Input::Wait(id, wait_for)));
             }
             return Ok(None);
@@ -209,58 +207,43 @@ impl Driver {
         let name = self.one(name)?;
         match self.effects.offered(&name) {
             Some(offered) => Ok(Reply::HostKey(Box::new(convert::host_key(&name, offered)))),
-            None => {
-                let tunnel = self.fleet.tunnels().get(&name);
-                let up = tunnel.is_some_and(|tunnel| tunnel.state() == nbtunnel_core::State::Up);
-                Err(if up {
-                    Fault::new(
-                        FaultCode::Failed,
-                        format!("{name} is up: the server's host key is trusted already"),
-                        "there is nothing to do",
-                    )
-                } else {
-                    Fault::new(
-                        FaultCode::Failed,
-                        format!("the server of {name} has not shown a host key that needs a decision"),
-                        format!(
-                            "see what it is doing with `nbctl status {name}`, start it with `nbctl start {name}`"
-                        ),
-                    )
-                })
-            }
+            None => Err(self.no_host_key(&name)),
         }
     }
 
+    fn no_host_key(&self, name: &Name) -> Fault {
+        let tunnel = self.fleet.tunnels().get(name);
+        if tunnel.is_some_and(|tunnel| tunnel.state() == State::Up) {
+            return Fault::new(
+                FaultCode::Failed,
+                format!("{name} is up: the server's host key is trusted already"),
+                "there is nothing to do",
+            );
+        }
+        Fault::new(
+            FaultCode::Failed,
+            format!("the server of {name} has not shown a host key that needs a decision"),
+            format!("see what it is doing with `nbctl status {name}`, start it with `nbctl start {name}`"),
+        )
+    }
+
     /// Has the key written down by another thread; [`Driver::trusted`] hears of it.
-    fn trust(
-        &mut self,
-        asked: Asked,
-        name: &str,
-        fingerprint: &str,
-        replace: bool,
-    ) -> Result<(), (Asked, Fault)> {
-        let name = match self.one(name) {
-            Ok(name) => name,
-            Err(fault) => return Err((asked, fault)),
-        };
+    fn trust(&mut self, asked: &Asked, name: &str, fingerprint: &str, replace: bool) -> Result<(), Fault> {
+        let name = self.one(name)?;
         let Some(offered) = self.effects.offered(&name).cloned() else {
-            let fault = self.host_key(name.as_str()).err();
-            let none = || Fault::new(FaultCode::Failed, "no host key was shown", "try again");
-            return Err((asked, fault.unwrap_or_else(none)));
+            return Err(self.no_host_key(&name));
         };
         if offered.fingerprint != fingerprint {
-            let fault = Fault::new(
+            return Err(Fault::new(
                 FaultCode::NeedsYou,
                 format!("the server shows the key {} now, not {fingerprint}", offered.fingerprint),
                 format!("look again with `nbctl trust {name}`"),
-            );
-            return Err((asked, fault));
+            ));
         }
-        let Some(route) = self.fleet.tunnels().get(&name).map(|tunnel| tunnel.spec().route.clone()) else {
-            let fault = self.no_such_tunnel(name.as_str());
-            return Err((asked, fault));
-        };
-        let events = self.events.clone();
+        let tunnel = self.fleet.tunnels().get(&name);
+        let route = tunnel.map(|tunnel| tunnel.spec().route.clone());
+        let route = route.ok_or_else(|| self.no_such_tunnel(name.as_str()))?;
+        let (events, asked) = (self.events.clone(), asked.clone());
         tokio::task::spawn_blocking(move || {
             let result = ssh::trust(&route, &offered, replace);
             let _ = events.send(Event::Trusted(asked, name, result));

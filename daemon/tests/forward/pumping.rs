@@ -43,7 +43,7 @@ async fn the_local_end_leaves_the_other_direction_open() {
     // Both directions ended: ours is the second close.
     far.say(FarMessage::Close);
     assert_eq!(far.hears().await, Sent::Close);
-    far.is_let_go().await;
+    far.let_go().await;
 }
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn the_far_end_leaves_the_other_direction_open() {
     assert_eq!(far.hears().await, Sent::Eof);
     far.say(FarMessage::Close);
     assert_eq!(far.hears().await, Sent::Close);
-    far.is_let_go().await;
+    far.let_go().await;
 }
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn a_stream_that_was_cut_off_ends_in_a_reset() {
         far.say(how.clone());
         assert_eq!(read_out(&mut local).await, (vec![], true), "{how:?}");
         assert_eq!(far.hears().await, Sent::Close);
-        far.is_let_go().await;
+        far.let_go().await;
     }
 }
 
@@ -92,7 +92,7 @@ async fn what_is_whole_arrives_whole_even_if_the_session_goes() {
         let (bytes, reset) = read_out(&mut local).await;
         assert!(bytes == whole && !reset, "{how:?}: {} bytes, reset {reset}", bytes.len());
         assert_eq!(far.hears().await, Sent::Close);
-        far.is_let_go().await;
+        far.let_go().await;
     }
 }
 
@@ -106,7 +106,7 @@ async fn a_local_reset_closes_the_channel() {
     // It may still be sending: that is read away until its close.
     far.data(b"too late");
     far.say(FarMessage::Close);
-    far.is_let_go().await;
+    far.let_go().await;
     until(|| (forward.tally().snapshot().open == 0).then_some(())).await;
 }
 
@@ -122,7 +122,7 @@ async fn a_local_reset_is_seen_while_the_far_end_takes_nothing() {
     let (_, word) = far.hears_all().await;
     assert_eq!(word, Sent::Close);
     far.say(FarMessage::Close);
-    far.is_let_go().await;
+    far.let_go().await;
 }
 
 #[tokio::test]
@@ -143,7 +143,7 @@ async fn a_client_that_leaves_in_the_middle_of_a_download_closes_the_channel() {
     };
     assert_eq!(word, Sent::Close);
     far.say(FarMessage::Close);
-    far.is_let_go().await;
+    far.let_go().await;
 }
 
 #[tokio::test]
