@@ -1,6 +1,6 @@
 //! Carries one local connection over one channel: both directions, half-close included.
 //!
-//! The channel is always drained: what the local program does not take waits in a [`Queue`], so that one slow
+//! The channel is always drained: what the local program does not take waits in a queue, so that one slow
 //! reader never stalls the session's other channels. A stream that was cut off ends in a reset.
 
 use std::io::{self, IoSlice};
