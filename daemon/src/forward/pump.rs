@@ -1,6 +1,6 @@
 //! Carries one local connection over one channel: both directions, half-close included.
 //!
-//! The channel is always drained: what the local program does not take waits in a [`Queue`], so that one slow
+//! The channel is always drained: what the local program does not take waits in a queue, so that one slow
 //! reader never stalls the session's other channels. A stream that was cut off ends in a reset.
 
 use std::io::{self, IoSlice};
@@ -41,20 +41,45 @@ enum Ending {
 
 /// Carries `local` until both directions ended, either side was cut off, or its forward was removed. On every
 /// path the channel is closed and the local side is told how it ended.
-pub async fn pump(local: Accepted, mut reader: impl FarReader, mut writer: impl FarWriter) {
+pub async fn pump(local: Accepted, reader: impl FarReader, mut writer: impl FarWriter) {
     local.standing().served();
+    let mut reader = Incoming { reader, over: false };
     let ending = converse(&local, &mut reader, &mut writer).await;
     match ending {
         Ending::Whole => local.finish(),
         Ending::Cut | Ending::Left => local.reset(),
     }
-    let _ = timeout(CLOSE_WAIT, writer.close()).await;
-    if ending == Ending::Left {
-        let _ = timeout(CLOSE_WAIT, until_closed(&mut reader)).await;
+    // Read on while closing: a session that waits for us to take a message sends no close either.
+    let _ = timeout(CLOSE_WAIT, async { tokio::join!(writer.close(), reader.until_closed()) }).await;
+}
+
+/// What comes from the far end, up to its last word.
+struct Incoming<R> {
+    reader: R,
+    over: bool,
+}
+
+impl<R: FarReader> Incoming<R> {
+    /// Cancel safe, as the reader is.
+    async fn next(&mut self) -> FarMessage {
+        let message = self.reader.next().await;
+        self.over = matches!(message, FarMessage::Close | FarMessage::Gone);
+        message
+    }
+
+    /// Reads away whatever still comes.
+    async fn until_closed(&mut self) {
+        while !self.over {
+            self.next().await;
+        }
     }
 }
 
-async fn converse(local: &Accepted, reader: &mut impl FarReader, writer: &mut impl FarWriter) -> Ending {
+async fn converse(
+    local: &Accepted,
+    reader: &mut Incoming<impl FarReader>,
+    writer: &mut impl FarWriter,
+) -> Ending {
     let sent_eof = Notify::new();
     let mut down = pin!(download(local, reader, &sent_eof));
     let mut up = pin!(upload(local, writer));
@@ -141,7 +166,7 @@ impl Far {
     }
 }
 
-async fn download(local: &Accepted, reader: &mut impl FarReader, sent_eof: &Notify) -> Ending {
+async fn download(local: &Accepted, reader: &mut Incoming<impl FarReader>, sent_eof: &Notify) -> Ending {
     let mut queue = local.queue();
     let mut far = Far::Sends;
     let mut slow = None;
@@ -194,15 +219,11 @@ async fn download(local: &Accepted, reader: &mut impl FarReader, sent_eof: &Noti
             sleep(CLOSE_WAIT).await;
         };
         tokio::select! {
-            () = until_closed(reader) => {}
+            () = reader.until_closed() => {}
             () = overdue => {}
         }
     }
     Ending::Whole
-}
-
-async fn until_closed(reader: &mut impl FarReader) {
-    while !matches!(reader.next().await, FarMessage::Close | FarMessage::Gone) {}
 }
 
 /// Hands over as much as the local program takes now.

@@ -43,7 +43,7 @@ async fn the_local_end_leaves_the_other_direction_open() {
     // Both directions ended: ours is the second close.
     far.say(FarMessage::Close);
     assert_eq!(far.hears().await, Sent::Close);
-    far.let_go().await;
+    far.until_let_go().await;
 }
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn the_far_end_leaves_the_other_direction_open() {
     assert_eq!(far.hears().await, Sent::Eof);
     far.say(FarMessage::Close);
     assert_eq!(far.hears().await, Sent::Close);
-    far.let_go().await;
+    far.until_let_go().await;
 }
 
 #[tokio::test]
@@ -75,7 +75,7 @@ async fn a_stream_that_was_cut_off_ends_in_a_reset() {
         far.say(how.clone());
         assert_eq!(read_out(&mut local).await, (vec![], true), "{how:?}");
         assert_eq!(far.hears().await, Sent::Close);
-        far.let_go().await;
+        far.until_let_go().await;
     }
 }
 
@@ -92,7 +92,7 @@ async fn what_is_whole_arrives_whole_even_if_the_session_goes() {
         let (bytes, reset) = read_out(&mut local).await;
         assert!(bytes == whole && !reset, "{how:?}: {} bytes, reset {reset}", bytes.len());
         assert_eq!(far.hears().await, Sent::Close);
-        far.let_go().await;
+        far.until_let_go().await;
     }
 }
 
@@ -106,23 +106,24 @@ async fn a_local_reset_closes_the_channel() {
     // It may still be sending: that is read away until its close.
     far.data(b"too late");
     far.say(FarMessage::Close);
-    far.let_go().await;
+    far.until_let_go().await;
     until(|| (forward.tally().snapshot().open == 0).then_some(())).await;
 }
 
 #[tokio::test]
 async fn a_local_reset_is_seen_while_the_far_end_takes_nothing() {
     let world = World::new();
-    let (_forward, address) = world.listening().await;
+    let (forward, address) = world.listening().await;
     let (mut local, mut far) = world.connected(&address).await;
     // More than the far end takes (it reads nothing yet), less than blocks us here.
     local.write_all(&vec![1; 256 << 10]).await.unwrap();
     until(|| (far.sent.len() == 4).then_some(())).await;
     reset(local);
+    until(|| (forward.tally().snapshot().open == 0).then_some(())).await;
     let (_, word) = far.hears_all().await;
     assert_eq!(word, Sent::Close);
     far.say(FarMessage::Close);
-    far.let_go().await;
+    far.until_let_go().await;
 }
 
 #[tokio::test]
@@ -143,7 +144,7 @@ async fn a_client_that_leaves_in_the_middle_of_a_download_closes_the_channel() {
     };
     assert_eq!(word, Sent::Close);
     far.say(FarMessage::Close);
-    far.let_go().await;
+    far.until_let_go().await;
 }
 
 #[tokio::test]
@@ -197,4 +198,21 @@ async fn a_panic_in_a_connection_is_a_reset_of_that_connection() {
     assert_eq!(read_out(&mut local).await, (vec![], true));
     let (_local, _far) = world.connected(&address).await;
     assert_eq!(world.activity.held_and_open(), (0, 1));
+}
+
+#[tokio::test]
+async fn what_still_comes_is_read_away_while_the_close_waits_for_the_session() {
+    let world = World::new();
+    let (forward, address) = world.listening().await;
+    let (mut local, mut far) = world.connected(&address).await;
+    local.write_all(&vec![1; 256 << 10]).await.unwrap();
+    until(|| (far.sent.len() == 4).then_some(())).await;
+    reset(local);
+    until(|| (forward.tally().snapshot().open == 0).then_some(())).await;
+    // The close cannot be sent before somebody takes the four messages; the session waits for us first.
+    (0..100).for_each(|_| far.data(b"more"));
+    until(|| far.is_drained().then_some(())).await;
+    assert_eq!(far.hears_all().await.1, Sent::Close);
+    far.say(FarMessage::Close);
+    far.until_let_go().await;
 }

@@ -192,7 +192,7 @@ impl FarEnd {
     }
 
     /// Waits until the pump let go of its ends, in order.
-    pub(crate) async fn let_go(mut self) {
+    pub(crate) async fn until_let_go(mut self) {
         soon(self.send.closed()).await;
         assert_eq!(soon(self.sent.recv()).await, None);
     }
