@@ -21,8 +21,8 @@ pub struct Args {
     pub log: String,
 
     /// Check the configuration, or one tunnel file, and exit (what `nbctl check` runs)
-    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "")]
-    pub check: Option<PathBuf>,
+    #[arg(long, value_name = "PATH", num_args = 0..=1)]
+    pub check: Option<Option<PathBuf>>,
 
     /// With --check: print the result as JSON
     #[arg(long, requires = "check")]

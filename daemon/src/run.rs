@@ -34,7 +34,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Fault> {
     let inherited = activation::take_listeners();
     let config_dir = places::config_dir(args.config_dir.clone())?;
     if let Some(path) = &args.check {
-        return check(path, &config_dir, args.json);
+        return check(path.as_deref(), &config_dir, args.json);
     }
     logging::init(&args.log).map_err(|why| Fault::new(FaultCode::Usage, why, "see `nbtunneld --help`"))?;
     let descriptors = limits::Descriptors::raise();
@@ -83,8 +83,7 @@ pub(crate) fn complain(fault: &Fault) {
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
-fn check(path: &Path, config_dir: &Path, json: bool) -> Result<ExitCode, Fault> {
-    let path = (!path.as_os_str().is_empty()).then_some(path);
+fn check(path: Option<&Path>, config_dir: &Path, json: bool) -> Result<ExitCode, Fault> {
     let (text, code) = config::check_main(path, config_dir, &Context::of_this_user(), json);
     std::io::stdout().write_all(text.as_bytes()).map_err(|why| {
         Fault::new(

@@ -130,6 +130,6 @@ fn nobody_is_refused_during_edits_reloads_parking_and_unparking() -> Result<()> 
     std::fs::write(sshd.known_hosts(), sshd.known_hosts_line()?)?;
     world.wait_for("alice", "up")?;
     wait::until("it carries again", wait::SOON, || net::echoes(local, wait::SOON))?;
-    knocker.finish()?;
+    knocker.finish_parked()?;
     Ok(())
 }

@@ -68,7 +68,10 @@ fn read(args: &AddArgs) -> Result<(Option<String>, Tunnel), CommandError> {
         )
     };
     let is_line = |word: &String| word.contains(char::is_whitespace) || word.starts_with("ssh://");
-    let (lines, names): (Vec<&String>, Vec<&String>) = args.words.iter().partition(|word| is_line(word));
+    // Where the host is told otherwise, a word can only be a name.
+    let told_otherwise = args.host.is_some() || !args.command.is_empty();
+    let (lines, names): (Vec<&String>, Vec<&String>) =
+        args.words.iter().partition(|word| !told_otherwise && is_line(word));
     let name = match names.as_slice() {
         [] => None,
         [name] => Some((*name).clone()),
