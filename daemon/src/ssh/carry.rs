@@ -262,3 +262,7 @@ impl Drop for ChannelWriter {
         }
     }
 }
+
+#[cfg(all(test, unix))]
+#[path = "carry_tests.rs"]
+mod tests;

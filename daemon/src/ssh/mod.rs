@@ -21,6 +21,12 @@ mod system;
 mod trust;
 mod wire;
 
+#[cfg(all(test, unix))]
+mod testbed;
+
+#[cfg(all(test, unix))]
+mod link_tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 

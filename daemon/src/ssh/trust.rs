@@ -217,6 +217,6 @@ pub(super) fn accept_new(route: &Route, offered: &OfferedKey) -> String {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 #[path = "trust_tests.rs"]
 mod tests;
