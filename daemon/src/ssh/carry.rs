@@ -263,6 +263,7 @@ impl Drop for ChannelWriter {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 #[path = "carry_tests.rs"]
 mod tests;

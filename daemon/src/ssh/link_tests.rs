@@ -2,14 +2,15 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use nbtunnel_core::{FailureKind, HostKeyPolicy, LinkReport};
+use nbtunnel_core::{FailureKind, HostKeyPolicy, LinkReport, Step};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
 use super::testbed::{SshAgent, Sshd, Watched, free_port, keygen, links, public, start, until};
-use super::{AgentAt, trust};
+use super::{AgentAt, LinkEvent, trust};
 
 fn dial(sshd: &Sshd) -> Watched {
     start(&links(AgentAt::Nowhere), sshd.route())
@@ -47,7 +48,7 @@ async fn a_dropped_link_closes_and_the_server_notices() {
     assert!(matches!(watched.report().await, LinkReport::Answers(_)));
     let Watched { link, mut events, .. } = watched;
     drop(link);
-    assert!(matches!(events.recv().await, Some(super::LinkEvent::Report(LinkReport::Closed))));
+    assert!(matches!(events.recv().await, Some(LinkEvent::Report(LinkReport::Closed))));
     until("the server is told", || sshd.log().contains("closed by nbtunnel")).await;
 }
 
@@ -276,4 +277,21 @@ async fn an_agent_that_never_answers_does_not_stop_a_key_file() {
     let socket = sshd.at("hung");
     let _hung = tokio::net::UnixListener::bind(&socket).unwrap();
     start(&links(AgentAt::Socket(socket)), sshd.route()).up().await;
+}
+
+#[tokio::test]
+async fn a_panic_in_a_link_is_that_links_failure_and_the_last_word() {
+    let sshd = Sshd::start("ed25519", "");
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let on = move |event| match event {
+        LinkEvent::Report(LinkReport::Step(Step::Banner)) => panic!("a fault of ours"),
+        event => drop(tell.send(event)),
+    };
+    let _link = links(AgentAt::Nowhere).spawn_link("test", sshd.route(), Arc::new(on));
+    let mut last = None;
+    while let Some(event) = told.recv().await {
+        last = Some(event);
+    }
+    let Some(LinkEvent::Report(LinkReport::Lost(failure))) = last else { panic!("not lost") };
+    assert_eq!(failure.kind, FailureKind::Internal);
 }

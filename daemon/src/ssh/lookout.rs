@@ -122,6 +122,7 @@ fn differing(watched: BTreeMap<String, Watched>, held: Option<&[AgentIdentity]>)
     watched.into_iter().filter(|(_, watched)| differs(watched)).collect()
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 #[path = "lookout_tests.rs"]
 mod tests;

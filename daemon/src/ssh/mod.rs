@@ -21,10 +21,12 @@ mod system;
 mod trust;
 mod wire;
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod testbed;
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod link_tests;
 
 use std::sync::Arc;

@@ -217,6 +217,7 @@ pub(super) fn accept_new(route: &Route, offered: &OfferedKey) -> String {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 #[path = "trust_tests.rs"]
 mod tests;
