@@ -262,3 +262,8 @@ impl Drop for ChannelWriter {
         }
     }
 }
+
+#[cfg(test)]
+#[cfg(unix)]
+#[path = "carry_tests.rs"]
+mod tests;

@@ -1,1 +1,156 @@
+use std::fs;
+use std::process::Command;
 
+use nbtunnel_core::HostKeyPolicy;
+
+use super::*;
+
+const A: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+const B: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB9dG4kjRhQTtWTVzd2t27+t0DEHBPW7iOD23TUiYLio";
+/// Of the type nistp256, generated for these tests.
+const E: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBGIzQ0LYigVtlBetOaDzHee/a2yjbmaDlcH/AK/9OtkeNb3a6yE1OgfPKqarf7O6+tfuy2RP3rw2uXx0ISo3Q48=";
+
+fn key(text: &str) -> PublicKey {
+    PublicKey::from_openssh(text).unwrap()
+}
+
+fn read(file: &Path, host: &str, port: u16) -> KnownHosts {
+    KnownHosts::read(&Route {
+        host: host.into(),
+        port,
+        user: "u".into(),
+        identity_files: Vec::new(),
+        known_hosts: vec![file.to_owned()],
+        system_known_hosts: Vec::new(),
+        host_key: HostKeyPolicy::Strict,
+    })
+}
+
+fn verdict(content: &str, host: &str, port: u16, shown: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("known_hosts");
+    fs::write(&file, content).unwrap();
+    match read(&file, host, port).verdict(&key(shown)) {
+        Verdict::Known => "known".into(),
+        Verdict::Unknown => "unknown".into(),
+        Verdict::Revoked => "revoked".into(),
+        Verdict::Changed { recorded } => {
+            format!("changed {:?}", recorded.iter().map(|r| r.line).collect::<Vec<_>>())
+        }
+    }
+}
+
+#[test]
+fn verdicts_are_those_of_ssh() {
+    let cases: &[(&str, &str, u16, &str)] = &[
+        ("", "h", 22, "unknown"),
+        ("h {A}", "h", 22, "known"),
+        ("H {A}", "h", 22, "known"),
+        ("h {A}", "H", 22, "known"),
+        ("h {B}", "h", 22, "changed [1]"),
+        ("h {E}", "h", 22, "changed [1]"),
+        ("h {B}\nh {E}", "h", 22, "changed [1, 2]"),
+        ("h {B}\nh {A}", "h", 22, "known"),
+        ("other {B}", "h", 22, "unknown"),
+        ("a,h,b {A}", "h", 22, "known"),
+        ("*.lab {A}", "x.lab", 22, "known"),
+        ("*.lab,!x.lab {A}", "x.lab", 22, "unknown"),
+        ("!x.lab,*.lab {A}", "y.lab", 22, "known"),
+        ("h? {A}", "h1", 22, "known"),
+        ("h? {A}", "h", 22, "unknown"),
+        ("[h]:2222 {A}", "h", 2222, "known"),
+        ("[h]:2222 {A}", "h", 22, "unknown"),
+        ("[h]:2222 {A}", "h", 2223, "unknown"),
+        ("[*.lab]:2222 {A}", "x.lab", 2222, "known"),
+        // Without a port: good enough to know a key, not to call it changed.
+        ("h {A}", "h", 2222, "known"),
+        ("h {B}", "h", 2222, "unknown"),
+        ("h {A}\n[h]:2222 {B}", "h", 2222, "changed [2]"),
+        ("@revoked h {A}\nh {A}", "h", 22, "revoked"),
+        ("h {A}\n@revoked * {A}", "h", 22, "revoked"),
+        ("@revoked h {B}\nh {A}", "h", 22, "known"),
+        ("@revoked h {A}", "h", 2222, "revoked"),
+        ("@cert-authority h {B}", "h", 22, "unknown"),
+        ("@cert-authority h {A}", "h", 22, "unknown"),
+        ("# h {B}\n\n   \nh\t{A} a comment", "h", 22, "known"),
+        ("  h   {A}\r", "h", 22, "known"),
+        ("garbage\nh {A}", "h", 22, "known"),
+        ("h ssh-ed25519 AAAA!!!\nh {A}", "h", 22, "known"),
+        ("@marker h {B}\nh {A}", "h", 22, "known"),
+    ];
+    for (content, host, port, expected) in cases {
+        let content = content.replace("{A}", A).replace("{B}", B).replace("{E}", E);
+        assert_eq!(verdict(&content, host, *port, A), *expected, "{content}");
+    }
+}
+
+#[test]
+fn hashed_names_are_found_and_ssh_keygen_agrees() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("known_hosts");
+    fs::write(&file, format!("alpha {A}\n[alpha]:2222 {B}\nbeta {A}\n*.lab {B}\n")).unwrap();
+    let path = file.to_str().unwrap();
+    // ssh-keygen hashes what is no pattern.
+    assert!(Command::new("ssh-keygen").args(["-q", "-H", "-f", path]).output().unwrap().status.success());
+    assert!(!fs::read_to_string(&file).unwrap().contains("alpha"));
+    let mut agreed = 0;
+    for (host, port) in
+        [("alpha", 22), ("alpha", 2222), ("beta", 22), ("gamma", 22), ("x.lab", 22), ("gamma", 9)]
+    {
+        let name = lookup_name(host, port);
+        let found = Command::new("ssh-keygen").args(["-F", &name, "-f", path]).output().unwrap();
+        let theirs = lines_of(&found.stdout);
+        let ours: Vec<u32> = read(&file, host, port).recorded().iter().map(|r| r.line).collect();
+        assert_eq!(ours, theirs, "{name}");
+        agreed += ours.len();
+    }
+    assert_eq!(agreed, 4);
+}
+
+/// `# Host NAME found: line N`.
+fn lines_of(output: &[u8]) -> Vec<u32> {
+    let text = String::from_utf8_lossy(output);
+    text.lines().filter_map(|line| line.split("line ").nth(1)?.trim().parse().ok()).collect()
+}
+
+#[test]
+fn broken_lines_are_told_but_not_one_by_one_for_ever() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("known_hosts");
+    fs::write(&file, [b"bad\n".repeat(10).as_slice(), b"h \xff\xfe x\n", A.as_bytes()].concat()).unwrap();
+    let known = read(&file, "h", 22);
+    assert_eq!(known.notes.len(), MAX_NOTES + 1, "{:?}", known.notes);
+    assert!(known.notes[0].contains("known_hosts:1 was skipped"), "{:?}", known.notes);
+}
+
+#[test]
+fn what_cannot_be_read_is_a_note_and_what_is_not_there_is_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(read(&dir.path().join("absent"), "h", 22).notes.is_empty());
+    assert!(read(Path::new("/dev/null"), "h", 22).notes.is_empty());
+    assert_eq!(read(dir.path(), "h", 22).notes.len(), 1);
+    let huge = dir.path().join("huge");
+    fs::File::create(&huge).unwrap().set_len(MAX_FILE + 1).unwrap();
+    assert!(read(&huge, "h", 22).notes[0].contains("16 MiB"));
+}
+
+#[test]
+fn the_types_on_file_are_asked_for_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("known_hosts");
+    let usual = crate::ssh::settings::HOST_KEYS;
+    fs::write(&file, format!("h {E}\n[p]:2222 {A}\n")).unwrap();
+    let ordered = read(&file, "h", 22).order(&usual);
+    assert_eq!(
+        (ordered[0].as_str(), ordered[1].as_str(), ordered.len()),
+        ("ecdsa-sha2-nistp256", "ssh-ed25519", 6)
+    );
+    assert_eq!(read(&file, "h", 2222).order(&usual)[0].as_str(), "ecdsa-sha2-nistp256");
+    assert_eq!(read(&file, "nobody", 22).order(&usual), usual);
+}
+
+#[test]
+fn patterns_match_in_time_that_does_not_explode() {
+    assert!(!glob(&("a*".repeat(50) + "c"), &"a".repeat(5000)));
+    assert!(glob("*", "") && glob("a*c", "abbc") && !glob("a*c", "abb") && glob("**", "x"));
+}

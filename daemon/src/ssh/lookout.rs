@@ -121,3 +121,8 @@ fn differing(watched: BTreeMap<String, Watched>, held: Option<&[AgentIdentity]>)
     };
     watched.into_iter().filter(|(_, watched)| differs(watched)).collect()
 }
+
+#[cfg(test)]
+#[cfg(unix)]
+#[path = "lookout_tests.rs"]
+mod tests;

@@ -21,6 +21,14 @@ mod system;
 mod trust;
 mod wire;
 
+#[cfg(test)]
+#[cfg(unix)]
+mod testbed;
+
+#[cfg(test)]
+#[cfg(unix)]
+mod link_tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -218,5 +218,6 @@ pub(super) fn accept_new(route: &Route, offered: &OfferedKey) -> String {
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 #[path = "trust_tests.rs"]
 mod tests;

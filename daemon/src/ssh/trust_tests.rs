@@ -1,1 +1,171 @@
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
+use nbtunnel_core::HostKeyPolicy;
+
+use super::*;
+
+const A: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+const B: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB9dG4kjRhQTtWTVzd2t27+t0DEHBPW7iOD23TUiYLio";
+
+fn route(file: &Path, host: &str, port: u16) -> Route {
+    Route {
+        host: host.into(),
+        port,
+        user: "u".into(),
+        identity_files: Vec::new(),
+        known_hosts: vec![file.to_owned()],
+        system_known_hosts: Vec::new(),
+        host_key: HostKeyPolicy::Strict,
+    }
+}
+
+fn shown(route: &Route) -> OfferedKey {
+    judge(route, &PublicKey::from_openssh(A).unwrap()).offered
+}
+
+/// Trusts the key A for `host:port` with `before` in the file; gives what is in it then.
+fn after(before: &str, host: &str, port: u16, replace: bool) -> Result<String, Failure> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("known_hosts");
+    let fill = |text: &str| text.replace("{A}", A).replace("{B}", B);
+    fs::write(&file, fill(before)).unwrap();
+    let route = route(&file, host, port);
+    let done = trust(&route, &shown(&route), replace);
+    let text = fs::read_to_string(&file).unwrap().replace(A, "{A}").replace(B, "{B}");
+    match done {
+        Ok(_) => Ok(text),
+        Err(failure) => {
+            assert_eq!(text, before, "a failure changed the file");
+            Err(failure)
+        }
+    }
+}
+
+#[test]
+fn a_new_key_is_appended_and_nothing_else_moves() {
+    assert_eq!(after("", "h", 22, false).unwrap(), "h {A}\n");
+    assert_eq!(after("x {B}\n", "H", 2222, false).unwrap(), "x {B}\n[h]:2222 {A}\n");
+    assert_eq!(after("x {B} no newline", "h", 22, false).unwrap(), "x {B} no newline\nh {A}\n");
+    assert_eq!(after("h {A}\n", "h", 22, false).unwrap(), "h {A}\n");
+    assert_eq!(after("h {A}\n", "h", 22, true).unwrap(), "h {A}\n");
+}
+
+#[test]
+fn a_changed_key_is_replaced_only_when_asked_to() {
+    assert_eq!(after("h {B}\n", "h", 22, false).unwrap_err().kind, FailureKind::HostKeyChanged);
+    let before = "# kept\n\na {B}\nz,h,y {B} comment  \nh {B}\n*.x {B}\nbroken\n@revoked h {B}\n[h]:2222 {B}";
+    let expected =
+        "# kept\n\na {B}\nz,y {B} comment  \n*.x {B}\nbroken\n@revoked h {B}\n[h]:2222 {B}\nh {A}\n";
+    assert_eq!(after(before, "h", 22, true).unwrap(), expected);
+}
+
+#[test]
+fn a_revoked_key_cannot_be_trusted() {
+    for replace in [false, true] {
+        let failure = after("@revoked * {A}\n", "h", 22, replace).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::HostKeyChanged);
+        assert!(failure.message.contains("@revoked"));
+    }
+}
+
+#[test]
+fn what_was_replaced_is_named_by_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("known_hosts");
+    fs::write(&file, format!("x {B}\nh {B}\n")).unwrap();
+    let route = route(&file, "h", 22);
+    let written = trust(&route, &shown(&route), true).unwrap();
+    assert_eq!(written.replaced, [format!("{}:2", file.display())]);
+}
+
+#[test]
+fn where_names_are_hashed_the_new_one_is_too_and_ssh_keygen_finds_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("known_hosts");
+    let path = file.to_str().unwrap();
+    let keygen = |args: &[&str]| std::process::Command::new("ssh-keygen").args(args).output().unwrap();
+    fs::write(&file, format!("other {B}\n[h]:2222 {B}\n")).unwrap();
+    keygen(&["-q", "-H", "-f", path]);
+    let route = route(&file, "h", 2222);
+    trust(&route, &shown(&route), true).unwrap();
+    let text = fs::read_to_string(&file).unwrap();
+    assert_eq!((text.lines().count(), text.matches("|1|").count()), (2, 2), "{text}");
+    let found = keygen(&["-F", "[h]:2222", "-f", path]);
+    assert!(String::from_utf8_lossy(&found.stdout).contains(A));
+}
+
+#[test]
+fn it_writes_through_symlinks_and_keeps_the_mode() {
+    let dir = tempfile::tempdir().unwrap();
+    let real = dir.path().join("real");
+    let link = dir.path().join("known_hosts");
+    fs::write(&real, format!("h {B}\n")).unwrap();
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
+    symlink(&real, &link).unwrap();
+    let route = route(&link, "h", 22);
+    trust(&route, &shown(&route), true).unwrap();
+    assert!(link.symlink_metadata().unwrap().is_symlink());
+    assert_eq!(fs::read_to_string(&real).unwrap(), format!("h {A}\n"));
+    assert_eq!(real.metadata().unwrap().permissions().mode() & 0o777, 0o640);
+}
+
+#[test]
+fn a_file_that_is_not_there_is_made_for_its_owner_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ssh/known_hosts");
+    let route = route(&file, "h", 22);
+    trust(&route, &shown(&route), false).unwrap();
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700));
+}
+
+#[test]
+fn a_lock_that_another_holds_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("known_hosts");
+    fs::write(&file, "").unwrap();
+    let held = File::open(&file).unwrap();
+    held.lock().unwrap();
+    let route = route(&file, "h", 22);
+    let offered = shown(&route);
+    let writer = std::thread::spawn(move || trust(&route, &offered, false));
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "");
+    drop(held);
+    writer.join().unwrap().unwrap();
+    assert_eq!(fs::read_to_string(&file).unwrap(), format!("h {A}\n"));
+}
+
+#[test]
+fn many_writers_lose_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("known_hosts");
+    let writers: Vec<_> = (0..20)
+        .map(|n| {
+            let route = route(&file, &format!("h{n}"), 22);
+            std::thread::spawn(move || trust(&route, &shown(&route), false).unwrap())
+        })
+        .collect();
+    for writer in writers {
+        writer.join().unwrap();
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap().lines().count(), 20);
+}
+
+#[test]
+fn the_drawing_is_that_of_ssh_keygen() {
+    let dir = tempfile::tempdir().unwrap();
+    for kind in ["ed25519", "ecdsa", "rsa"] {
+        let path = dir.path().join(kind);
+        let path = path.to_str().unwrap();
+        let keygen = |args: &[&str]| std::process::Command::new("ssh-keygen").args(args).output().unwrap();
+        keygen(&["-q", "-t", kind, "-N", "", "-f", path]);
+        let theirs = String::from_utf8(keygen(&["-lv", "-f", path]).stdout).unwrap();
+        let key = PublicKey::from_openssh(&fs::read_to_string(format!("{path}.pub")).unwrap()).unwrap();
+        let ours = judge(&route(Path::new("/dev/null"), "h", 22), &key).offered;
+        let (first, drawing) = theirs.split_once('\n').unwrap();
+        assert!(first.contains(&ours.fingerprint));
+        assert_eq!(ours.randomart.trim_end(), drawing.trim_end());
+    }
+}

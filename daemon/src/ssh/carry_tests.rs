@@ -1,0 +1,166 @@
+use nbtunnel_core::{HostKeyPolicy, LinkReport};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::sync::RwLock;
+use tokio::time::sleep;
+
+use super::*;
+use crate::ssh::AgentAt;
+use crate::ssh::auth::Login;
+use crate::ssh::credentials::look;
+use crate::ssh::handler::Client;
+use crate::ssh::known_hosts::KnownHosts;
+use crate::ssh::report::{LinkEvent, Reporter, Told};
+use crate::ssh::settings::{HOST_KEYS, settings};
+use crate::ssh::testbed::{Sshd, free_port, links, start, until};
+use crate::ssh::wire::Wire;
+
+/// A carrier whose inside can be reached, over a session of its own.
+async fn carrier(sshd: &Sshd) -> Arc<SshCarrier> {
+    let route = Arc::new(sshd.route());
+    assert_eq!(route.host_key, HostKeyPolicy::Strict);
+    let shared = Shared::new(Arc::clone(&route), Reporter::new("t", Arc::new(|_| {}), Told::default()));
+    let tcp = tokio::net::TcpStream::connect(("127.0.0.1", sshd.port)).await.unwrap();
+    let wire = Wire::new(tcp, Arc::clone(&shared.tap), || {});
+    let config = Arc::new(settings(KnownHosts::read(&route).order(&HOST_KEYS)));
+    let mut session = russh::client::connect_stream(config, wire, Client(Arc::clone(&shared))).await.unwrap();
+    let (offer, _) = look(&AgentAt::Nowhere, &route).await;
+    Login::new(&shared, &mut session, &AgentAt::Nowhere).run(&offer).await.unwrap();
+    Arc::new(SshCarrier::new(Arc::new(RwLock::new(session)), &shared, Handle::current()))
+}
+
+fn origin() -> (String, u16) {
+    ("127.0.0.1".into(), 1)
+}
+
+fn tcp(port: u16) -> Target {
+    Target::Tcp("127.0.0.1".into(), port)
+}
+
+async fn denial(carrier: &Arc<SshCarrier>, target: Target) -> Failure {
+    match carrier.reach(&target, origin()).await {
+        Err(Unreached::Denied(failure)) => failure,
+        Err(Unreached::LinkGone) => panic!("the link is gone"),
+        Ok(_) => panic!("it was opened"),
+    }
+}
+
+#[tokio::test]
+async fn bytes_half_closes_and_closes_go_through_both_ways() {
+    let sshd = Sshd::start("ed25519", "");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let carrier = carrier(&sshd).await;
+    let target = tcp(listener.local_addr().unwrap().port());
+    let Ok(Far { mut reader, mut writer }) = carrier.reach(&target, origin()).await else {
+        panic!("not opened")
+    };
+    let (mut server, _) = listener.accept().await.unwrap();
+    writer.write(Bytes::from_static(b"question")).await.unwrap();
+    writer.eof().await.unwrap();
+    let mut question = String::new();
+    server.read_to_string(&mut question).await.unwrap();
+    assert_eq!(question, "question");
+    // After our end, the other direction still carries.
+    server.write_all(b"answer").await.unwrap();
+    assert_eq!(reader.next().await, FarMessage::Data(Bytes::from_static(b"answer")));
+    drop(server);
+    assert_eq!(reader.next().await, FarMessage::Eof);
+    assert_eq!(reader.next().await, FarMessage::Close);
+    assert!(writer.write(Bytes::from_static(b"late")).await.is_err());
+    writer.close().await;
+}
+
+#[tokio::test]
+async fn a_socket_at_the_far_end_is_reached_too() {
+    let sshd = Sshd::start("ed25519", "");
+    let path = sshd.at("service");
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let carrier = carrier(&sshd).await;
+    let target = Target::Socket(path.to_str().unwrap().to_owned());
+    let Ok(mut far) = carrier.reach(&target, origin()).await else { panic!("not opened") };
+    let (mut server, _) = listener.accept().await.unwrap();
+    server.write_all(b"hello").await.unwrap();
+    assert_eq!(far.reader.next().await, FarMessage::Data(Bytes::from_static(b"hello")));
+}
+
+#[tokio::test]
+async fn a_channel_that_is_dropped_is_closed_at_the_far_end() {
+    let sshd = Sshd::start("ed25519", "");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let carrier = carrier(&sshd).await;
+    let target = tcp(listener.local_addr().unwrap().port());
+    let Ok(far) = carrier.reach(&target, origin()).await else { panic!("not opened") };
+    let (mut server, _) = listener.accept().await.unwrap();
+    drop(far);
+    let mut rest = Vec::new();
+    timeout(Duration::from_secs(10), server.read_to_end(&mut rest)).await.unwrap().unwrap();
+    // And one whose opening nobody waits for any more.
+    drop(carrier.open(target, origin()));
+    let (mut server, _) = listener.accept().await.unwrap();
+    timeout(Duration::from_secs(10), server.read_to_end(&mut rest)).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_the_server_denies_is_told_by_kind() {
+    let open = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let sshd = Sshd::start("ed25519", &format!("PermitOpen 127.0.0.1:{open}"));
+    let carrier = carrier(&sshd).await;
+    let forbidden = denial(&carrier, tcp(free_port())).await;
+    assert_eq!(forbidden.kind, FailureKind::ForwardingDenied);
+    assert!(forbidden.hint.contains("PermitOpen"));
+    let nobody = denial(&carrier, tcp(open)).await;
+    assert_eq!(nobody.kind, FailureKind::Refused);
+    assert!(nobody.message.contains("nothing answers"), "{nobody}");
+}
+
+#[tokio::test]
+async fn many_refused_channels_leave_the_session_as_it_was() {
+    let sshd = Sshd::start("ed25519", "");
+    let carrier = carrier(&sshd).await;
+    let nobody = free_port();
+    for _ in 0..TIDY_EVERY * 3 {
+        assert_eq!(denial(&carrier, tcp(nobody)).await.kind, FailureKind::Refused);
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = tcp(listener.local_addr().unwrap().port());
+    assert!(carrier.reach(&target, origin()).await.is_ok());
+    assert!(!carrier.session.read().await.is_closed());
+}
+
+#[tokio::test]
+async fn a_session_that_dies_ends_readers_writers_and_openings() {
+    let sshd = Sshd::start("ed25519", "");
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let carrier = carrier(&sshd).await;
+    let target = tcp(listener.local_addr().unwrap().port());
+    let Ok(mut far) = carrier.reach(&target, origin()).await else { panic!("not opened") };
+    let _server = listener.accept().await.unwrap();
+    // Nobody over there reads, so the window runs out and the write waits.
+    let stuck = tokio::spawn(async move {
+        loop {
+            if far.writer.write(Bytes::from(vec![0; 1 << 20])).await.is_err() {
+                return;
+            }
+        }
+    });
+    sleep(Duration::from_millis(200)).await;
+    assert!(!stuck.is_finished());
+    sshd.kill_sessions();
+    assert_eq!(far.reader.next().await, FarMessage::Gone);
+    timeout(Duration::from_secs(10), stuck).await.unwrap().unwrap();
+    assert!(matches!(carrier.reach(&target, origin()).await, Err(Unreached::LinkGone)));
+}
+
+#[tokio::test]
+async fn a_link_that_is_closed_ends_what_its_carrier_carries() {
+    let sshd = Sshd::start("ed25519", "");
+    let mut link = start(&links(AgentAt::Nowhere), sshd.route());
+    link.up().await;
+    let carrier = link.carrier.take().unwrap();
+    link.link.close();
+    assert_eq!(link.report().await, LinkReport::Closed);
+    // The carrier outlives the link without keeping its session alive.
+    until("sshd has no session left", || !sshd.has_sessions()).await;
+    drop(carrier);
+    assert!(!matches!(link.events.try_recv(), Ok(LinkEvent::Report(_))));
+}
