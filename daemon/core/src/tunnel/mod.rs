@@ -117,7 +117,11 @@ impl Tunnel {
         match input {
             Input::Order(order) => self.ordered(now, order),
             Input::Respec(spec) => self.respec(now, *spec),
-            Input::Remove => self.removing = true,
+            Input::Remove => {
+                // Whoever comes under this name later has not been spoken of yet.
+                self.order = None;
+                self.removing = true;
+            }
             Input::Nudge(nudge) => self.nudged(now, nudge),
             Input::Timeout => self.timed_out(now),
             Input::Listener(id, report) => self.listener_reported(now, id, report),
@@ -164,6 +168,11 @@ impl Tunnel {
         }
     }
 
+    /// On demand, and nobody waits for a link.
+    fn is_unneeded(&self) -> bool {
+        self.desire() == Desire::OnDemand && self.held == 0
+    }
+
     /// What its file says.
     pub fn spec(&self) -> &TunnelSpec {
         &self.spec
@@ -204,6 +213,9 @@ impl Tunnel {
     }
 
     fn ordered(&mut self, now: Moment, order: Order) {
+        if self.removing {
+            return;
+        }
         match order {
             Order::Start => {
                 self.order = Some(Order::Start);
@@ -278,7 +290,9 @@ impl Tunnel {
     }
 
     fn activity(&mut self, now: Moment, held: u32, open: u32) {
-        if (self.held, self.open) != (held, open) && (self.held + self.open == 0 || held + open == 0) {
+        let was_used = self.held > 0 || self.open > 0;
+        let is_used = held > 0 || open > 0;
+        if was_used != is_used {
             self.unused_since = now;
         }
         self.held = held;
@@ -300,7 +314,8 @@ impl Tunnel {
     }
 
     fn link_reported(&mut self, now: Moment, epoch: Epoch, report: LinkReport) {
-        if self.link.epoch() != Some(epoch) {
+        // A session that is queued is not in the world yet: nothing can be true that is said of it.
+        if self.link.epoch() != Some(epoch) || self.link.queued_since().is_some() {
             return;
         }
         match report {
