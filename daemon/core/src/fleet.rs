@@ -90,10 +90,16 @@ impl Fleet {
 
     /// When it wants [`FleetInput::Timeout`], and why.
     pub fn poll_timeout(&self) -> Option<Timer> {
-        let turn = (!self.queued.is_empty())
-            .then(|| self.dialling.values().map(|since| (*since + TURN_LASTS, TimerReason::Turn)).min())
-            .flatten();
+        let turn = (!self.queued.is_empty()).then(|| self.next_turn()).flatten();
         self.tunnels.values().filter_map(Tunnel::poll_timeout).chain(turn).min()
+    }
+
+    /// When so few dials will be young that another may begin. Those that gave up their turn earlier do not
+    /// count: waiting for one of them would be waiting for the past.
+    fn next_turn(&self) -> Option<Timer> {
+        let mut since: Vec<Moment> = self.dialling.values().copied().collect();
+        since.sort_unstable_by(|one, other| other.cmp(one));
+        since.get(TURNS - 1).map(|since| (*since + TURN_LASTS, TimerReason::Turn))
     }
 
     /// The tunnels, by name. One that was removed stays until nothing of it is left.

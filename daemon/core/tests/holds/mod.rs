@@ -1,5 +1,8 @@
 //! The tests.
 
+mod fleet;
+mod planted;
+mod progress;
 mod tunnel;
 
 use std::fmt::Display;

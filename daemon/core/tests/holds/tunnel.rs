@@ -8,11 +8,11 @@ use crate::run::draw::{op, op_or_sleep, story};
 use crate::run::{Broken, Run, draw::Op};
 
 /// Only says which kind of machine is meant.
-fn real(spec: &TunnelSpec) -> Tunnel {
+pub(super) fn real(spec: &TunnelSpec) -> Tunnel {
     Tunnel::new(Moment::ZERO, spec.clone(), Epoch(1), 0, None)
 }
 
-fn play(spec: &TunnelSpec, ops: &[Op]) -> Result<Run<Tunnel>, Broken> {
+pub(super) fn play(spec: &TunnelSpec, ops: &[Op]) -> Result<Run<Tunnel>, Broken> {
     let mut run = Run::new(&real(spec), spec.clone())?;
     ops.iter().try_for_each(|op| run.apply(op))?;
     Ok(run)
