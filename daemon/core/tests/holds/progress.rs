@@ -143,6 +143,10 @@ fn a_refusal_of_keys_that_worked_is_tried_again_four_times_and_a_first_one_never
         run.apply(&Op::Pass(delay.unwrap_or(Duration::from_secs(36_000))))?;
     }
     assert_eq!(run.machine.state(), State::Parked);
+    // Once the keys work again, the schedule begins anew.
+    run.step(Input::CredentialsChanged)?;
+    run.be_fair(20, is_as_wanted)?;
+    assert_eq!(delay_after(&mut run, FailureKind::AuthRefused)?, Some(Duration::from_secs(60)));
     Ok(())
 }
 
