@@ -2,6 +2,17 @@
 //!
 //! Driven by the shell's one loop, which calls [`Fleet::handle`], drains [`Fleet::poll_output`] and sleeps
 //! until [`Fleet::poll_timeout`].
+//!
+//! # Invariants
+//!
+//! Beside those of every tunnel (see [`crate::tunnel`]), checked by the same random runs:
+//! - `few_dial_at_a_time`: at most [`TURNS`] dials are younger than [`TURN_LASTS`]; `no_turn_is_wasted`;
+//!   `whoever_is_waited_for_dials_first`; everybody gets a turn.
+//! - `epochs_only_increase`, also over the removal and return of a name.
+//! - `orders_are_remembered`: what would be kept over a restart is what each tunnel goes by;
+//!   `gone_is_forgotten` with the tunnel.
+//! - `the_same_seed_does_the_same`, given the same inputs.
+//! - `an_early_timeout_changes_nothing`, `a_timeout_is_followed_by_a_later_one`.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -90,10 +101,16 @@ impl Fleet {
 
     /// When it wants [`FleetInput::Timeout`], and why.
     pub fn poll_timeout(&self) -> Option<Timer> {
-        let turn = (!self.queued.is_empty())
-            .then(|| self.dialling.values().map(|since| (*since + TURN_LASTS, TimerReason::Turn)).min())
-            .flatten();
+        let turn = (!self.queued.is_empty()).then(|| self.next_turn()).flatten();
         self.tunnels.values().filter_map(Tunnel::poll_timeout).chain(turn).min()
+    }
+
+    /// When so few dials will be young that another may begin. Those that gave up their turn earlier do not
+    /// count: waiting for one of them would be waiting for the past.
+    fn next_turn(&self) -> Option<Timer> {
+        let mut since: Vec<Moment> = self.dialling.values().copied().collect();
+        since.sort_unstable_by(|one, other| other.cmp(one));
+        since.get(TURNS - 1).map(|since| (*since + TURN_LASTS, TimerReason::Turn))
     }
 
     /// The tunnels, by name. One that was removed stays until nothing of it is left.

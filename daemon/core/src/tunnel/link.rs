@@ -218,6 +218,7 @@ impl Tunnel {
     /// Brings the link nearer to what is wanted.
     pub(super) fn settle_link(&mut self, now: Moment) {
         let desire = self.desire();
+        let unneeded = self.is_unneeded();
         match (&self.link, desire) {
             (Link::None, Desire::Down) | (Link::Closing { .. }, _) => {}
             (Link::Live(_), Desire::Down) => self.close_link(now),
@@ -227,12 +228,11 @@ impl Tunnel {
             }
             (Link::None, Desire::Up) if self.listeners_settled() => self.connect(now),
             (Link::None, Desire::OnDemand) if self.held > 0 && self.listeners_settled() => self.connect(now),
-            (Link::Waiting { .. }, Desire::OnDemand) if self.held == 0 => {
+            // Its failures are kept: whoever comes and goes all the time makes it dial no more often.
+            (Link::Waiting { until, .. }, _) if *until <= now && unneeded => self.link = Link::None,
+            (Link::Waiting { until, .. }, _) if *until <= now => self.connect(now),
+            (Link::Live(session), _) if unneeded && session.step() == Some(Step::Queued) => {
                 self.link = Link::None;
-                self.backoff.reset();
-            }
-            (Link::Waiting { until, .. }, Desire::Up | Desire::OnDemand) if *until <= now => {
-                self.connect(now)
             }
             (Link::None | Link::Waiting { .. } | Link::Live(_) | Link::Parked { .. }, _) => {}
         }

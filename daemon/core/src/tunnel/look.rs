@@ -15,10 +15,10 @@ impl Tunnel {
         match &self.link {
             Link::Live(session) if session.is_up() => State::Up,
             Link::Live(_) => State::Connecting,
-            Link::Waiting { .. } => State::Waiting,
+            Link::Waiting { .. } if !self.is_unneeded() => State::Waiting,
             Link::Parked { .. } => State::Parked,
             Link::Closing { .. } => State::Closing,
-            Link::None => match self.desire() {
+            Link::None | Link::Waiting { .. } => match self.desire() {
                 Desire::Down if self.listeners_gone() => State::Stopped,
                 Desire::Down => State::Closing,
                 Desire::OnDemand if self.listeners_settled() => State::Idle,
@@ -42,11 +42,7 @@ impl Tunnel {
             health: session.and_then(Session::health),
             since: now.since(self.announced_at),
             attempt: self.backoff.attempt(),
-            retry_in: match &self.link {
-                Link::Waiting { until, .. } => Some(until.since(now)),
-                Link::Parked { retry_at, .. } => retry_at.map(|at| at.since(now)),
-                Link::None | Link::Live(_) | Link::Closing { .. } => None,
-            },
+            retry_in: self.retry_at().map(|at| at.since(now)),
             reconnects: self.ups.saturating_sub(1),
             rtt: session.and_then(Session::rtt),
             problem: self.problem().cloned(),
@@ -57,7 +53,17 @@ impl Tunnel {
     /// What is wrong with the link, if something is.
     pub fn problem(&self) -> Option<&Failure> {
         match &self.link {
-            Link::Waiting { why, .. } | Link::Parked { why, .. } => Some(why),
+            Link::Waiting { why, .. } if !self.is_unneeded() => Some(why),
+            Link::Parked { why, .. } => Some(why),
+            Link::None | Link::Waiting { .. } | Link::Live(_) | Link::Closing { .. } => None,
+        }
+    }
+
+    /// When it tries again by itself, if it does.
+    pub(super) fn retry_at(&self) -> Option<Moment> {
+        match &self.link {
+            Link::Waiting { until, .. } => (!self.is_unneeded()).then_some(*until),
+            Link::Parked { retry_at, .. } => *retry_at,
             Link::None | Link::Live(_) | Link::Closing { .. } => None,
         }
     }

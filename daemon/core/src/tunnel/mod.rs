@@ -4,6 +4,47 @@
 //! `forwards` and `link` what is); the one word that users see is derived in `look`. Every input only edits
 //! these parts; `settle` then brings what is nearer to what is wanted. So no order of inputs can lose an
 //! edge. Driven by [`crate::fleet::Fleet`].
+//!
+//! # Invariants
+//!
+//! They hold after every input, in whatever order inputs come; the random runs in `tests/properties.rs` check
+//! them under these names.
+//!
+//! What is wanted:
+//! - `down_binds_and_connects_nothing`, `down_keeps_nothing`, `down_resets`: where nothing is wanted there is no
+//!   `Bind` and no `Connect`, what was there is being closed, and whoever comes is reset.
+//! - `parked_stays_parked` until a human, a new route, matching credentials or known_hosts, or the schedule of a
+//!   refusal: never by a wake, a network change or somebody who connects.
+//! - `on_demand_connects_only_for_somebody`, and goes idle when nobody uses it.
+//! - In a fair world everything that is wanted comes about in a bounded number of steps.
+//!
+//! Links:
+//! - `at_most_one_live_link`, `epochs_only_increase` (also when a tunnel is removed and comes back),
+//!   `connects_only_after_go`, `connects_where_the_file_says`, `probes_what_is_up`, `closes_what_is_live`.
+//! - `serves_only_through_a_link_that_is_up`: `Gate::Serve` names the one link that is up and answers.
+//! - `attempts_are_bounded`: delays follow the backoff; only what makes success likelier shortens them.
+//!
+//! Listeners:
+//! - `each_listener_has_its_own_number`, `unbinds_what_listens`: one `Bind` a number, at most one `Unbind` after it.
+//! - `an_address_is_free_before_it_is_bound_again`, `binds_what_the_file_says`,
+//!   `only_what_the_file_names_listens`, `a_listener_leads_where_the_file_says`, `no_forward_is_forgotten`.
+//!
+//! Changes of the file:
+//! - `an_address_that_stays_keeps_its_listener`: another target only retargets it.
+//! - `only_a_new_route_ends_a_link`, `a_new_way_to_log_in_waits_for_the_next_login`.
+//! - `tags_and_policy_change_in_place`: neither link nor listeners notice.
+//!
+//! Nothing from nothing:
+//! - `what_is_stale_changes_nothing`: words about an epoch or a listener that is over, was never asked for, or
+//!   cannot say such a thing.
+//! - `an_early_timeout_changes_nothing`, `settling_twice_changes_nothing`, `tells_only_changes`,
+//!   `transitions_form_a_chain`.
+//! - `what_is_under_way_has_a_deadline` (binding, dialling, closing, waiting, up), `stopped_needs_no_timer`, and
+//!   `a_timeout_is_followed_by_a_later_one`, so that nothing spins.
+//!
+//! Waits:
+//! - `a_wait_is_answered_at_most_once`, `a_wait_is_answered_when_it_is_over`, `an_answer_is_true`; one that was
+//!   withdrawn is never answered. `gone_when_nothing_is_left`: and only then.
 
 mod link;
 mod listeners;
@@ -117,7 +158,11 @@ impl Tunnel {
         match input {
             Input::Order(order) => self.ordered(now, order),
             Input::Respec(spec) => self.respec(now, *spec),
-            Input::Remove => self.removing = true,
+            Input::Remove => {
+                // Whoever comes under this name later has not been spoken of yet.
+                self.order = None;
+                self.removing = true;
+            }
             Input::Nudge(nudge) => self.nudged(now, nudge),
             Input::Timeout => self.timed_out(now),
             Input::Listener(id, report) => self.listener_reported(now, id, report),
@@ -164,6 +209,11 @@ impl Tunnel {
         }
     }
 
+    /// On demand, and nobody waits for a link.
+    fn is_unneeded(&self) -> bool {
+        self.desire() == Desire::OnDemand && self.held == 0
+    }
+
     /// What its file says.
     pub fn spec(&self) -> &TunnelSpec {
         &self.spec
@@ -204,6 +254,9 @@ impl Tunnel {
     }
 
     fn ordered(&mut self, now: Moment, order: Order) {
+        if self.removing {
+            return;
+        }
         match order {
             Order::Start => {
                 self.order = Some(Order::Start);
@@ -278,7 +331,9 @@ impl Tunnel {
     }
 
     fn activity(&mut self, now: Moment, held: u32, open: u32) {
-        if (self.held, self.open) != (held, open) && (self.held + self.open == 0 || held + open == 0) {
+        let was_used = self.held > 0 || self.open > 0;
+        let is_used = held > 0 || open > 0;
+        if was_used != is_used {
             self.unused_since = now;
         }
         self.held = held;
@@ -300,7 +355,8 @@ impl Tunnel {
     }
 
     fn link_reported(&mut self, now: Moment, epoch: Epoch, report: LinkReport) {
-        if self.link.epoch() != Some(epoch) {
+        // A session that is queued is not in the world yet: nothing can be true that is said of it.
+        if self.link.epoch() != Some(epoch) || self.link.queued_since().is_some() {
             return;
         }
         match report {

@@ -46,11 +46,7 @@ impl Tunnel {
         if state == self.announced && self.because.is_none() {
             return;
         }
-        let retry_in = match &self.link {
-            Link::Waiting { until, .. } => Some(until.since(now)),
-            Link::Parked { retry_at, .. } => retry_at.map(|at| at.since(now)),
-            Link::None | Link::Live(_) | Link::Closing { .. } => None,
-        };
+        let retry_in = self.retry_at().map(|at| at.since(now));
         let transition = Transition {
             about: About::Tunnel,
             from: self.announced.word(),
@@ -89,7 +85,7 @@ impl Tunnel {
             WaitFor::Up => match &self.link {
                 Link::Parked { why, .. } => Some(Settled::Stuck(why.clone())),
                 Link::Live(session) if session.is_up() => self.listeners_verdict(),
-                Link::None if desire == Desire::OnDemand => self.listeners_verdict(),
+                Link::None | Link::Waiting { .. } if self.state() == State::Idle => self.listeners_verdict(),
                 Link::None | Link::Live(_) | Link::Waiting { .. } | Link::Closing { .. } => None,
             },
         }

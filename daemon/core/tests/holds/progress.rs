@@ -1,0 +1,170 @@
+//! What is wanted comes about, within a bounded number of steps, once the world is kind.
+
+use std::time::Duration;
+
+use nbtunnel_core::tunnel::Desire;
+use nbtunnel_core::{
+    Epoch, Failure, FailureKind, Gate, Input, LinkReport, Nudge, Order, State, Tunnel, TunnelSpec,
+};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+
+use super::tunnel::{play, real};
+use super::{reported, runs};
+use crate::run::draw::{Edit, op, op_or_sleep, spec, story};
+use crate::run::{Broken, Run, draw::Op};
+
+/// More than any way from anywhere: the longest has a bind that timed out, a close, and eight retries.
+const ROUNDS: u32 = 100;
+
+fn is_as_wanted(tunnel: &Tunnel) -> bool {
+    let listens = tunnel.view(Default::default()).forwards.iter().all(|forward| !forward.listens.is_empty());
+    match tunnel.desire() {
+        Desire::Down => tunnel.state() == State::Stopped && tunnel.poll_timeout().is_none(),
+        Desire::OnDemand if tunnel.held() == 0 => {
+            matches!(tunnel.state(), State::Idle | State::Up) && listens
+        }
+        Desire::Up | Desire::OnDemand => tunnel.state() == State::Up && listens,
+    }
+}
+
+/// Whether all that is wanted comes about.
+fn comes_about(run: &mut Run<Tunnel>) -> Result<(), TestCaseError> {
+    reported(run.step(Input::Nudge(Nudge::Operator)))?;
+    let done = reported(run.be_fair(ROUNDS, is_as_wanted))?;
+    prop_assert!(done, "what is wanted did not come about: {:?}", run.machine);
+    prop_assert!(run.ledger.waiting().next().is_none(), "somebody still waits: {:?}", run.ledger);
+    if run.machine.state() == State::Up {
+        let serves = matches!(run.ledger.gate(), Some(Gate::Serve(_)));
+        prop_assert!(serves, "it is up and serves nobody: {:?}", run.machine);
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(runs(500))]
+
+    #[test]
+    fn in_a_fair_world_what_is_wanted_comes_about((spec, ops) in story(op_or_sleep(), 40)) {
+        let mut run = reported(play(&spec, &ops))?;
+        comes_about(&mut run)?;
+        for order in [Order::Stop, Order::Start, Order::Restart, Order::Stop] {
+            reported(run.step(Input::Order(order)))?;
+            comes_about(&mut run)?;
+        }
+        prop_assert_eq!(run.machine.state(), State::Stopped);
+    }
+
+    #[test]
+    fn on_demand_comes_up_for_somebody_and_goes_idle_after_them((spec, ops) in story(op(), 30)) {
+        let mut run = reported(play(&spec, &ops))?;
+        reported(run.apply(&Op::Respec(vec![Edit::Start(nbtunnel_core::Start::Demand)])))?;
+        reported(run.step(Input::Order(Order::Start)))?;
+        reported(run.step(Input::Activity { held: 1, open: 0 }))?;
+        comes_about(&mut run)?;
+        prop_assert_eq!(run.machine.state(), State::Up);
+        reported(run.step(Input::Activity { held: 0, open: 1 }))?;
+        reported(run.apply(&Op::Oblige))?;
+        reported(run.step(Input::Activity { held: 0, open: 0 }))?;
+        let idle = reported(run.be_fair(4 * ROUNDS, |tunnel| tunnel.state() == State::Idle))?;
+        prop_assert!(idle, "nobody is there and it does not go idle: {:?}", run.machine);
+    }
+}
+
+fn any_spec() -> TunnelSpec {
+    let drawn = spec().new_tree(&mut TestRunner::deterministic()).unwrap().current();
+    TunnelSpec { start: nbtunnel_core::Start::Login, forwards: Vec::new(), ..drawn }
+}
+
+/// Fails the newest link with `kind` and says how long it waits before the next one; `None`: it is parked.
+fn delay_after(run: &mut Run<Tunnel>, kind: FailureKind) -> Result<Option<Duration>, Broken> {
+    let newest = Epoch(run.machine.next_epoch().0 - 1);
+    run.step(Input::Go)?;
+    run.step(Input::Link(newest, LinkReport::Lost(Failure::new(kind, "it did not work", ""))))?;
+    if run.machine.queued_since().is_some() {
+        return Ok(Some(Duration::ZERO));
+    }
+    Ok(run.machine.view(run.now).retry_in)
+}
+
+#[test]
+fn a_link_that_keeps_failing_is_tried_at_once_and_then_ever_more_seldom() -> Result<(), Broken> {
+    let spec = any_spec();
+    let mut run = Run::new(&real(&spec), spec)?;
+    for round in 0..3 {
+        for expected in [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0] {
+            let delay = delay_after(&mut run, FailureKind::Unreachable)?.unwrap().as_secs_f64();
+            assert!((0.8 * expected..=1.2 * expected).contains(&delay), "{delay} for {expected}");
+            if delay > 0.0 && expected < 30.0 || round == 2 {
+                run.apply(&Op::Pass(Duration::from_secs_f64(delay)))?;
+                assert_eq!(run.machine.state(), State::Connecting);
+            }
+        }
+        // Whatever makes success likelier begins the row anew.
+        run.step(Input::Nudge([Nudge::Woke, Nudge::Network, Nudge::Operator][round]))?;
+    }
+    Ok(())
+}
+
+/// Brings it up, and keeps it up for so many seconds with every probe answered.
+fn stay_up(run: &mut Run<Tunnel>, seconds: u64) -> Result<(), Broken> {
+    run.be_fair(ROUNDS, |tunnel| tunnel.state() == State::Up)?;
+    for _ in 0..seconds {
+        run.apply(&Op::Pass(Duration::from_secs(1)))?;
+        run.oblige()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn only_a_link_that_stays_up_for_half_a_minute_makes_failures_forgotten() -> Result<(), Broken> {
+    let spec = any_spec();
+    let mut run = Run::new(&real(&spec), spec)?;
+    assert_eq!(delay_after(&mut run, FailureKind::Refused)?, Some(Duration::ZERO));
+    stay_up(&mut run, 29)?;
+    assert!(delay_after(&mut run, FailureKind::Disconnected)? > Some(Duration::ZERO));
+    stay_up(&mut run, 31)?;
+    assert_eq!(delay_after(&mut run, FailureKind::Disconnected)?, Some(Duration::ZERO));
+    Ok(())
+}
+
+#[test]
+fn a_refusal_of_keys_that_worked_is_tried_again_four_times_and_a_first_one_never() -> Result<(), Broken> {
+    let spec = any_spec();
+    let mut run = Run::new(&real(&spec), spec)?;
+    assert_eq!(delay_after(&mut run, FailureKind::AuthRefused)?, None);
+    run.step(Input::Order(Order::Start))?;
+    run.be_fair(20, is_as_wanted)?;
+    for expected in [Some(1), Some(5), Some(15), Some(30), None] {
+        let delay = delay_after(&mut run, FailureKind::AuthRefused)?;
+        assert_eq!(delay, expected.map(|minutes| Duration::from_secs(60 * minutes)));
+        assert_eq!(run.machine.state(), State::Parked);
+        run.apply(&Op::Pass(delay.unwrap_or(Duration::from_secs(36_000))))?;
+    }
+    assert_eq!(run.machine.state(), State::Parked);
+    // Once the keys work again, the schedule begins anew.
+    run.step(Input::CredentialsChanged)?;
+    run.be_fair(20, is_as_wanted)?;
+    assert_eq!(delay_after(&mut run, FailureKind::AuthRefused)?, Some(Duration::from_secs(60)));
+    Ok(())
+}
+
+#[test]
+fn somebody_who_comes_and_goes_does_not_make_a_dead_server_be_dialled_more_often() -> Result<(), Broken> {
+    let spec = TunnelSpec { start: nbtunnel_core::Start::Demand, ..any_spec() };
+    let mut run = Run::new(&real(&spec), spec)?;
+    let first = run.machine.next_epoch().0;
+    for _ in 0..600 {
+        run.step(Input::Activity { held: 1, open: 0 })?;
+        let newest = Epoch(run.machine.next_epoch().0 - 1);
+        run.step(Input::Go)?;
+        let refused = Failure::new(FailureKind::Refused, "nobody listens there", "");
+        run.step(Input::Link(newest, LinkReport::Lost(refused)))?;
+        run.step(Input::Activity { held: 0, open: 0 })?;
+        run.apply(&Op::Pass(Duration::from_millis(100)))?;
+    }
+    let dials = run.machine.next_epoch().0 - first;
+    assert!((2..=12).contains(&dials), "{dials} dials in a minute");
+    Ok(())
+}

@@ -1,0 +1,57 @@
+//! One tunnel, whatever the world does.
+
+use nbtunnel_core::{Epoch, Failure, FailureKind, ForwardReport, Moment, Start, Tunnel, TunnelSpec};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+
+use super::{reported, runs};
+use crate::run::draw::{Edit, op, op_or_sleep, spec, story};
+use crate::run::{Broken, Run, draw::Op};
+
+/// Only says which kind of machine is meant.
+pub(super) fn real(spec: &TunnelSpec) -> Tunnel {
+    Tunnel::new(Moment::ZERO, spec.clone(), Epoch(1), 0, None)
+}
+
+pub(super) fn play(spec: &TunnelSpec, ops: &[Op]) -> Result<Run<Tunnel>, Broken> {
+    let mut run = Run::new(&real(spec), spec.clone())?;
+    ops.iter().try_for_each(|op| run.apply(op))?;
+    Ok(run)
+}
+
+#[test]
+fn a_denial_is_forgotten_once_the_forward_leads_elsewhere_or_is_served() -> Result<(), Broken> {
+    let drawn = spec().new_tree(&mut TestRunner::deterministic()).unwrap().current();
+    let forwards = vec!["6000:localhost:7000".parse().unwrap()];
+    let spec = TunnelSpec { start: Start::Login, forwards, ..drawn };
+    let mut run = play(&spec, &[Op::Oblige, Op::Oblige])?;
+    let problem = |run: &Run<Tunnel>| run.machine.view(run.now).forwards[0].problem.clone();
+    let denied = || {
+        let why = Failure::new(FailureKind::ForwardingDenied, "the server forbids it", "");
+        Op::Forward { back: 0, report: ForwardReport::Denied(why) }
+    };
+    for cure in
+        [Op::Respec(vec![Edit::Retarget(7001)]), Op::Forward { back: 0, report: ForwardReport::Served }]
+    {
+        run.apply(&denied())?;
+        assert!(problem(&run).is_some());
+        run.apply(&cure)?;
+        assert_eq!(problem(&run), None, "after {cure:?}");
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(runs(1500))]
+
+    #[test]
+    fn every_rule_holds_and_the_model_agrees_whatever_happens((spec, ops) in story(op(), 80)) {
+        reported(play(&spec, &ops))?;
+    }
+
+    #[test]
+    fn every_rule_holds_when_the_machine_sleeps_over_its_timers((spec, ops) in story(op_or_sleep(), 60)) {
+        reported(play(&spec, &ops))?;
+    }
+}
