@@ -7,6 +7,9 @@ const FIRST: Duration = Duration::from_millis(500);
 /// The longest delay, before chance is added.
 const LONGEST: Duration = Duration::from_secs(30);
 
+/// So many failures are remembered when it comes up, until it has been up for long.
+const REMEMBERED_WHEN_UP: u32 = 3;
+
 /// Counts attempts that failed and says how long to wait before the next.
 ///
 /// Chance comes from the seed alone, so a run can be repeated; tunnels get different seeds, so that they do
@@ -35,6 +38,13 @@ impl Backoff {
         let Some(doublings) = failed_before.checked_sub(1) else { return Duration::ZERO };
         let base = FIRST.saturating_mul(1 << doublings.min(16)).min(LONGEST);
         base.mul_f64(0.8 + 0.4 * self.draw())
+    }
+
+    /// It worked for now: forgets all but the last few failures, so that a server that comes and goes is met
+    /// again within about two seconds, and one that fails right after every login is not dialled without
+    /// pause.
+    pub fn ease(&mut self) {
+        self.attempt = self.attempt.min(REMEMBERED_WHEN_UP);
     }
 
     /// Forgets the failures: the next delay is none.
@@ -69,6 +79,15 @@ mod tests {
             backoff.reset();
             assert_eq!(backoff.next_delay(), Duration::ZERO);
         }
+    }
+
+    #[test]
+    fn coming_up_shortens_the_delay_and_does_not_end_it() {
+        let mut backoff = Backoff::new(1);
+        (0..10).for_each(|_| drop(backoff.next_delay()));
+        backoff.ease();
+        let delay = backoff.next_delay().as_secs_f64();
+        assert!((1.6..=2.4).contains(&delay), "{delay}");
     }
 
     #[test]

@@ -135,15 +135,15 @@ impl Session {
         }
     }
 
-    /// It is authenticated. Returns whether that was news.
-    pub fn came_up(&mut self, now: Moment, policy: &Policy) -> bool {
+    /// It is authenticated. Returns whether that was news: then it is to be probed.
+    pub fn came_up(&mut self, now: Moment) -> bool {
         match &self.phase {
             Phase::Up { .. } | Phase::Dialling { step: Step::Queued, .. } => false,
             Phase::Dialling { .. } => {
                 self.phase = Phase::Up {
                     since: now,
                     steady: false,
-                    pulse: Pulse::Quiet { probe_at: now + policy.keepalive },
+                    pulse: Pulse::Asked { deadline: now + RoundTrip::default().deadline(PROBE_DEADLINE) },
                     missed: 0,
                     rtt: RoundTrip::default(),
                 };
@@ -291,7 +291,8 @@ mod tests {
     fn up(policy: &Policy) -> Session {
         let mut session = Session::queued(Epoch(1), at(0.0));
         assert!(session.go(at(0.0), policy));
-        assert!(session.came_up(at(0.0), policy));
+        assert!(session.came_up(at(0.0)));
+        session.answered(at(0.0), Duration::ZERO, policy);
         session
     }
 
@@ -333,7 +334,9 @@ mod tests {
     #[test]
     fn a_slow_path_has_longer_deadlines() {
         let policy = Policy::default();
-        let mut session = up(&policy);
+        let mut session = Session::queued(Epoch(1), at(0.0));
+        session.go(at(0.0), &policy);
+        session.came_up(at(0.0));
         session.answered(at(1.0), Duration::from_secs(2), &policy);
         assert_eq!(session.due(at(11.0)), Some(Due::Probe));
         // srtt 2 s, variation 1 s: 3 · (2 + 4) + 1 = 19 s.

@@ -113,8 +113,12 @@ impl Tunnel {
 
     pub(super) fn came_up(&mut self, now: Moment) {
         if let Link::Live(session) = &mut self.link
-            && session.came_up(now, &self.spec.policy)
+            && session.came_up(now)
         {
+            // The first probe tells the round trip, on which the later deadlines depend.
+            let epoch = session.epoch();
+            self.emit(Output::Probe(epoch));
+            self.backoff.ease();
             self.authenticated = true;
             self.refusals = 0;
             self.ups += 1;
