@@ -1,14 +1,91 @@
-//! A local connection that was accepted.
+//! A local connection that was accepted. Until it is ended in order, dropping it resets it: a truncated
+//! stream never looks complete to the program at its other end.
 
-/// A local connection on its way to the far end.
-#[derive(Debug)]
+use std::fmt;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::activity::{Counted, Place};
+use super::local::Local;
+use super::queue::{Bounds, Queue};
+use super::standing::Standing;
+use super::tally::Tally;
+
+/// A local connection on its way to the far end, with its place in the counts.
 pub struct Accepted {
+    local: Local,
     origin: (String, u16),
+    counted: Counted,
+    standing: Arc<Standing>,
+    ended: bool,
 }
 
 impl Accepted {
-    /// The address and port it comes from, as `direct-tcpip` tells them (RFC 4254 §7.2).
+    pub(super) fn new(local: Local, standing: &Arc<Standing>) -> Accepted {
+        let counted = Counted::new(standing.tally.clone(), standing.activity.clone());
+        Accepted { origin: local.origin(), local, counted, standing: standing.clone(), ended: false }
+    }
+
+    /// The address and port it comes from, as `direct-tcpip` tells them (RFC 4254 §7.2). For a Unix socket,
+    /// 127.0.0.1 and 0, as in ssh.
     pub fn origin(&self) -> (String, u16) {
         self.origin.clone()
+    }
+
+    /// The counters of its forward.
+    pub fn tally(&self) -> &Arc<Tally> {
+        &self.standing.tally
+    }
+
+    /// Ends it so that its peer sees a reset (a Unix socket is just closed).
+    pub fn reset(self) {
+        drop(self);
+    }
+
+    /// Resolves when its forward is removed: it should then be reset. The pump sees to that by itself.
+    pub fn removed(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.stop().clone().cancelled_owned()
+    }
+
+    /// Ends it in order: the peer sees all bytes and the end.
+    pub(super) fn finish(mut self) {
+        self.ended = true;
+    }
+
+    pub(super) fn local(&self) -> &Local {
+        &self.local
+    }
+
+    pub(super) fn standing(&self) -> &Arc<Standing> {
+        &self.standing
+    }
+
+    pub(super) fn stop(&self) -> &CancellationToken {
+        &self.standing.stop
+    }
+
+    /// Moves to another place in the counts; false if there is no room.
+    pub(super) fn move_to(&mut self, place: Place) -> bool {
+        self.counted.move_to(place)
+    }
+
+    /// A queue for what comes towards it, with the bounds of its tunnel.
+    pub(super) fn queue(&self) -> Queue {
+        Queue::new(Bounds::of(self.standing.policy.borrow().buffer), &self.standing.services)
+    }
+}
+
+impl Drop for Accepted {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.local.will_reset();
+        }
+    }
+}
+
+impl fmt::Debug for Accepted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Accepted").field("origin", &self.origin).finish_non_exhaustive()
     }
 }

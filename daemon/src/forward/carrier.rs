@@ -16,7 +16,11 @@ pub trait Carrier: Send + Sync + 'static {
     ///
     /// Dropping the future must leave nothing behind at the far end: implementations do the opening in a
     /// task of their own.
-    fn carry(self: Arc<Self>, local: Accepted, target: Target) -> Pin<Box<dyn Future<Output = Carried> + Send>>;
+    fn carry(
+        self: Arc<Self>,
+        local: Accepted,
+        target: Target,
+    ) -> Pin<Box<dyn Future<Output = Carried> + Send>>;
 }
 
 /// How carrying a connection ended.

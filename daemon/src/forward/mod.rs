@@ -3,6 +3,40 @@
 //! Knows nothing of SSH: a [`carrier::Carrier`] does the carrying. Driven by `effects`.
 
 pub mod accepted;
+pub mod activity;
+mod bind;
+mod budget;
 pub mod carrier;
+mod connection;
+mod descriptors;
 pub mod far;
+pub mod listener;
+mod local;
+mod owner;
 pub mod pump;
+mod queue;
+pub mod services;
+mod spool;
+mod standing;
+mod sys;
+pub mod tally;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use accepted::Accepted;
+pub use activity::Activity;
+pub use carrier::{Carried, Carrier, GateNow};
+pub use far::{FarGone, FarMessage, FarReader, FarWriter};
+pub use listener::Forward;
+pub use pump::pump;
+pub use services::{Budgets, Services};
+pub use tally::{Counts, Tally};
+
+/// Takes what happened to core. Called with a lock of this module held, so that reports keep their order: it
+/// must return at once (push into an unbounded channel) and never call back.
+pub type Report = Arc<dyn Fn(nbtunnel_core::Input) + Send + Sync>;
+
+/// Locks, whatever a panic elsewhere left behind: every value guarded here is whole between two statements.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

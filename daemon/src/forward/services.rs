@@ -1,0 +1,59 @@
+//! What all forwards of the daemon share: the data runtime, the bounds of memory and disk, the descriptors.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+use super::budget::Budget;
+use super::descriptors::Descriptors;
+
+/// Shared by every [`super::Forward`] of the daemon.
+pub struct Services {
+    pub(super) runtime: Handle,
+    pub(super) memory: Arc<Budget>,
+    pub(super) spool: Arc<Budget>,
+    pub(super) state_dir: PathBuf,
+    pub(super) descriptors: Descriptors,
+}
+
+/// How much may wait for slow local readers, over all connections of the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budgets {
+    /// In memory, in bytes. Each connection has a little beside it, so that none ever stands still.
+    pub memory: u64,
+    /// In unlinked files in the state directory, in bytes.
+    pub spool: u64,
+}
+
+impl Default for Budgets {
+    fn default() -> Self {
+        Budgets { memory: 256 << 20, spool: 4 << 30 }
+    }
+}
+
+impl Services {
+    /// `runtime` runs listeners and pumps. `state_dir` takes the spool files and need not exist yet.
+    /// `on_exhausted(true)` is called when accepting pauses for want of descriptors, `false` when it goes on.
+    pub fn new(
+        runtime: Handle,
+        state_dir: PathBuf,
+        budgets: Budgets,
+        on_exhausted: impl Fn(bool) + Send + Sync + 'static,
+    ) -> Arc<Services> {
+        Arc::new(Services {
+            runtime,
+            memory: Arc::new(Budget::new(budgets.memory)),
+            spool: Arc::new(Budget::new(budgets.spool)),
+            state_dir,
+            descriptors: Descriptors::new(Box::new(on_exhausted)),
+        })
+    }
+}
+
+impl fmt::Debug for Services {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Services").field("state_dir", &self.state_dir).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,116 @@
+//! What all connections of one forward share: its wiring, and how it stands with core (served or denied, a
+//! slow reader or none), so that only changes are reported.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+
+use nbtunnel_core::{
+    Failure, FailureKind, ForwardId, ForwardReport, Input, ListenAt, ListenerReport, Policy, Target,
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::accepted::Accepted;
+use super::activity::Activity;
+use super::carrier::GateNow;
+use super::services::Services;
+use super::tally::Tally;
+use super::{Report, lock};
+
+/// Shared by the listener of one forward and all of its connections.
+pub(super) struct Standing {
+    pub(super) id: ForwardId,
+    pub(super) listen: ListenAt,
+    pub(super) services: Arc<Services>,
+    pub(super) activity: Arc<Activity>,
+    pub(super) tally: Arc<Tally>,
+    pub(super) policy: watch::Receiver<Policy>,
+    pub(super) gate: watch::Receiver<GateNow>,
+    pub(super) target: Mutex<Target>,
+    /// Set when the forward is removed: everything of it ends.
+    pub(super) stop: CancellationToken,
+    /// Whether the end is to be reported.
+    pub(super) tells_end: AtomicBool,
+    pub(super) report: Report,
+    pub(super) told: Mutex<Told>,
+}
+
+/// What core was told last.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    far: Option<Result<(), Failure>>,
+    slow: u32,
+    slow_told: bool,
+}
+
+impl Standing {
+    pub(super) fn report_listener(&self, report: ListenerReport) {
+        (self.report)(Input::Listener(self.id, report));
+    }
+
+    /// New connections go to `target`; how the old one fared says nothing about it.
+    pub(super) fn retarget(&self, target: Target) {
+        *lock(&self.target) = target;
+        lock(&self.told).far = None;
+    }
+
+    /// The far end opened a channel.
+    pub(super) fn served(&self) {
+        self.tell_far(Ok(()), ForwardReport::Served);
+    }
+
+    /// The far end would not.
+    pub(super) fn denied(&self, failure: Failure) {
+        self.tell_far(Err(failure.clone()), ForwardReport::Denied(failure));
+    }
+
+    fn tell_far(&self, outcome: Result<(), Failure>, report: ForwardReport) {
+        let mut told = lock(&self.told);
+        if told.far.as_ref() != Some(&outcome) {
+            told.far = Some(outcome);
+            (self.report)(Input::Forward(self.id, report));
+        }
+    }
+
+    fn tell_slow(&self, failure: Failure) {
+        let mut told = lock(&self.told);
+        if told.slow > 0 && !told.slow_told {
+            told.slow_told = true;
+            (self.report)(Input::Forward(self.id, ForwardReport::SlowReader(Some(failure))));
+        }
+    }
+}
+
+/// Held while a connection's reader is so slow that its session must be left unread.
+pub(super) struct Slow {
+    standing: Arc<Standing>,
+}
+
+impl Slow {
+    /// Counts it, and tells core as soon as the program's name is known. To be called on a tokio runtime.
+    pub(super) fn begin(local: &Accepted) -> Slow {
+        let standing = local.standing().clone();
+        lock(&standing.told).slow += 1;
+        let (peer, teller) = (local.local().peer(), standing.clone());
+        tokio::spawn(async move {
+            let who = peer.await.map_or_else(|| "a local program".to_owned(), |owner| owner.to_string());
+            teller.tell_slow(Failure::new(
+                FailureKind::SlowReader,
+                format!("{who} does not read what was sent to it through {}", teller.listen),
+                "let it go on, or end it: until it reads, other connections of this tunnel wait too",
+            ));
+        });
+        Slow { standing }
+    }
+}
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        let mut told = lock(&self.standing.told);
+        told.slow -= 1;
+        if told.slow == 0 && told.slow_told {
+            told.slow_told = false;
+            (self.standing.report)(Input::Forward(self.standing.id, ForwardReport::SlowReader(None)));
+        }
+    }
+}

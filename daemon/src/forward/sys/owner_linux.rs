@@ -1,0 +1,131 @@
+//! Who owns a socket, as Linux tells: its inode in `/proc/net/tcp` (proc_pid_net(5)), and the process that
+//! has the inode among its descriptors. Other users' descriptors cannot be read; then their uid is known.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+use super::super::owner::Owner;
+
+/// States of a TCP socket in `/proc/net/tcp` (include/net/tcp_states.h).
+const ESTABLISHED: &str = "01";
+const CLOSE_WAIT: &str = "08";
+const LISTEN: &str = "0A";
+
+/// How many descriptors are looked at, over all processes: a bound on the work on a crowded machine.
+const MOST_DESCRIPTORS: usize = 200_000;
+
+/// Who listens at `address`, or at every address with its port.
+pub(in super::super) fn listener_at(address: SocketAddr) -> Option<Owner> {
+    find(|row| {
+        row.state == LISTEN
+            && row.near.port() == address.port()
+            && (row.near.ip() == address.ip()
+                || row.near.ip().is_unspecified()
+                || address.ip().is_unspecified())
+    })
+}
+
+/// Who owns the near end of the connection from `near` to `far`.
+pub(in super::super) fn owner_of(near: SocketAddr, far: SocketAddr) -> Option<Owner> {
+    find(|row| (row.state == ESTABLISHED || row.state == CLOSE_WAIT) && row.near == near && row.far == far)
+}
+
+/// The process with this id, if it can be named.
+pub(in super::super) fn process(pid: u32) -> Option<Owner> {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
+    Some(Owner::Process { pid, name: name.trim_end().to_owned() })
+}
+
+struct Row<'a> {
+    near: SocketAddr,
+    far: SocketAddr,
+    state: &'a str,
+    uid: u32,
+    inode: u64,
+}
+
+fn find(wanted: impl Fn(&Row<'_>) -> bool) -> Option<Owner> {
+    let (uid, inode) = ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|table| {
+        let text = fs::read_to_string(table).ok()?;
+        // A socket that nobody owns any more has inode 0 (and shows uid 0, which is not true).
+        let row = text.lines().skip(1).filter_map(row).find(|row| row.inode != 0 && wanted(row))?;
+        Some((row.uid, row.inode))
+    })?;
+    Some(process_with(inode).unwrap_or(Owner::User(uid)))
+}
+
+/// `sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode …`
+fn row(line: &str) -> Option<Row<'_>> {
+    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+    Some(Row {
+        near: address(fields.get(1)?)?,
+        far: address(fields.get(2)?)?,
+        state: fields.get(3)?,
+        uid: fields.get(7)?.parse().ok()?,
+        inode: fields.get(9)?.parse().ok()?,
+    })
+}
+
+/// `0100007F:1770`: words of 32 bits in the machine's byte order, then the port.
+fn address(field: &str) -> Option<SocketAddr> {
+    let (ip, port) = field.split_once(':')?;
+    let words = (0..ip.len() / 8).map(|i| u32::from_str_radix(ip.get(8 * i..8 * i + 8)?, 16).ok());
+    let bytes: Vec<u8> = words.collect::<Option<Vec<u32>>>()?.iter().flat_map(|w| w.to_ne_bytes()).collect();
+    let ip: IpAddr = match <[u8; 4]>::try_from(bytes.as_slice()) {
+        Ok(four) => Ipv4Addr::from(four).into(),
+        // An IPv4 connection of an IPv6 socket stands there as ::ffff:a.b.c.d.
+        Err(_) => IpAddr::from(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?)).to_canonical(),
+    };
+    Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
+}
+
+fn process_with(inode: u64) -> Option<Owner> {
+    let link = format!("socket:[{inode}]");
+    let mut left = MOST_DESCRIPTORS;
+    for entry in fs::read_dir("/proc").ok()?.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        let Ok(descriptors) = fs::read_dir(entry.path().join("fd")) else { continue };
+        for descriptor in descriptors.flatten() {
+            if fs::read_link(descriptor.path()).is_ok_and(|to| to == Path::new(&link)) {
+                return process(pid);
+            }
+            left = left.checked_sub(1)?;
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    fn me() -> Owner {
+        process(std::process::id()).unwrap()
+    }
+
+    #[test]
+    fn a_listener_and_both_ends_of_a_connection_are_found() {
+        for host in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = TcpListener::bind(host) else { continue };
+            let at = listener.local_addr().unwrap();
+            assert_eq!(listener_at(at), Some(me()));
+            let client = TcpStream::connect(at).unwrap();
+            let near = client.local_addr().unwrap();
+            assert_eq!(owner_of(near, at), Some(me()));
+            assert_eq!(owner_of(at, at), None);
+            drop(listener);
+            assert_eq!(listener_at(at), None);
+        }
+    }
+
+    #[test]
+    fn a_line_that_makes_no_sense_is_passed_over() {
+        for line in ["", "0: x y", "0: 0100007F 0100007F:1 0A 0 0 0 0 0 1", "0: 01:1 01:1 0A 0 0 0 0 0 1"] {
+            assert!(row(line).is_none(), "{line}");
+        }
+    }
+}
