@@ -29,6 +29,10 @@ mod testbed;
 #[cfg(unix)]
 mod link_tests;
 
+#[cfg(test)]
+#[cfg(unix)]
+mod together_tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,0 +1,142 @@
+//! A lasting listener over real links: what is carried arrives whole, a slow reader harms nobody, and what
+//! came while no link was there is carried by the next one.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use nbtunnel_core::{ForwardId, ForwardSpec, Input, LinkReport, ListenAt, Policy, Target};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::AgentAt;
+use super::testbed::{Sshd, Watched, free_port, links, start, until};
+use crate::forward::{Activity, Budgets, Forward, GateNow, Services};
+
+struct Tunnel {
+    sshd: Sshd,
+    gate: watch::Sender<GateNow>,
+    activity: Arc<Activity>,
+    port: u16,
+    _policy: watch::Sender<Policy>,
+    _forward: Forward,
+}
+
+impl Tunnel {
+    /// Listens here, leads to `target` over there, and holds until a link is up.
+    async fn new(target: u16) -> Tunnel {
+        let sshd = Sshd::start("ed25519", "");
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let hear = Arc::clone(&heard);
+        let report: Arc<dyn Fn(Input) + Send + Sync> =
+            Arc::new(move |input| hear.lock().unwrap().push(input));
+        let services = Services::new(Handle::current(), sshd.at("state"), Budgets::default(), |_| {});
+        let (gate, policy) = (watch::Sender::new(GateNow::Hold), watch::Sender::new(Policy::default()));
+        let activity = Activity::new(Arc::clone(&report));
+        let port = free_port();
+        let spec =
+            ForwardSpec { listen: ListenAt::Loopback(port), target: Target::Tcp("127.0.0.1".into(), target) };
+        let forward = Forward::spawn(
+            &services,
+            ForwardId(1),
+            spec,
+            policy.subscribe(),
+            gate.subscribe(),
+            Arc::clone(&activity),
+            report,
+        );
+        until("it listens", || !heard.lock().unwrap().is_empty()).await;
+        Tunnel { sshd, gate, activity, port, _policy: policy, _forward: forward }
+    }
+
+    async fn link(&self) -> Watched {
+        let mut link = start(&links(AgentAt::Nowhere), self.sshd.route());
+        link.up().await;
+        self.gate.send_replace(GateNow::Serve(link.carrier.clone().unwrap()));
+        link
+    }
+
+    async fn connect(&self) -> TcpStream {
+        TcpStream::connect(("127.0.0.1", self.port)).await.unwrap()
+    }
+}
+
+/// Sends back whatever comes, to its end.
+async fn echo() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let (mut from, mut to) = stream.into_split();
+                let _ = tokio::io::copy(&mut from, &mut to).await;
+            });
+        }
+    });
+    port
+}
+
+async fn round_trip(stream: TcpStream, bytes: Vec<u8>) {
+    let (mut from, mut to) = stream.into_split();
+    let sent = bytes.clone();
+    let sending = tokio::spawn(async move {
+        to.write_all(&sent).await.unwrap();
+        to.shutdown().await.unwrap();
+    });
+    let mut back = Vec::new();
+    timeout(Duration::from_secs(60), from.read_to_end(&mut back)).await.unwrap().unwrap();
+    sending.await.unwrap();
+    assert!(back == bytes, "{} bytes came back of {}", back.len(), bytes.len());
+}
+
+#[tokio::test]
+async fn many_connections_at_once_bring_back_what_was_sent() {
+    let tunnel = Tunnel::new(echo().await).await;
+    let _link = tunnel.link().await;
+    let trips = (0..40_u8).map(|n| {
+        let tunnel = &tunnel;
+        async move {
+            let bytes: Vec<u8> = (0..1_u32 << 20).map(|i| (i.wrapping_mul(31) >> 3) as u8 ^ n).collect();
+            round_trip(tunnel.connect().await, bytes).await;
+        }
+    });
+    futures_util::future::join_all(trips).await;
+    until("all is over", || tunnel.activity.held_and_open() == (0, 0)).await;
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_stops_neither_probes_nor_others() {
+    let tunnel = Tunnel::new(echo().await).await;
+    let mut link = tunnel.link().await;
+    // Twice the window of a channel waits for one that reads nothing.
+    let (mut unread, mut to) = tunnel.connect().await.into_split();
+    let bytes = vec![7; 16 << 20];
+    to.write_all(&bytes).await.unwrap();
+    link.link.probe();
+    let answer = timeout(Duration::from_secs(5), link.report()).await.unwrap();
+    assert!(matches!(answer, LinkReport::Answers(_)));
+    round_trip(tunnel.connect().await, b"unharmed".to_vec()).await;
+    to.shutdown().await.unwrap();
+    let mut back = Vec::new();
+    unread.read_to_end(&mut back).await.unwrap();
+    assert!(back == bytes);
+}
+
+#[tokio::test]
+async fn what_comes_between_two_links_is_carried_by_the_second() {
+    let tunnel = Tunnel::new(echo().await).await;
+    let mut link = tunnel.link().await;
+    let mut open = tunnel.connect().await;
+    open.write_all(b"x").await.unwrap();
+    open.read_u8().await.unwrap();
+    tunnel.sshd.kill_sessions();
+    assert!(matches!(link.report().await, LinkReport::Lost(_)));
+    // What was open is reset at once; what comes now waits, though the gate still names the dead link.
+    assert!(timeout(Duration::from_secs(5), open.read_u8()).await.unwrap().is_err());
+    let held = tunnel.connect().await;
+    until("it is held", || tunnel.activity.held_and_open() == (1, 0)).await;
+    let _second = tunnel.link().await;
+    round_trip(held, b"held and then answered".to_vec()).await;
+}
