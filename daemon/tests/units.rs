@@ -80,6 +80,7 @@ fn the_service_says_what_it_must_and_nothing_that_harms() {
             ("Service.NotifyAccess", "main"),
             ("Service.ExecStart", "\"@BINDIR@/nbtunneld\""),
             ("Service.Restart", "on-failure"),
+            ("Service.RestartPreventExitStatus", "10"),
             ("Service.WatchdogSec", "30s"),
             ("Service.KillMode", "mixed"),
             ("Service.TimeoutStopSec", "10s"),

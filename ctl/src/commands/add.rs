@@ -67,11 +67,14 @@ fn read(args: &AddArgs) -> Result<(Option<String>, Tunnel), CommandError> {
              `nbctl add [NAME] --host HOST -L …`",
         )
     };
-    let is_line = |word: &String| word.contains(char::is_whitespace) || word.starts_with("ssh://");
-    // Where the host is told otherwise, a word can only be a name.
+    // Where the host is told otherwise, a word with a space in it is more likely a bad name.
     let told_otherwise = args.host.is_some() || !args.command.is_empty();
-    let (lines, names): (Vec<&String>, Vec<&String>) =
-        args.words.iter().partition(|word| !told_otherwise && is_line(word));
+    let is_line = |word: &String| {
+        word.starts_with("ssh ")
+            || word.starts_with("ssh://")
+            || (word.contains(char::is_whitespace) && !told_otherwise)
+    };
+    let (lines, names): (Vec<&String>, Vec<&String>) = args.words.iter().partition(|word| is_line(word));
     let name = match names.as_slice() {
         [] => None,
         [name] => Some((*name).clone()),
@@ -81,7 +84,9 @@ fn read(args: &AddArgs) -> Result<(Option<String>, Tunnel), CommandError> {
         ([line], [], None) if line.starts_with("ssh://") => ssh_line::from_parts(line, None, None)?,
         ([line], [], None) => ssh_line::parse_line(line)?,
         // Quoted and after `--` at once.
-        ([], [line], None) if is_line(line) => ssh_line::parse_line(line)?,
+        ([], [line], None) if line.contains(char::is_whitespace) || line.starts_with("ssh://") => {
+            ssh_line::parse_line(line)?
+        }
         ([], [_, ..], None) => ssh_line::parse(&args.command)?,
         ([], [], Some(host)) => ssh_line::from_parts(host, args.user.as_deref(), args.port.as_deref())?,
         ([], [], None) => return Err(usage("there is no host")),

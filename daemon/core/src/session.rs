@@ -124,11 +124,12 @@ impl Session {
         }
     }
 
-    /// It came to `at`, which has a deadline of its own.
+    /// It came to `at`, which has a deadline of its own. Each key that is tried is a step of its own: the
+    /// agent may ask its user every time.
     pub fn stepped(&mut self, now: Moment, at: Step, policy: &Policy) {
         if let Phase::Dialling { step, deadline, .. } = &mut self.phase
             && *step != Step::Queued
-            && at > *step
+            && at >= *step
         {
             *step = at;
             *deadline = Some(now + policy.connect_timeout);

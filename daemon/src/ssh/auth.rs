@@ -178,7 +178,7 @@ impl<'a> Login<'a> {
                     self.shared.hop,
                     in_words(&remaining_methods)
                 ),
-                "This version cannot answer that; ask for a login by key alone.",
+                "this version cannot answer that; ask for a login by key alone",
             )),
             AuthResult::Failure { remaining_methods, partial_success: false } => {
                 self.methods = remaining_methods;
@@ -211,13 +211,13 @@ impl<'a> Login<'a> {
             let methods = in_words(&self.methods);
             let message = format!("{hop} takes no keys from {}, only {methods}", route.user);
             return if self.methods.iter().any(by_hand) {
-                let hint = "This version cannot type passwords; ask for a login by key.";
+                let hint = "this version cannot type passwords; ask for a login by key";
                 Failure::new(FailureKind::AnswerNeeded, message, hint)
             } else {
                 Failure::new(
                     FailureKind::AuthRefused,
                     message,
-                    "Ask the server's administrator for a login by key.",
+                    "ask the server's administrator for a login by key",
                 )
             };
         }
@@ -230,7 +230,7 @@ impl<'a> Login<'a> {
             FailureKind::AuthRefused,
             format!("{hop} did not let {} in: {offered}", route.user),
             format!(
-                "Check user in the tunnel's file, and add your public key to ~/.ssh/authorized_keys there (ssh-copy-id -p {} {}@{}).",
+                "check user in the tunnel's file, and add your public key to ~/.ssh/authorized_keys there (ssh-copy-id -p {} {}@{})",
                 route.port, route.user, route.host
             ),
         )

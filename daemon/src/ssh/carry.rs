@@ -74,7 +74,7 @@ impl SshCarrier {
             Err(_) => Err(Unreached::Denied(Failure::new(
                 FailureKind::TimedOut,
                 format!("{} could not reach {target} within a minute", self.hop),
-                "Check the target of the forward; a firewall over there may swallow the connection.",
+                "check the target of the forward; a firewall over there may swallow the connection",
             ))),
         }
     }
@@ -142,19 +142,19 @@ fn denied(hop: &str, target: &Target, why: &ChannelOpenFailure) -> Failure {
         ChannelOpenFailure::ConnectFailed => Failure::new(
             FailureKind::Refused,
             format!("nothing answers on {target} at {hop}"),
-            "Start the notebook there, or correct the target of the forward.",
+            "start the notebook there, or correct the target of the forward",
         ),
         ChannelOpenFailure::ResourceShortage => Failure::new(
             FailureKind::Refused,
             format!("{hop} is out of resources and opens no connection to {target}"),
-            "Close connections that are not needed, or ask its administrator.",
+            "close connections that are not needed, or ask its administrator",
         ),
         ChannelOpenFailure::AdministrativelyProhibited
         | ChannelOpenFailure::UnknownChannelType
         | ChannelOpenFailure::Other { .. } => Failure::new(
             FailureKind::ForwardingDenied,
             format!("{hop} does not allow forwarding to {target}"),
-            "Ask its administrator: AllowTcpForwarding, AllowStreamLocalForwarding and PermitOpen in sshd_config decide.",
+            "ask its administrator: AllowTcpForwarding, AllowStreamLocalForwarding and PermitOpen in sshd_config decide",
         ),
     }
 }

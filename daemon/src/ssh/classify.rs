@@ -40,7 +40,7 @@ pub(super) fn announced(hop: &str, message: &str) -> Failure {
     Failure::new(
         FailureKind::Disconnected,
         format!("{hop} ended the session{said}"),
-        "It is tried again by itself; if it stays so, the server's log says more.",
+        "it is tried again by itself; if it stays so, the server's log says more",
     )
 }
 
@@ -49,7 +49,7 @@ pub(super) fn too_many_keys(hop: &str) -> Failure {
     Failure::new(
         FailureKind::AuthRefused,
         format!("{hop} ended the login after too many keys"),
-        "Name the right key as identity_file, so that it is offered first, or keep fewer keys in the SSH agent (ssh-add -d).",
+        "name the right key as identity_file, so that it is offered first, or keep fewer keys in the SSH agent (ssh-add -d)",
     )
 }
 
@@ -64,14 +64,14 @@ pub(super) fn broken(hop: &str, error: &Error, tap: &Tap) -> Failure {
         Error::NoAuthMethod => Failure::new(
             FailureKind::AuthRefused,
             format!("{hop} offers no way to log in"),
-            "Check user in the tunnel's file, and ask the server's administrator.",
+            "check user in the tunnel's file, and ask the server's administrator",
         ),
         Error::IO(error) => lost(hop, &WireEnd::Broken(error.kind(), error.to_string())),
         Error::Disconnect | Error::HUP | Error::SendError | Error::RecvError => ended(hop, tap),
         Error::Join(_) => Failure::new(
             FailureKind::Internal,
             format!("the session with {hop} failed inside nbtunnel"),
-            "Please report it, with the daemon's log.",
+            "please report it, with the daemon's log",
         ),
         // What is left are breaches of the protocol: a faulty server, or somebody in between.
         other => match tap.end() {
@@ -79,7 +79,7 @@ pub(super) fn broken(hop: &str, error: &Error, tap: &Tap) -> Failure {
             None => Failure::new(
                 FailureKind::Disconnected,
                 format!("the session with {hop} broke: {}", quote(&other.to_string())),
-                "It is tried again by itself; if it stays so, something between here and there changes the data.",
+                "it is tried again by itself; if it stays so, something between here and there changes the data",
             ),
         },
     }
@@ -95,17 +95,17 @@ fn lost(hop: &str, end: &WireEnd) -> Failure {
         WireEnd::Closed => Failure::new(
             FailureKind::Disconnected,
             format!("{hop} closed the connection"),
-            "The server may be restarting, or busy (MaxStartups), or its firewall blocks this machine for a while.",
+            "the server may be restarting, or busy (MaxStartups), or its firewall blocks this machine for a while",
         ),
         WireEnd::Broken(io::ErrorKind::TimedOut, _) => Failure::new(
             FailureKind::DeadPeer,
             format!("{hop} stopped answering"),
-            "The network between here and there is gone, or the machine is off.",
+            "the network between here and there is gone, or the machine is off",
         ),
         WireEnd::Broken(io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe, _) => Failure::new(
             FailureKind::Disconnected,
             format!("the connection to {hop} was reset"),
-            "The server restarted, or a router in between forgot the connection; it is tried again by itself.",
+            "the server restarted, or a router in between forgot the connection; it is tried again by itself",
         ),
         WireEnd::Broken(
             io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkDown,
@@ -113,12 +113,17 @@ fn lost(hop: &str, end: &WireEnd) -> Failure {
         ) => Failure::new(
             FailureKind::Unreachable,
             format!("the way to {hop} is gone: {why}"),
-            "Check whether this machine is online, or needs a VPN.",
+            "check whether this machine is online, or needs a VPN",
+        ),
+        WireEnd::Broken(io::ErrorKind::UnexpectedEof, _) => Failure::new(
+            FailureKind::Disconnected,
+            format!("{hop} ended the connection"),
+            "it is tried again by itself; if it stays so, the server's log says more",
         ),
         WireEnd::Broken(_, why) => Failure::new(
             FailureKind::Disconnected,
             format!("the connection to {hop} broke: {why}"),
-            "It is tried again by itself.",
+            "it is tried again by itself",
         ),
     }
 }
@@ -130,7 +135,7 @@ fn not_ssh(hop: &str, greeting: &str) -> Failure {
         return Failure::new(
             FailureKind::NoCommonAlgorithm,
             format!("{hop} speaks only the old SSH protocol 1"),
-            "Ask its administrator to update the server.",
+            "ask its administrator to update the server",
         );
     }
     let greeting = quote(greeting);
@@ -138,7 +143,7 @@ fn not_ssh(hop: &str, greeting: &str) -> Failure {
     Failure::new(
         FailureKind::Refused,
         format!("what answers at {hop} is no SSH server{said}"),
-        "Check host and port in the tunnel's file; on a guest network, log in to that first.",
+        "check host and port in the tunnel's file; on a guest network, log in to that first",
     )
 }
 
@@ -156,7 +161,7 @@ fn no_common_algorithm(hop: &str, kind: &AlgorithmKind, theirs: &[String]) -> Fa
             "{hop} offers no {what} algorithm that is safe enough; it offers {}",
             quote(&theirs.join(", "))
         ),
-        "Ask its administrator to update the SSH server.",
+        "ask its administrator to update the SSH server",
     )
 }
 
@@ -165,7 +170,7 @@ pub(super) fn overdue(hop: &str, what: &str) -> Failure {
     Failure::new(
         FailureKind::TimedOut,
         format!("{hop} did not finish {what} within a minute"),
-        "The server may be overloaded; it is tried again by itself.",
+        "the server may be overloaded; it is tried again by itself",
     )
 }
 

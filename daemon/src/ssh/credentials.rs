@@ -181,7 +181,7 @@ impl Offer {
         Some(Failure::new(
             FailureKind::AnswerNeeded,
             format!("the key {} is protected by a passphrase", encrypted.join(", ")),
-            format!("Add it to the SSH agent: ssh-add {first}"),
+            format!("add it to the SSH agent: ssh-add {first}"),
         ))
     }
 }
@@ -200,7 +200,7 @@ fn no_credentials(route: &Route, notes: &[String]) -> Failure {
     Failure::new(
         FailureKind::NoCredentials,
         message,
-        "Start the agent and run ssh-add, or make a key with ssh-keygen; the tunnel then connects by itself.",
+        "start the agent and run ssh-add, or make a key with ssh-keygen; the tunnel then connects by itself",
     )
 }
 

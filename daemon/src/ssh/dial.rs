@@ -80,30 +80,36 @@ fn worst(hop: &str, failed: Vec<(SocketAddr, io::Error)>) -> Failure {
     let kinds = failed.iter().map(|(_, error)| kind_of(error));
     let kind = kinds.min_by_key(rank).unwrap_or(FailureKind::Unreachable);
     let tried: Vec<String> =
-        failed.iter().map(|(address, error)| format!("{}: {error}", address.ip())).collect();
+        failed.iter().map(|(address, error)| format!("{}: {}", address.ip(), plain(error))).collect();
     let tried = tried.join(", ");
     match kind {
         FailureKind::Refused => Failure::new(
             kind,
-            format!("{hop} refused the connection ({tried})"),
-            "Check host and port; if they are right, the SSH server is not running, or a firewall forbids it.",
+            format!("{hop} refused the connection"),
+            "check host and port; if they are right, the SSH server is not running, or a firewall forbids it",
         ),
         FailureKind::TimedOut => Failure::new(
             kind,
             format!("{hop} did not answer ({tried})"),
-            "The machine may be off or behind a firewall; check whether you need a VPN.",
+            "the machine may be off or behind a firewall; check whether you need a VPN",
         ),
         FailureKind::Exhausted => Failure::new(
             kind,
             format!("no connection to {hop} could be opened here ({tried})"),
-            "Close other programs, or raise the limit on open files (ulimit -n).",
+            "close other programs, or raise the limit on open files (ulimit -n)",
         ),
         _ => Failure::new(
             FailureKind::Unreachable,
             format!("no network leads to {hop} ({tried})"),
-            "Check whether this machine is online, or needs a VPN. On macOS, allow local network access.",
+            "check whether this machine is online, or needs a VPN. On macOS, allow local network access",
         ),
     }
+}
+
+/// The system's words without the number that it adds to them.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_lowercase()
 }
 
 fn kind_of(error: &io::Error) -> FailureKind {

@@ -73,7 +73,7 @@ impl Client {
                 true
             }
             (Verdict::Unknown | Verdict::Changed { .. } | Verdict::Revoked, _) => {
-                shared.blame(refusal(&judged));
+                shared.blame(refusal(&judged, shared.reporter.tunnel()));
                 shared.reporter.tell(LinkEvent::HostKey(judged.offered));
                 false
             }

@@ -77,14 +77,14 @@ fn drawing_title(key: &PublicKey) -> String {
     }
 }
 
-/// Why a key that is not simply known stops the link.
-pub(super) fn refusal(judged: &Judged) -> Failure {
+/// Why a key that is not simply known stops the link of `tunnel`.
+pub(super) fn refusal(judged: &Judged, tunnel: &str) -> Failure {
     let OfferedKey { hop, algorithm, fingerprint, .. } = &judged.offered;
     match &judged.verdict {
         Verdict::Revoked => Failure::new(
             FailureKind::HostKeyChanged,
             format!("{hop} showed a host key that is marked @revoked: {algorithm} {fingerprint}"),
-            "Do not connect: whoever holds that key may not be your server. Ask its administrator.",
+            "do not connect: whoever holds that key may not be your server; ask its administrator",
         ),
         Verdict::Changed { recorded } => {
             let on_file: Vec<String> = recorded
@@ -97,13 +97,17 @@ pub(super) fn refusal(judged: &Judged) -> Failure {
                     "{hop} showed another host key than the one on file: {algorithm} {fingerprint}, on file: {}",
                     on_file.join(", ")
                 ),
-                "Ask the server's administrator whether its key was replaced; if so: nbctl trust NAME --replace.",
+                format!(
+                    "if you know that the server was made again, run `nbctl trust --replace {tunnel}`; else ask its administrator"
+                ),
             )
         }
         Verdict::Unknown | Verdict::Known => Failure::new(
             FailureKind::HostKeyUnknown,
             format!("the host key of {hop} is not on file: {algorithm} {fingerprint}"),
-            "Compare the fingerprint with what the server's administrator published, then: nbctl trust NAME.",
+            format!(
+                "run `nbctl trust {tunnel}` and compare the fingerprint with the one that you were given"
+            ),
         ),
     }
 }

@@ -94,7 +94,7 @@ fn panicked(hop: &str) -> Failure {
     Failure::new(
         FailureKind::Internal,
         format!("the link to {hop} failed inside nbtunnel"),
-        "It is tried again by itself; please report it, with the daemon's log.",
+        "it is tried again by itself; please report it, with the daemon's log",
     )
 }
 

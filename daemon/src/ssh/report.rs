@@ -47,6 +47,11 @@ impl Reporter {
         Arc::new(Reporter { name: name.to_owned(), on, told, is_over: Mutex::new(false) })
     }
 
+    /// The tunnel that the link is for.
+    pub(super) fn tunnel(&self) -> &str {
+        &self.name
+    }
+
     pub(super) fn tell(&self, event: LinkEvent) {
         let mut is_over = self.is_over.lock().unwrap_or_else(PoisonError::into_inner);
         if *is_over {

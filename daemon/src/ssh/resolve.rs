@@ -87,7 +87,7 @@ fn getaddrinfo(host: &str) -> Answer {
         Err(error) if system::is_exhausted(&error) => Err(Failure::new(
             FailureKind::Exhausted,
             format!("{host} could not be looked up: {error}"),
-            "Close other programs, or raise the limit on open files (ulimit -n).",
+            "close other programs, or raise the limit on open files (ulimit -n)",
         )),
         Err(error) => {
             let text = error.to_string();
@@ -101,7 +101,7 @@ fn unresolved(host: &str, why: &str) -> Failure {
     Failure::new(
         FailureKind::Dns,
         format!("the name {host} could not be resolved: {why}"),
-        "Check its spelling in the tunnel's file, and whether this machine is online (or needs a VPN).",
+        "check its spelling in the tunnel's file, and whether this machine is online (or needs a VPN)",
     )
 }
 

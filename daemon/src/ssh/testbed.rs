@@ -208,8 +208,7 @@ pub(super) struct Watched {
 }
 
 pub(super) fn links(agent: AgentAt) -> Arc<Links> {
-    let origin = tokio::time::Instant::now();
-    Links::new(Handle::current(), Arc::new(move || origin.elapsed()), agent)
+    Links::new(Handle::current(), crate::wake::stopwatch(), agent)
 }
 
 pub(super) fn start(links: &Arc<Links>, route: Route) -> Watched {

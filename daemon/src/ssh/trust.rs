@@ -48,8 +48,8 @@ pub fn trust(route: &Route, offered: &OfferedKey, replace: bool) -> Result<Writt
     let now = judge(route, &key);
     match now.verdict {
         Verdict::Known => return Ok(Written { file: file.clone(), replaced: Vec::new() }),
-        Verdict::Revoked => return Err(refusal(&now)),
-        Verdict::Changed { .. } if !replace => return Err(refusal(&now)),
+        Verdict::Revoked => return Err(refusal(&now, "NAME")),
+        Verdict::Changed { .. } if !replace => return Err(refusal(&now, "NAME")),
         Verdict::Changed { .. } | Verdict::Unknown => {}
     }
     write(file, &lookup_name(&route.host, route.port), &key, &now).map_err(|error| cannot_write(file, &error))
@@ -59,7 +59,7 @@ fn no_file() -> Failure {
     Failure::new(
         FailureKind::Config,
         "there is no known_hosts file to write to",
-        "Name one with known_hosts in the tunnel's file.",
+        "name one with known_hosts in the tunnel's file",
     )
 }
 
@@ -67,7 +67,7 @@ fn cannot_write(file: &Path, error: &io::Error) -> Failure {
     Failure::new(
         FailureKind::Config,
         format!("{} cannot be written: {error}", file.display()),
-        "Check its permissions and the space on its disk.",
+        "check its permissions and the space on its disk",
     )
 }
 
