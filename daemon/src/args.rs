@@ -16,9 +16,9 @@ pub struct Args {
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,
 
-    /// What to log, for example "info" or "nbtunneld=debug"
-    #[arg(long, value_name = "FILTER", env = "NBTUNNEL_LOG", default_value = "info")]
-    pub log: String,
+    /// What to log, for example "info" or "nbtunneld=debug" [default: log in nbtunnel.toml, else info]
+    #[arg(long, value_name = "FILTER", env = "NBTUNNEL_LOG")]
+    pub log: Option<String>,
 
     /// Check the configuration, or one tunnel file, and exit (what `nbctl check` runs)
     #[arg(long, value_name = "PATH", num_args = 0..=1)]

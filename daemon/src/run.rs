@@ -36,7 +36,8 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Fault> {
     if let Some(path) = &args.check {
         return check(path.as_deref(), &config_dir, args.json);
     }
-    logging::init(&args.log).map_err(|why| Fault::new(FaultCode::Usage, why, "see `nbtunneld --help`"))?;
+    let filter = logging::init(args.log.as_deref())
+        .map_err(|why| Fault::new(FaultCode::Usage, why, "see `nbtunneld --help`"))?;
     let descriptors = limits::Descriptors::raise();
     tracing::debug!("{} descriptors may be open", descriptors.limit());
     let endpoint = Endpoint::resolve(args.socket)?;
@@ -53,7 +54,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Fault> {
 
     let main = Builder::new_current_thread().enable_all().build().map_err(no_runtime)?;
     let data = DataThread::start()?;
-    main.block_on(serve(&endpoint, inherited, &config_dir, &state_dir, data.handle.clone()))?;
+    main.block_on(serve(&endpoint, inherited, &config_dir, &state_dir, data.handle.clone(), filter))?;
     main.shutdown_background();
     data.stop();
     drop(locks);
@@ -101,6 +102,7 @@ async fn serve(
     config_dir: &Path,
     state_dir: &Path,
     data: Handle,
+    filter: logging::Filter,
 ) -> Result<(), Fault> {
     let listener = listen(endpoint, inherited)?;
     let (events, inbox) = mpsc::unbounded_channel();
@@ -126,6 +128,7 @@ async fn serve(
         services: services(data.clone(), state_dir, &events),
         data,
         watch: watch_config(config_dir, &events),
+        filter,
         orders_path: endpoint.runtime_dir()?.join("orders.json"),
         config_dir: config_dir.to_owned(),
         socket: endpoint.display().to_string(),

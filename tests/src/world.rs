@@ -68,6 +68,11 @@ impl World {
         filter.clone_into(&mut self.filter);
     }
 
+    /// Daemons that are started from now on log what nbtunnel.toml says.
+    pub fn log_as_the_file_says(&mut self) {
+        self.filter.clear();
+    }
+
     /// Prints no log at the end.
     pub fn quiet(&mut self) {
         self.quiet = true;
@@ -150,7 +155,9 @@ impl World {
     pub fn daemon_command(&self) -> Command {
         let mut command = self.command(&self.programs.nbtunneld);
         command.arg("--config-dir").arg(self.config_dir()).arg("--socket").arg(self.socket());
-        command.arg("--log").arg(&self.filter);
+        if !self.filter.is_empty() {
+            command.arg("--log").arg(&self.filter);
+        }
         command
     }
 

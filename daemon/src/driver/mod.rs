@@ -15,11 +15,12 @@ use nbtunnel_proto::{Fault, FaultCode, FileProblem, Reply};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use crate::config::{Loaded, Watch};
+use crate::config::{DaemonSettings, Loaded, Watch};
 use crate::effects::Effects;
 use crate::event::{Asked, Event, Events};
 use crate::forward::Services;
 use crate::journal::Journal;
+use crate::logging::Filter;
 use crate::orders::Orders;
 use crate::service::readiness;
 use crate::ssh::{Changed, LinkEvent, Links};
@@ -47,6 +48,8 @@ pub struct Parts {
     pub data: Handle,
     /// Watches the directory.
     pub watch: Watch,
+    /// What is logged.
+    pub filter: Filter,
     /// Where orders are kept.
     pub orders_path: PathBuf,
     /// The directory that is watched.
@@ -69,6 +72,9 @@ pub struct Driver {
     orders: Orders,
     waits: Waits,
     watch: Watch,
+    filter: Filter,
+    services: Arc<Services>,
+    settings: DaemonSettings,
     config_dir: PathBuf,
     socket: String,
     /// What the files say, without those that are broken.
@@ -88,7 +94,7 @@ impl Driver {
         Driver {
             started: parts.clock.now(),
             clock: parts.clock,
-            effects: Effects::new(parts.events.clone(), parts.links, parts.services, parts.data),
+            effects: Effects::new(parts.events.clone(), parts.links, Arc::clone(&parts.services), parts.data),
             events: parts.events,
             inbox: parts.inbox,
             fleet: Fleet::new(parts.seed, remembered),
@@ -96,6 +102,9 @@ impl Driver {
             orders,
             waits: Waits::default(),
             watch: parts.watch,
+            filter: parts.filter,
+            services: parts.services,
+            settings: DaemonSettings::default(),
             config_dir: parts.config_dir,
             socket: parts.socket,
             specs: BTreeMap::new(),
@@ -203,6 +212,7 @@ impl Driver {
     }
 
     fn loaded(&mut self, loaded: Loaded) {
+        self.settle_settings(&loaded);
         let changes =
             nbtunnel_core::reconcile(&self.specs, loaded.tunnels, &loaded.broken, loaded.all_broken);
         for change in &changes {
@@ -229,6 +239,16 @@ impl Driver {
             self.note(None, &format!("watching {} with {count} tunnels", self.config_dir.display()));
         }
         readiness::ready(&format!("{} tunnels", self.specs.len()));
+    }
+
+    /// Takes over the settings of the daemon as a whole, unless their file cannot be read.
+    fn settle_settings(&mut self, loaded: &Loaded) {
+        if loaded.all_broken || loaded.daemon == self.settings {
+            return;
+        }
+        self.settings = loaded.daemon.clone();
+        self.filter.set(self.settings.log.as_deref());
+        self.services.set_spool(self.settings.spool);
     }
 
     fn exhausted(&mut self, exhausted: bool) {

@@ -52,6 +52,13 @@ impl Services {
     }
 }
 
+impl Services {
+    /// From now on so many bytes may wait on disk.
+    pub fn set_spool(&self, bytes: u64) {
+        self.spool.set(bytes);
+    }
+}
+
 impl fmt::Debug for Services {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Services").field("state_dir", &self.state_dir).finish_non_exhaustive()
