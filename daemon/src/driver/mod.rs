@@ -70,6 +70,8 @@ pub struct Driver {
     effects: Effects,
     journal: Journal,
     orders: Orders,
+    /// When orders that could not be written down are tried once more.
+    orders_again_at: Moment,
     waits: Waits,
     watch: Watch,
     config_dir: PathBuf,
@@ -99,6 +101,7 @@ impl Driver {
             fleet: Fleet::new(parts.seed, remembered),
             journal: Journal::default(),
             orders,
+            orders_again_at: parts.clock.now(),
             waits: Waits::default(),
             watch: parts.watch,
             config_dir: parts.config_dir,
@@ -135,6 +138,7 @@ impl Driver {
             if !self.early.is_empty() && self.started + FIRST_READING <= now {
                 self.answer_early();
             }
+            self.keep_orders(now);
             readiness::watchdog();
         }
         self.say_goodbye().await;
@@ -210,8 +214,17 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Writes down what users said, once for everything that one event brought. Nobody has been told by then:
+    /// answers leave when the loop waits.
+    fn keep_orders(&mut self, now: Moment) {
+        if self.orders_again_at <= now {
+            self.orders_again_at = now + LONGEST_NAP;
+            self.orders.try_again();
+        }
         if let Err(why) = self.orders.keep(self.fleet.remembered()) {
-            tracing::warn!("what you started and stopped could not be written down: {why}");
+            self.note(None, &format!("what you started and stopped cannot be written down: {why}"));
         }
     }
 

@@ -96,15 +96,19 @@ impl Driver {
         let names =
             if patterns.is_empty() { self.present().cloned().collect() } else { self.select(patterns)? };
         let mut problems = self.problems.clone();
+        let of_the_daemon =
+            |message, hint: &str| FileProblem { message, hint: hint.into(), ..FileProblem::default() };
         if self.exhausted {
-            problems.push(FileProblem {
-                file: None,
-                line: None,
-                column: None,
-                source: None,
-                message: "the daemon is out of file descriptors; new connections wait".into(),
-                hint: "close some connections, or raise the limit (`ulimit -n`, LimitNOFILE=)".into(),
-            });
+            problems.push(of_the_daemon(
+                "the daemon is out of file descriptors; new connections wait".into(),
+                "close some connections, or raise the limit (`ulimit -n`, LimitNOFILE=)",
+            ));
+        }
+        if let Some(why) = self.orders.trouble() {
+            problems.push(of_the_daemon(
+                format!("what you started and stopped cannot be written down: {why}"),
+                "make room beside the control socket; until then a crash of the daemon forgets it",
+            ));
         }
         let tunnels = names.iter().filter_map(|name| self.tunnel_status(now, name)).collect();
         let daemon = DaemonStatus {
