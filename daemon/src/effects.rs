@@ -30,12 +30,18 @@ struct Room {
     policy: watch::Sender<Policy>,
     activity: Arc<Activity>,
     forwards: HashMap<ForwardId, Forward>,
-    links: HashMap<Epoch, Link>,
+    links: HashMap<Epoch, Dialled>,
     carriers: HashMap<Epoch, Arc<dyn Carrier>>,
-    /// The host key that was shown last and not trusted.
-    offered: Option<OfferedKey>,
+    /// The host key that was shown last and not trusted, and where it was shown.
+    offered: Option<(Route, OfferedKey)>,
     /// What could be offered at the last attempt.
     looked: Option<Snapshot>,
+}
+
+/// A link and where it leads, which the file may have changed since.
+struct Dialled {
+    link: Link,
+    route: Route,
 }
 
 impl Effects {
@@ -92,7 +98,7 @@ impl Effects {
             }
             Output::Connect(epoch, route) => {
                 let (name, events) = (name.clone(), events.clone());
-                let tunnel = name.to_string();
+                let (tunnel, to) = (name.to_string(), (*route).clone());
                 let link = self.links.spawn_link(
                     &tunnel,
                     *route,
@@ -100,17 +106,17 @@ impl Effects {
                         let _ = events.send(Event::Link(name.clone(), epoch, said));
                     }),
                 );
-                room.links.insert(epoch, link);
+                room.links.insert(epoch, Dialled { link, route: to });
             }
             Output::Probe(epoch) => {
-                if let Some(link) = room.links.get(&epoch) {
-                    link.probe();
+                if let Some(dialled) = room.links.get(&epoch) {
+                    dialled.link.probe();
                 }
             }
             Output::Close(epoch) => {
                 room.carriers.remove(&epoch);
-                if let Some(link) = room.links.get(&epoch) {
-                    link.close();
+                if let Some(dialled) = room.links.get(&epoch) {
+                    dialled.link.close();
                 }
             }
             Output::Gate(gate) => room.set_gate(gate),
@@ -141,7 +147,9 @@ impl Effects {
             LinkEvent::Carrier(carrier) => {
                 room.carriers.insert(epoch, carrier);
             }
-            LinkEvent::HostKey(offered) => room.offered = Some(offered),
+            LinkEvent::HostKey(offered) => {
+                room.offered = room.links.get(&epoch).map(|dialled| (dialled.route.clone(), offered));
+            }
             LinkEvent::Looked(looked) => room.looked = Some(looked),
             LinkEvent::Note(text) => return (None, Some(text)),
         }
@@ -162,9 +170,11 @@ impl Effects {
         }
     }
 
-    /// The host key that was shown last and not trusted.
-    pub fn offered(&self, name: &Name) -> Option<&OfferedKey> {
-        self.rooms.get(name)?.offered.as_ref()
+    /// The host key that was shown last at the end of `route`, and not trusted. What another server showed
+    /// says nothing about this one.
+    pub fn offered(&self, name: &Name, route: &Route) -> Option<&OfferedKey> {
+        let (shown_at, offered) = self.rooms.get(name)?.offered.as_ref()?;
+        shown_at.leads_where(route).then_some(offered)
     }
 
     /// The counters of one forward.
@@ -179,7 +189,7 @@ impl Effects {
                 forward.unbind();
             }
             room.gate.send_replace(GateNow::Reset);
-            room.links.values().for_each(Link::close);
+            room.links.values().for_each(|dialled| dialled.link.close());
         }
     }
 

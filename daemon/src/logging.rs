@@ -41,6 +41,8 @@ pub fn init(fixed: Option<&str>) -> Result<Filter, String> {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_target(false)
+        // Whoever read stderr may be gone (a closed terminal, a pipe): telling stderr of that would panic.
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
     // journald writes the time itself (systemd.exec(5), JOURNAL_STREAM).
     let set: Box<dyn Fn(EnvFilter) + Send> = if std::env::var_os("JOURNAL_STREAM").is_some() {

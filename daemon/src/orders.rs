@@ -14,6 +14,8 @@ pub struct Orders {
     path: PathBuf,
     boot: Option<String>,
     written: BTreeMap<Name, Order>,
+    /// What could not be written, so that a full disk is tried once for each order and not for each event.
+    refused: Option<(BTreeMap<Name, Order>, String)>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
@@ -29,17 +31,51 @@ impl Orders {
     pub fn open(path: PathBuf) -> (Self, BTreeMap<Name, Order>) {
         let boot = boot_id();
         let remembered = read(&path, boot.as_deref());
-        (Orders { path, boot, written: remembered.clone() }, remembered)
+        (Orders { path, boot, written: remembered.clone(), refused: None }, remembered)
     }
 
-    /// Writes `orders` down if they changed: beside, then renamed.
+    /// Writes `orders` down if they changed. What could not be written is not tried again before it changes
+    /// or [`Orders::try_again`] says so.
     ///
     /// # Errors
-    /// The file cannot be written; the one before is intact.
+    /// The file cannot be written, which is news; the one before is intact.
     pub fn keep(&mut self, orders: &BTreeMap<Name, Order>) -> io::Result<()> {
         if *orders == self.written {
+            self.refused = None;
             return Ok(());
         }
+        if self.refused.as_ref().is_some_and(|(refused, _)| refused == orders) {
+            return Ok(());
+        }
+        let known = self.refused.take().map(|(_, why)| why);
+        match self.write(orders) {
+            Ok(()) => {
+                self.written = orders.clone();
+                Ok(())
+            }
+            Err(error) => {
+                let why = error.to_string();
+                let is_news = known.as_ref() != Some(&why);
+                self.refused = Some((orders.clone(), why));
+                if is_news { Err(error) } else { Ok(()) }
+            }
+        }
+    }
+
+    /// Why the last orders are not written down, if they are not.
+    pub fn trouble(&self) -> Option<&str> {
+        self.refused.as_ref().map(|(_, why)| why.as_str())
+    }
+
+    /// What could not be written is tried once more by the next [`Orders::keep`].
+    pub fn try_again(&mut self) {
+        if let Some((refused, _)) = &mut self.refused {
+            refused.clone_from(&self.written);
+        }
+    }
+
+    /// Beside, then renamed.
+    fn write(&self, orders: &BTreeMap<Name, Order>) -> io::Result<()> {
         let names = |stopped: bool| {
             let chosen = orders.iter().filter(move |(_, order)| (**order == Order::Stop) == stopped);
             chosen.map(|(name, _)| name.to_string()).collect()
@@ -49,7 +85,6 @@ impl Orders {
         let mut file = tempfile::NamedTempFile::new_in(dir)?;
         file.write_all(&serde_json::to_vec(&kept)?)?;
         file.persist(&self.path)?;
-        self.written = orders.clone();
         Ok(())
     }
 }
@@ -90,6 +125,26 @@ mod tests {
         orders.keep(&said).unwrap();
         assert_eq!(Orders::open(path.clone()).1, said);
         assert_eq!(read(&path, Some("another boot")), BTreeMap::new());
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_told_once_and_written_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run/orders.json");
+        let (mut orders, _) = Orders::open(path.clone());
+        let name = |name: &str| Name::parse(name).unwrap();
+        let mut said = BTreeMap::from([(name("alice"), Order::Stop)]);
+        assert!(orders.keep(&said).is_err(), "there is no such directory");
+        assert!(orders.trouble().is_some());
+        orders.keep(&said).unwrap();
+        said.insert(name("bob"), Order::Start);
+        orders.keep(&said).unwrap();
+        std::fs::create_dir(dir.path().join("run")).unwrap();
+        orders.keep(&said).unwrap();
+        assert!(!path.exists(), "it was tried for an event that has nothing to do with it");
+        orders.try_again();
+        orders.keep(&said).unwrap();
+        assert_eq!((orders.trouble(), Orders::open(path).1), (None, said));
     }
 
     #[test]

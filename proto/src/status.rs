@@ -113,7 +113,7 @@ pub struct Problem {
 }
 
 /// What is wrong with the configuration, or (without a file) with the daemon as a whole.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileProblem {
     /// The file, relative to the config directory.
     pub file: Option<String>,

@@ -129,3 +129,26 @@ fn hashed_names_and_a_malformed_line_before_them_are_read() -> Result<()> {
     world.wait_for("alice", "up")?;
     Ok(())
 }
+
+#[test]
+fn a_key_that_another_server_showed_is_not_trusted_for_this_one() -> Result<()> {
+    let (sshd, _echo, mut world, local) = cautious()?;
+    fs::write(sshd.known_hosts(), "")?;
+    world.start()?;
+    world.wait_for("alice", "parked")?;
+    // The file names another server now, which has shown nothing yet.
+    let elsewhere = net::free_port()?;
+    world.write("alice", &sshd.tunnel().set("port", elsewhere).forward(local, 1))?;
+    world.wait_for("alice", "waiting")?;
+    let told = world.nbctl(["trust", "alice", "--yes", "--fingerprint", &sshd.fingerprint()?])?;
+    ensure!(told.code != 0, "{told:?}");
+    ensure!(fs::read_to_string(sshd.known_hosts())?.is_empty(), "a key was written for a server without one");
+
+    // Back again, where the key was shown.
+    world.write("alice", &sshd.tunnel().forward(local, 1))?;
+    world.wait_for("alice", "parked")?;
+    let told = world.nbctl(["trust", "alice", "--yes", "--fingerprint", &sshd.fingerprint()?])?;
+    ensure!(told.code == 0, "{told:?}");
+    world.wait_for("alice", "up")?;
+    Ok(())
+}

@@ -177,6 +177,34 @@ fn a_server_that_forbids_forwarding_is_named_on_the_forward() -> Result<()> {
 }
 
 #[test]
+fn a_denial_is_told_once_seen_again_on_the_next_link_and_its_end_is_told_too() -> Result<()> {
+    let (mut sshd, echo) = (Sshd::with(&["AllowTcpForwarding no"])?, Server::echo()?);
+    let (world, local) = World::with_alice(&sshd, echo.port())?;
+    let denied = |tunnel: &serde_json::Value| tunnel["forwards"][0]["problem"]["code"] == "forwarding_denied";
+    let told = |word: &str| world.log().lines().filter(|line| line.contains(word)).count();
+    for _ in 0..5 {
+        ensure!(!net::echoes(local, wait::SOON), "it cannot be carried");
+    }
+    world.wait_until("alice", "the forward shows its problem", denied)?;
+    ensure!(told(": denied: ") == 1, "{}", world.log());
+
+    // The next link has not been asked yet; as soon as it is, the problem is there again.
+    sshd.kill_sessions();
+    world.wait_until("alice", "it is back", |tunnel| tunnel["reconnects"] == 1 && tunnel["state"] == "up")?;
+    world.wait_until("alice", "nothing is known against the forward", |tunnel| !denied(tunnel))?;
+    ensure!(!net::echoes(local, wait::SOON), "it cannot be carried");
+    world.wait_until("alice", "the forward shows its problem again", denied)?;
+
+    sshd.stop()?;
+    sshd.set(&["AllowTcpForwarding yes"]);
+    sshd.start_again()?;
+    wait::until("it carries", wait::SOON, || net::echoes(local, wait::SOON))?;
+    world.wait_until("alice", "the problem is gone", |tunnel| tunnel["forwards"][0]["problem"].is_null())?;
+    ensure!(told(": bound") == 1, "{}", world.log());
+    Ok(())
+}
+
+#[test]
 fn a_taken_port_is_a_problem_of_that_forward_until_it_is_free() -> Result<()> {
     let (sshd, echo) = (Sshd::start()?, Server::echo()?);
     let mut world = World::new()?;

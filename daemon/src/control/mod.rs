@@ -7,35 +7,51 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nbtunnel_proto::server::{Connection, Incoming, Listener};
-use nbtunnel_proto::{Fault, FaultCode, Reply};
+use nbtunnel_proto::{Fault, FaultCode, Reply, Request};
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
 
 use crate::event::{Asked, ClientId, Event, Events};
 
 /// At most so many clients at a time.
 const CLIENTS: usize = 32;
 /// So many answers may wait for a client that is slow to read; then it is dropped.
-const ANSWERS: usize = 1024;
+const ANSWERS: usize = 4096;
 /// A client that does not take an answer in this time is dropped.
 const SEND_DEADLINE: Duration = Duration::from_secs(5);
+/// So long do clients have to take their last answers when the daemon stops.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 /// How long accepting pauses when it failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Serves clients until `closing` says so, then unlinks the socket. The caller still holds its lock.
+/// What everybody is told who asks or waits while the daemon stops.
+pub fn stopping() -> Fault {
+    Fault::new(
+        FaultCode::Stopping,
+        "nbtunneld is stopping",
+        "start it again, for example with `systemctl --user start nbtunneld`",
+    )
+}
+
+/// Serves clients until `closing` says so and they have their last answers, then unlinks the socket. The
+/// caller still holds its lock.
 pub async fn serve(listener: Listener, events: Events, mut closing: watch::Receiver<bool>) {
     let places = Arc::new(Semaphore::new(CLIENTS));
+    let mut clients = JoinSet::new();
     let mut next = 0;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = closing.wait_for(|closing| *closing) => break,
+            Some(_) = clients.join_next() => continue,
         };
         match accepted {
             Ok(incoming) => {
                 next += 1;
                 let client = ClientId(next);
                 let (events, places) = (events.clone(), Arc::clone(&places));
-                tokio::spawn(async move { greet(incoming, client, &events, &places).await });
+                let mut closing = closing.clone();
+                clients.spawn(async move { greet(incoming, client, &events, &places, &mut closing).await });
             }
             Err(why) => {
                 tracing::warn!("nbctl could not be accepted: {why}");
@@ -44,9 +60,17 @@ pub async fn serve(listener: Listener, events: Events, mut closing: watch::Recei
         }
     }
     listener.unlink();
+    // One that does not read them is not waited for.
+    let _ = tokio::time::timeout(LAST_WORDS, async { while clients.join_next().await.is_some() {} }).await;
 }
 
-async fn greet(incoming: Incoming, client: ClientId, events: &Events, places: &Semaphore) {
+async fn greet(
+    incoming: Incoming,
+    client: ClientId,
+    events: &Events,
+    places: &Semaphore,
+    closing: &mut watch::Receiver<bool>,
+) {
     let mut connection = match incoming.handshake().await {
         Ok(connection) => connection,
         Err(fault) => return tracing::debug!("a client was turned away: {fault}"),
@@ -60,26 +84,56 @@ async fn greet(incoming: Incoming, client: ClientId, events: &Events, places: &S
         let _ = send(&mut connection, &Reply::Fault(busy)).await;
         return;
     };
-    if let Err(fault) = converse(&mut connection, client, events).await {
+    let _leaving = Leaving { client, events };
+    if let Err(fault) = converse(&mut connection, client, events, closing).await {
         tracing::debug!("a client is gone: {fault}");
         let _ = send(&mut connection, &Reply::Fault(fault)).await;
     }
-    let _ = events.send(Event::HungUp(client));
+}
+
+/// Says that a client is gone, however its conversation ended.
+struct Leaving<'a> {
+    client: ClientId,
+    events: &'a Events,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        let _ = self.events.send(Event::HungUp(self.client));
+    }
 }
 
 /// One request after the other, until the client hangs up.
-async fn converse(connection: &mut Connection, client: ClientId, events: &Events) -> Result<(), Fault> {
-    while let Some(request) = connection.next_request().await? {
+async fn converse(
+    connection: &mut Connection,
+    client: ClientId,
+    events: &Events,
+    closing: &mut watch::Receiver<bool>,
+) -> Result<(), Fault> {
+    loop {
+        let request = tokio::select! {
+            biased;
+            request = connection.next_request() => request?,
+            _ = closing.wait_for(|closing| *closing) => return Ok(()),
+        };
+        let Some(request) = request else { return Ok(()) };
+        let streams = matches!(request, Request::Events | Request::Logs { follow: true, .. });
         let (answer, mut answers) = mpsc::channel(ANSWERS);
         if events.send(Event::Asked(Asked { client, request, answer })).is_err() {
-            return Ok(());
+            return Err(stopping());
         }
+        let mut refused = false;
         // The answers end when the driver drops its end: at once for most, at the end of a stream for the
         // rest. A client that hangs up or asks again meanwhile has had enough.
         loop {
             tokio::select! {
                 reply = answers.recv() => match reply {
-                    Some(reply) => send(connection, &reply).await?,
+                    Some(reply) => {
+                        refused |= matches!(reply, Reply::Fault(_));
+                        send(connection, &reply).await?;
+                    }
+                    // A stream has no end but a fault: without one, more came than the client took.
+                    None if streams && !refused => return Err(left_behind()),
                     None => break,
                 },
                 next = connection.next_request() => {
@@ -95,7 +149,14 @@ async fn converse(connection: &mut Connection, client: ClientId, events: &Events
             }
         }
     }
-    Ok(())
+}
+
+fn left_behind() -> Fault {
+    Fault::new(
+        FaultCode::TooSlow,
+        format!("more than {ANSWERS} lines waited for the client, and it was left behind"),
+        "read faster, or ask again",
+    )
 }
 
 async fn send(connection: &mut Connection, reply: &Reply) -> Result<(), Fault> {

@@ -11,11 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nbtunnel_core::{Fleet, FleetInput, Input, LinkReport, Moment, Name, Nudge, Output, TunnelSpec};
-use nbtunnel_proto::{Fault, FaultCode, FileProblem, Reply};
+use nbtunnel_proto::{FileProblem, Reply};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::config::{DaemonSettings, Loaded, Watch};
+use crate::control;
 use crate::effects::Effects;
 use crate::event::{Asked, Event, Events};
 use crate::forward::Services;
@@ -29,6 +30,8 @@ use waits::Waits;
 
 /// The loop looks up at least this often, whatever core says: `tokio::time` does not count sleep.
 const LONGEST_NAP: Duration = Duration::from_secs(5);
+/// Who asks before the files were read waits so long for that, and then hears what is known.
+const FIRST_READING: Duration = Duration::from_secs(5);
 /// So long do links have to say goodbye when the daemon stops.
 const GOODBYE: Duration = Duration::from_millis(1200);
 
@@ -70,6 +73,8 @@ pub struct Driver {
     effects: Effects,
     journal: Journal,
     orders: Orders,
+    /// When orders that could not be written down are tried once more.
+    orders_again_at: Moment,
     waits: Waits,
     watch: Watch,
     filter: Filter,
@@ -82,6 +87,8 @@ pub struct Driver {
     problems: Vec<FileProblem>,
     exhausted: bool,
     loaded_once: bool,
+    /// Those who asked before the files were read: there is nothing yet that could be told apart from nothing.
+    early: Vec<Asked>,
     /// Those who asked for a reload and wait for it.
     reloads: Vec<Asked>,
     stopping: bool,
@@ -100,6 +107,7 @@ impl Driver {
             fleet: Fleet::new(parts.seed, remembered),
             journal: Journal::default(),
             orders,
+            orders_again_at: parts.clock.now(),
             waits: Waits::default(),
             watch: parts.watch,
             filter: parts.filter,
@@ -111,6 +119,7 @@ impl Driver {
             problems: Vec::new(),
             exhausted: false,
             loaded_once: false,
+            early: Vec::new(),
             reloads: Vec::new(),
             stopping: false,
         }
@@ -135,6 +144,10 @@ impl Driver {
             if self.fleet.poll_timeout().is_some_and(|(at, _)| at <= now) {
                 self.tell(FleetInput::Timeout);
             }
+            if !self.early.is_empty() && self.started + FIRST_READING <= now {
+                self.answer_early();
+            }
+            self.keep_orders(now);
             readiness::watchdog();
         }
         self.say_goodbye().await;
@@ -151,8 +164,12 @@ impl Driver {
                 self.tell(FleetInput::Tunnel(name, Input::KnownHostsChanged));
             }
             Event::Loaded(loaded) => self.loaded(*loaded),
+            Event::Asked(asked) if !self.loaded_once && self.clock.now() < self.started + FIRST_READING => {
+                self.early.push(asked);
+            }
             Event::Asked(asked) => self.asked(asked),
             Event::HungUp(client) => {
+                self.early.retain(|asked| asked.client != client);
                 for (name, wait) in self.waits.hung_up(client) {
                     self.tell(FleetInput::Tunnel(name, Input::Unwait(wait)));
                 }
@@ -206,8 +223,17 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Writes down what users said, once for everything that one event brought. Nobody has been told by then:
+    /// answers leave when the loop waits.
+    fn keep_orders(&mut self, now: Moment) {
+        if self.orders_again_at <= now {
+            self.orders_again_at = now + LONGEST_NAP;
+            self.orders.try_again();
+        }
         if let Err(why) = self.orders.keep(self.fleet.remembered()) {
-            tracing::warn!("what you started and stopped could not be written down: {why}");
+            self.note(None, &format!("what you started and stopped cannot be written down: {why}"));
         }
     }
 
@@ -237,6 +263,7 @@ impl Driver {
             self.loaded_once = true;
             let count = self.specs.len();
             self.note(None, &format!("watching {} with {count} tunnels", self.config_dir.display()));
+            self.answer_early();
         }
         readiness::ready(&format!("{} tunnels", self.specs.len()));
     }
@@ -249,6 +276,12 @@ impl Driver {
         self.settings = loaded.daemon.clone();
         self.filter.set(self.settings.log.as_deref());
         self.services.set_spool(self.settings.spool);
+    }
+
+    fn answer_early(&mut self) {
+        for asked in std::mem::take(&mut self.early) {
+            self.asked(asked);
+        }
     }
 
     fn exhausted(&mut self, exhausted: bool) {
@@ -274,15 +307,9 @@ impl Driver {
     async fn say_goodbye(mut self) {
         readiness::stopping();
         self.note(None, "stopping");
-        let fault = || {
-            Reply::Fault(Fault::new(
-                FaultCode::Stopping,
-                "nbtunneld is stopping",
-                "start it again, for example with `systemctl --user start nbtunneld`",
-            ))
-        };
+        let fault = || Reply::Fault(control::stopping());
         self.waits.stop(fault);
-        self.reloads.drain(..).for_each(|asked| asked.answer(fault()));
+        self.reloads.drain(..).chain(self.early.drain(..)).for_each(|asked| asked.answer(fault()));
         self.journal.stop(fault);
         self.effects.close_all();
         let goodbye = async {
@@ -291,8 +318,7 @@ impl Driver {
                     Some(Event::Link(name, epoch, said)) => {
                         self.effects.link_said(&name, epoch, said);
                     }
-                    Some(Event::Asked(asked)) => asked.answer(fault()),
-                    Some(_) => {}
+                    Some(event) => late(event, fault),
                     None => return,
                 }
             }
@@ -300,5 +326,28 @@ impl Driver {
         if tokio::time::timeout(GOODBYE, goodbye).await.is_err() {
             tracing::debug!("some links did not say goodbye in time");
         }
+        // Who asks from now on is turned away at the door.
+        self.inbox.close();
+        while let Ok(event) = self.inbox.try_recv() {
+            late(event, fault);
+        }
+    }
+}
+
+/// What came while stopping and somebody waits for.
+fn late(event: Event, fault: impl Fn() -> Reply) {
+    match event {
+        Event::Asked(asked) => asked.answer(fault()),
+        Event::Trusted(asked, _, Ok(written)) => asked
+            .answer(Reply::Trusted { file: written.file.display().to_string(), replaced: written.replaced }),
+        Event::Trusted(asked, _, Err(_)) => asked.answer(fault()),
+        Event::Tunnel(..)
+        | Event::Link(..)
+        | Event::Changed(..)
+        | Event::Loaded(_)
+        | Event::HungUp(_)
+        | Event::Exhausted(_)
+        | Event::Reload
+        | Event::Stop => {}
     }
 }

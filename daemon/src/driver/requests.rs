@@ -1,7 +1,7 @@
 //! What `nbctl` asks, answered.
 
 use glob::Pattern;
-use nbtunnel_core::{Change, Failure, FailureKind, FleetInput, Input, Moment, Name, State, WaitFor};
+use nbtunnel_core::{Change, Failure, FailureKind, FleetInput, Input, Moment, Name, Route, State, WaitFor};
 use nbtunnel_proto::{
     DaemonStatus, Fault, FaultCode, FileProblem, LogLine, Order, Outcome, Reached, Reply, Request, Selection,
     Status, TunnelStatus,
@@ -11,7 +11,7 @@ use super::Driver;
 use crate::control::convert;
 use crate::event::{Asked, Event};
 use crate::journal::Wants;
-use crate::ssh::{self, Written};
+use crate::ssh::{self, OfferedKey, Written};
 
 impl Driver {
     pub(super) fn asked(&mut self, asked: Asked) {
@@ -96,15 +96,19 @@ impl Driver {
         let names =
             if patterns.is_empty() { self.present().cloned().collect() } else { self.select(patterns)? };
         let mut problems = self.problems.clone();
+        let of_the_daemon =
+            |message, hint: &str| FileProblem { message, hint: hint.into(), ..FileProblem::default() };
         if self.exhausted {
-            problems.push(FileProblem {
-                file: None,
-                line: None,
-                column: None,
-                source: None,
-                message: "the daemon is out of file descriptors; new connections wait".into(),
-                hint: "close some connections, or raise the limit (`ulimit -n`, LimitNOFILE=)".into(),
-            });
+            problems.push(of_the_daemon(
+                "the daemon is out of file descriptors; new connections wait".into(),
+                "close some connections, or raise the limit (`ulimit -n`, LimitNOFILE=)",
+            ));
+        }
+        if let Some(why) = self.orders.trouble() {
+            problems.push(of_the_daemon(
+                format!("what you started and stopped cannot be written down: {why}"),
+                "make room beside the control socket; until then a crash of the daemon forgets it",
+            ));
         }
         let tunnels = names.iter().filter_map(|name| self.tunnel_status(now, name)).collect();
         let daemon = DaemonStatus {
@@ -205,10 +209,16 @@ impl Driver {
 
     fn host_key(&self, name: &str) -> Result<Reply, Fault> {
         let name = self.one(name)?;
-        match self.effects.offered(&name) {
-            Some(offered) => Ok(Reply::HostKey(Box::new(convert::host_key(&name, offered)))),
+        match self.offered(&name) {
+            Some((_, offered)) => Ok(Reply::HostKey(Box::new(convert::host_key(&name, offered)))),
             None => Err(self.no_host_key(&name)),
         }
+    }
+
+    /// The key that awaits a decision, and the route that it is for.
+    fn offered(&self, name: &Name) -> Option<(&Route, &OfferedKey)> {
+        let route = &self.fleet.tunnels().get(name)?.spec().route;
+        Some((route, self.effects.offered(name, route)?))
     }
 
     fn no_host_key(&self, name: &Name) -> Fault {
@@ -230,9 +240,10 @@ impl Driver {
     /// Has the key written down by another thread; [`Driver::trusted`] hears of it.
     fn trust(&mut self, asked: &Asked, name: &str, fingerprint: &str, replace: bool) -> Result<(), Fault> {
         let name = self.one(name)?;
-        let Some(offered) = self.effects.offered(&name).cloned() else {
+        let Some((route, offered)) = self.offered(&name) else {
             return Err(self.no_host_key(&name));
         };
+        let (route, offered) = (route.clone(), offered.clone());
         if offered.fingerprint != fingerprint {
             return Err(Fault::new(
                 FaultCode::NeedsYou,
@@ -240,9 +251,6 @@ impl Driver {
                 format!("look again with `nbctl trust {name}`"),
             ));
         }
-        let tunnel = self.fleet.tunnels().get(&name);
-        let route = tunnel.map(|tunnel| tunnel.spec().route.clone());
-        let route = route.ok_or_else(|| self.no_such_tunnel(name.as_str()))?;
         let (events, asked) = (self.events.clone(), asked.clone());
         tokio::task::spawn_blocking(move || {
             let result = ssh::trust(&route, &offered, replace);

@@ -26,6 +26,7 @@ pub(super) async fn attend(mut local: Accepted, standing: Arc<Standing>) {
             GateNow::Hold => {}
             GateNow::Serve(carrier) => {
                 local.move_to(Place::Open);
+                standing.carried_by(&carrier);
                 let target = lock(&standing.target).clone();
                 match carrier.carry(local, target).await {
                     Carried::Over => return,

@@ -2,7 +2,7 @@
 //! slow reader or none), so that only changes are reported.
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use nbtunnel_core::{
     Failure, FailureKind, ForwardId, ForwardReport, Input, ListenAt, ListenerReport, Policy, Target,
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::accepted::Accepted;
 use super::activity::Activity;
-use super::carrier::GateNow;
+use super::carrier::{Carrier, GateNow};
 use super::services::Services;
 use super::tally::Tally;
 use super::{Report, lock};
@@ -36,9 +36,11 @@ pub(super) struct Standing {
 }
 
 /// What core was told last.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Told {
     far: Option<Result<(), Failure>>,
+    /// By whom it was carried then.
+    carrier: Option<Weak<dyn Carrier>>,
     slow: u32,
     slow_told: bool,
 }
@@ -52,6 +54,18 @@ impl Standing {
     pub(super) fn retarget(&self, target: Target) {
         *lock(&self.target) = target;
         lock(&self.told).far = None;
+    }
+
+    /// A connection is handed to `carrier`. What the link before was denied does not hold for another one, and
+    /// core has forgotten it too.
+    pub(super) fn carried_by(&self, carrier: &Arc<dyn Carrier>) {
+        let mut told = lock(&self.told);
+        // The weak reference keeps the address from being used again.
+        let same = |before: &Weak<dyn Carrier>| std::ptr::addr_eq(before.as_ptr(), Arc::as_ptr(carrier));
+        if !told.carrier.as_ref().is_some_and(same) {
+            told.carrier = Some(Arc::downgrade(carrier));
+            told.far.take_if(|far| far.is_err());
+        }
     }
 
     /// The far end opened a channel.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Desire, Tunnel};
 use crate::failure::{Failure, FailureKind};
 use crate::forward::ForwardSpec;
-use crate::io::{About, ForwardId, ListenerReport, Output, Timer, TimerReason, Transition};
+use crate::io::{About, ForwardId, ForwardReport, ListenerReport, Output, Timer, TimerReason, Transition};
 use crate::moment::Moment;
 
 /// A listener answers by then.
@@ -16,6 +16,9 @@ const UNBIND_DEADLINE: Duration = Duration::from_secs(3);
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 /// … up to this.
 const LONGEST_RETRY: Duration = Duration::from_secs(8);
+
+/// That the far end denies is told at most so often: one that denies every other connection fills no log.
+const DENIAL_TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// One forward and its listener.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,6 +31,8 @@ pub(super) struct Forward {
     failed_binds: u32,
     /// What the server says against it.
     pub(super) far_problem: Option<Failure>,
+    /// When that was told last, and whether its end is still to be told.
+    denial_told: Option<(Moment, bool)>,
     /// A local program that does not read.
     pub(super) slow_reader: Option<Failure>,
 }
@@ -63,8 +68,37 @@ impl Forward {
             listener: Listener::Idle,
             failed_binds: 0,
             far_problem: None,
+            denial_told: None,
             slow_reader: None,
         }
+    }
+
+    /// The far end would not open what was asked for.
+    fn denied(&mut self, now: Moment, failure: Failure) -> Option<Transition> {
+        let news = self.far_problem.as_ref().is_none_or(|before| before.kind != failure.kind);
+        self.far_problem = Some(failure.clone());
+        if !news || self.denial_told.is_some_and(|(at, _)| now < at + DENIAL_TOLD_EVERY) {
+            return None;
+        }
+        self.denial_told = Some((now, true));
+        Some(self.transition("bound", "denied", Some(failure)))
+    }
+
+    /// The far end opened what was asked for.
+    fn served(&mut self) -> Option<Transition> {
+        self.far_problem = None;
+        let (_, untold_end) = self.denial_told.as_mut()?;
+        std::mem::take(untold_end).then(|| self.transition("denied", "bound", None))
+    }
+
+    /// What the far end said is about something else.
+    fn forget_denial(&mut self) {
+        self.far_problem = None;
+        self.denial_told = None;
+    }
+
+    fn transition(&self, from: &'static str, to: &'static str, why: Option<Failure>) -> Transition {
+        Transition { about: About::Forward(self.spec.to_string()), from, to, why, retry_in: None }
     }
 
     pub(super) fn timer(&self) -> Option<Timer> {
@@ -162,6 +196,19 @@ impl Tunnel {
         }
     }
 
+    pub(super) fn forward_reported(&mut self, now: Moment, id: ForwardId, report: ForwardReport) {
+        let Some(forward) = self.forwards.iter_mut().find(|forward| forward.id == Some(id)) else { return };
+        let transition = match report {
+            ForwardReport::Denied(failure) => forward.denied(now, failure),
+            ForwardReport::Served => forward.served(),
+            ForwardReport::SlowReader(slow) => {
+                forward.slow_reader = slow;
+                None
+            }
+        };
+        self.outputs.extend(transition.map(Output::Announce));
+    }
+
     pub(super) fn listeners_timed_out(&mut self, now: Moment) {
         self.leaving.retain(|forward| forward.timer().is_none_or(|(at, _)| at > now));
         let mut given_up = Vec::new();
@@ -225,7 +272,7 @@ impl Tunnel {
             {
                 let mut forward = old.remove(at);
                 forward.spec = spec.clone();
-                forward.far_problem = None;
+                forward.forget_denial();
                 if let (Some(id), Listener::Binding { .. } | Listener::Bound { .. }) =
                     (forward.id, &forward.listener)
                 {
@@ -288,7 +335,7 @@ impl Tunnel {
             }
             if !wanted {
                 forward.failed_binds = 0;
-                forward.far_problem = None;
+                forward.forget_denial();
                 forward.slow_reader = None;
             }
         }

@@ -56,10 +56,7 @@ use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::failure::{Failure, FailureKind};
-use crate::io::{
-    Epoch, ForwardId, ForwardReport, Gate, Input, LinkReport, Nudge, Order, Output, Timer, TimerReason,
-    WaitFor, WaitId,
-};
+use crate::io::{Epoch, Gate, Input, LinkReport, Nudge, Order, Output, Timer, TimerReason, WaitFor, WaitId};
 use crate::moment::Moment;
 use crate::spec::{Start, TunnelSpec};
 use crate::view::State;
@@ -166,7 +163,7 @@ impl Tunnel {
             Input::Nudge(nudge) => self.nudged(now, nudge),
             Input::Timeout => self.timed_out(now),
             Input::Listener(id, report) => self.listener_reported(now, id, report),
-            Input::Forward(id, report) => self.forward_reported(id, report),
+            Input::Forward(id, report) => self.forward_reported(now, id, report),
             Input::Activity { held, open } => self.activity(now, held, open),
             Input::Link(epoch, report) => self.link_reported(now, epoch, report),
             Input::Go => self.go(now),
@@ -343,15 +340,6 @@ impl Tunnel {
     fn idle_timer(&self) -> Option<Timer> {
         (self.desire() == Desire::OnDemand && self.link.is_up() && self.held == 0 && self.open == 0)
             .then(|| (self.unused_since + self.spec.policy.idle, TimerReason::Idle))
-    }
-
-    fn forward_reported(&mut self, id: ForwardId, report: ForwardReport) {
-        let Some(forward) = self.forwards.iter_mut().find(|forward| forward.id == Some(id)) else { return };
-        match report {
-            ForwardReport::Denied(failure) => forward.far_problem = Some(failure),
-            ForwardReport::Served => forward.far_problem = None,
-            ForwardReport::SlowReader(slow) => forward.slow_reader = slow,
-        }
     }
 
     fn link_reported(&mut self, now: Moment, epoch: Epoch, report: LinkReport) {
