@@ -43,9 +43,13 @@ impl Accepted {
         drop(self);
     }
 
-    /// Resolves when its forward is removed: it should then be reset. The pump sees to that by itself.
-    pub fn removed(&self) -> impl Future<Output = ()> + Send + 'static {
-        self.stop().clone().cancelled_owned()
+    /// Resolves when nobody waits for it any more: its forward was removed, or its peer reset it. It should
+    /// then be dropped. The pump sees to that by itself.
+    pub async fn given_up(&self) {
+        tokio::select! {
+            () = self.stop().cancelled() => {}
+            () = self.local.failed() => {}
+        }
     }
 
     /// Ends it in order: the peer sees all bytes and the end.

@@ -26,7 +26,8 @@ pub trait Carrier: Send + Sync + 'static {
 /// How carrying a connection ended.
 #[derive(Debug)]
 pub enum Carried {
-    /// A channel was opened and carried to some end; the local side has been told how (end or reset).
+    /// A channel was opened and carried to some end, or nobody waited for it any more; the local side has
+    /// been told how (end or reset).
     Over,
     /// The far end would not open it: the local connection was reset, the forward has a problem.
     Denied(Failure),

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
+use tokio::sync::watch;
 
 use super::lock;
 
@@ -21,25 +22,27 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The reserve of descriptors, shared by all listeners.
 pub(super) struct Descriptors {
-    state: Mutex<State>,
+    reserve: Mutex<Vec<Socket>>,
+    /// Set while accepting pauses. Changed only with the reserve locked.
+    exhausted: watch::Sender<bool>,
     on_exhausted: Box<dyn Fn(bool) + Send + Sync>,
-}
-
-struct State {
-    reserve: Vec<Socket>,
-    exhausted: bool,
 }
 
 impl Descriptors {
     pub(super) fn new(on_exhausted: Box<dyn Fn(bool) + Send + Sync>) -> Descriptors {
         let reserve = placeholders(RESERVE).unwrap_or_default();
-        Descriptors { state: Mutex::new(State { reserve, exhausted: false }), on_exhausted }
+        Descriptors { reserve: Mutex::new(reserve), exhausted: watch::Sender::new(false), on_exhausted }
     }
 
-    /// To be called when an accept failed for want of a descriptor: frees the reserve and returns when
-    /// accepting makes sense again.
+    /// Whether accepting pauses, to be waited for. One listener that ran out stops them all: the reserve is
+    /// not for those who were luckier.
+    pub(super) fn exhausted(&self) -> watch::Receiver<bool> {
+        self.exhausted.subscribe()
+    }
+
+    /// Returns when accepting makes sense again. Everybody who waits looks by itself, since any of them may
+    /// stop waiting.
     pub(super) async fn wait_for_some(&self) {
-        self.run_out();
         let mut pause = FIRST_PAUSE;
         loop {
             tokio::time::sleep(pause).await;
@@ -50,23 +53,24 @@ impl Descriptors {
         }
     }
 
-    fn run_out(&self) {
-        let mut state = lock(&self.state);
-        state.reserve.clear();
-        if !state.exhausted {
-            state.exhausted = true;
+    /// To be called when an accept failed for want of a descriptor: pauses accepting and frees the reserve.
+    pub(super) fn run_out(&self) {
+        let mut reserve = lock(&self.reserve);
+        if !self.exhausted.send_replace(true) {
             (self.on_exhausted)(true);
         }
+        reserve.clear();
     }
 
     fn recover(&self) -> bool {
-        let mut state = lock(&self.state);
-        if !state.exhausted {
+        let mut reserve = lock(&self.reserve);
+        if !*self.exhausted.borrow() {
             return true;
         }
-        let Some(mut reserve) = placeholders(RESERVE + HEADROOM) else { return false };
-        reserve.truncate(RESERVE);
-        *state = State { reserve, exhausted: false };
+        let Some(mut all) = placeholders(RESERVE + HEADROOM) else { return false };
+        all.truncate(RESERVE);
+        *reserve = all;
+        self.exhausted.send_replace(false);
         (self.on_exhausted)(false);
         true
     }

@@ -146,11 +146,14 @@ fn internal(standing: &Standing, fault: &JoinError) -> Failure {
 }
 
 async fn accept(socket: Listening, standing: Arc<Standing>) -> Result<(), Failure> {
+    let descriptors = &standing.services.descriptors;
+    let mut exhausted = descriptors.exhausted();
     let mut failures = 0;
     loop {
         let error = tokio::select! {
             biased;
             () = standing.stop.cancelled() => return Ok(()),
+            _ = exhausted.wait_for(|is_so| *is_so) => None,
             accepted = socket.accept() => match accepted {
                 Ok(local) => {
                     failures = 0;
@@ -159,15 +162,21 @@ async fn accept(socket: Listening, standing: Arc<Standing>) -> Result<(), Failur
                     tokio::spawn(attend(local, standing.clone()));
                     continue;
                 }
-                Err(error) => error,
+                Err(error) => Some(error),
             },
         };
-        if sys::is_exhaustion(&error) {
-            tokio::select! {
-                () = standing.services.descriptors.wait_for_some() => continue,
-                () = standing.stop.cancelled() => return Ok(()),
+        let error = match error {
+            Some(error) if !sys::is_exhaustion(&error) => error,
+            ran_out => {
+                if ran_out.is_some() {
+                    descriptors.run_out();
+                }
+                tokio::select! {
+                    () = descriptors.wait_for_some() => continue,
+                    () = standing.stop.cancelled() => return Ok(()),
+                }
             }
-        }
+        };
         if is_of_the_client(&error) {
             continue;
         }

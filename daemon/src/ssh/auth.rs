@@ -1,4 +1,5 @@
-//! Proves to the server who we are: the agent's keys, then key files (RFC 4252 §7). Whatever needs a human
+//! Proves to the server who we are: the keys that the tunnel names, in the agent or in files, then the
+//! agent's others (RFC 4252 §7). Whatever needs a human
 //! is not asked here; it becomes a failure that says so.
 
 use std::future::Future;
@@ -16,9 +17,13 @@ use super::agent::{self, AgentAt, PatientSigner, Unsigned};
 use super::classify::{ended, overdue, too_many_keys};
 use super::credentials::{KeyFile, Offer, fingerprint};
 use super::handler::{Client, Shared};
+use super::wire::WireEnd;
 
 /// How long one answer of the server may take, a user's touch on a key included.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How many refused keys are named.
+const MAX_TOLD: usize = 5;
 
 /// How long a session that is ending may take to say why.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -62,7 +67,7 @@ impl<'a> Login<'a> {
         if let Tried::In = self.take(first).await? {
             return Ok(());
         }
-        if self.takes_keys() && self.try_agent(offer).await? {
+        if self.try_agent(&offer.named).await? {
             return Ok(());
         }
         for file in &offer.files {
@@ -73,6 +78,9 @@ impl<'a> Login<'a> {
                 return Ok(());
             }
         }
+        if self.try_agent(&offer.strangers).await? {
+            return Ok(());
+        }
         Err(self.verdict(offer))
     }
 
@@ -81,8 +89,8 @@ impl<'a> Login<'a> {
     }
 
     /// Offers what the agent holds.
-    async fn try_agent(&mut self, offer: &Offer) -> Result<bool, Failure> {
-        if offer.agent.is_empty() {
+    async fn try_agent(&mut self, held: &[AgentIdentity]) -> Result<bool, Failure> {
+        if held.is_empty() || !self.takes_keys() {
             return Ok(false);
         }
         // A connection of its own, bound to this session, for keys that may only be used with some hosts.
@@ -90,7 +98,7 @@ impl<'a> Login<'a> {
         if let Some(binding) = self.session.agent_session_binding() {
             agent::bind(&mut agent, binding).await;
         }
-        for identity in &offer.agent {
+        for identity in held {
             if !self.takes_keys() {
                 return Ok(false);
             }
@@ -192,8 +200,11 @@ impl<'a> Login<'a> {
         // The reason is known a moment after the answer that it prevented.
         let ended_by_itself = timeout(LAST_WORDS, self.shared.gone.cancelled()).await.is_ok();
         let failure = self.shared.cause().unwrap_or_else(|| ended(&self.shared.hop, &self.shared.tap));
-        // Some servers hang up without a word where others say that it was enough.
-        if ended_by_itself && failure.kind == FailureKind::Disconnected && self.refused.len() >= 3 {
+        // Some servers hang up without a word where others say that it was enough. A connection that was
+        // reset on its way says nothing about keys.
+        let hung_up = self.shared.tap.end() == Some(WireEnd::Closed);
+        if ended_by_itself && hung_up && failure.kind == FailureKind::Disconnected && self.refused.len() >= 3
+        {
             return too_many_keys(&self.shared.hop);
         }
         failure
@@ -224,7 +235,12 @@ impl<'a> Login<'a> {
         let offered = if self.refused.is_empty() {
             "the agent went away before a key could be offered".to_owned()
         } else {
-            format!("it refused {}", self.refused.join(", "))
+            let more = match self.refused.len().saturating_sub(MAX_TOLD) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let told: Vec<&str> = self.refused.iter().take(MAX_TOLD).map(String::as_str).collect();
+            format!("it refused {}{more}", told.join(", "))
         };
         Failure::new(
             FailureKind::AuthRefused,

@@ -48,7 +48,11 @@ impl SshCarrier {
     }
 
     async fn carry(self: Arc<Self>, local: Accepted, target: Target) -> Carried {
-        match self.reach(&target, local.origin()).await {
+        let reached = tokio::select! {
+            reached = self.reach(&target, local.origin()) => reached,
+            () = local.given_up() => return Carried::Over,
+        };
+        match reached {
             Ok(far) => {
                 pump(local, far.reader, far.writer).await;
                 Carried::Over

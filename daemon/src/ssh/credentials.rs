@@ -93,11 +93,14 @@ pub(super) fn fingerprint(key: &PublicKey) -> String {
 }
 
 /// What one attempt can offer, in the order in which it is offered.
+#[derive(Default)]
 pub(super) struct Offer {
-    /// What the agent holds; first the keys that the route names.
-    pub(super) agent: Vec<AgentIdentity>,
+    /// What the agent holds of the keys that the route names.
+    pub(super) named: Vec<AgentIdentity>,
     /// Key files that the agent does not hold already.
     pub(super) files: Vec<KeyFile>,
+    /// What else the agent holds.
+    pub(super) strangers: Vec<AgentIdentity>,
     /// Files that cannot be used, a sentence each.
     pub(super) notes: Vec<String>,
 }
@@ -129,39 +132,45 @@ pub(super) async fn look(agent: &AgentAt, route: &Arc<Route>) -> (Offer, Snapsho
     });
     looked.await.unwrap_or_else(|_| {
         let snapshot = Snapshot { agent: None, keys: Vec::new(), known_hosts: Vec::new() };
-        (Offer { agent: Vec::new(), files: Vec::new(), notes: Vec::new() }, snapshot)
+        (Offer::default(), snapshot)
     })
 }
 
 impl Offer {
-    fn load(route: &Route, mut held: Vec<AgentIdentity>) -> Offer {
-        let mut notes = Vec::new();
-        let mut files = Vec::new();
-        let mut named = Vec::new();
+    /// Keys that the route names go first, so that an agent full of others does not use up the server's
+    /// MaxAuthTries. ssh(1) has named files that the agent does not hold go last, which is the same as never
+    /// with such an agent; nothing here can say IdentitiesOnly to prevent it.
+    fn load(route: &Route, held: Vec<AgentIdentity>) -> Offer {
+        let mut offer = Offer::default();
+        let mut publics: Vec<PublicKey> = Vec::new();
         for path in &route.identity_files {
-            match load_key(path) {
-                Ok(None) => {}
-                Ok(Some((file, public))) => {
-                    let in_agent = public.as_ref().is_some_and(|key| {
-                        held.iter().any(|held| held.public_key().key_data() == key.key_data())
-                    });
-                    named.extend(public);
-                    if !in_agent {
-                        files.push(file);
-                    }
-                }
-                Err(note) => notes.push(note),
+            let found = load_key(path).unwrap_or_else(|note| {
+                offer.notes.push(note);
+                Found::default()
+            });
+            let is_it =
+                |key: &PublicKey, held: &AgentIdentity| held.public_key().key_data() == key.key_data();
+            let in_agent = found.public.as_ref().is_some_and(|key| held.iter().any(|held| is_it(key, held)));
+            match found.file {
+                Some(file) if !in_agent => offer.files.push(file),
+                None if found.is_public_only && !in_agent => offer.notes.push(format!(
+                    "{} is a public key, and no SSH agent holds the private one",
+                    path.display()
+                )),
+                _ => {}
             }
+            publics.extend(found.public);
         }
-        // As ssh(1) does: keys that the route names go first, so that an agent full of other keys does not
-        // use up the server's MaxAuthTries.
-        held.sort_by_key(|held| !named.iter().any(|key| key.key_data() == held.public_key().key_data()));
-        Offer { agent: held, files, notes }
+        let is_named =
+            |held: &AgentIdentity| publics.iter().any(|key| key.key_data() == held.public_key().key_data());
+        (offer.named, offer.strangers) = held.into_iter().partition(is_named);
+        offer
     }
 
     /// Why it makes no sense to dial, if there is nothing that could be offered without a human.
     pub(super) fn shortfall(&self, route: &Route) -> Option<Failure> {
-        if !self.agent.is_empty() || self.files.iter().any(|file| matches!(file, KeyFile::Ready { .. })) {
+        let in_agent = !self.named.is_empty() || !self.strangers.is_empty();
+        if in_agent || self.files.iter().any(|file| matches!(file, KeyFile::Ready { .. })) {
             return None;
         }
         Some(self.needs_answer().unwrap_or_else(|| no_credentials(route, &self.notes)))
@@ -204,15 +213,24 @@ fn no_credentials(route: &Route, notes: &[String]) -> Failure {
     )
 }
 
-/// Loads a key file; `None` when there is none, which is no news: the usual names are tried blindly.
-fn load_key(path: &Path) -> Result<Option<(KeyFile, Option<PublicKey>)>, String> {
+/// What an identity file, and the public key beside it, hold.
+#[derive(Default)]
+struct Found {
+    file: Option<KeyFile>,
+    public: Option<PublicKey>,
+    /// The file itself is a public key: it only names one of the agent's.
+    is_public_only: bool,
+}
+
+/// Loads a key file. That there is none is no news: the usual names are tried blindly. A public key beside
+/// it may still name one that only the agent holds.
+fn load_key(path: &Path) -> Result<Found, String> {
     let shown = path.display();
-    let Ok(metadata) = std::fs::metadata(path) else { return Ok(None) };
+    let Ok(metadata) = std::fs::metadata(path) else {
+        return Ok(Found { public: public_beside(path), ..Found::default() });
+    };
     if !metadata.is_file() {
         return Err(format!("{shown} is no key file"));
-    }
-    if system::is_exposed(&metadata) {
-        return Err(format!("{shown} was not used, since others can read it (chmod 600 {shown})"));
     }
     let mut text = String::new();
     let read = File::open(path).and_then(|file| file.take(MAX_KEY + 1).read_to_string(&mut text));
@@ -220,28 +238,46 @@ fn load_key(path: &Path) -> Result<Option<(KeyFile, Option<PublicKey>)>, String>
     if text.len() as u64 > MAX_KEY {
         return Err(format!("{shown} is no key file"));
     }
+    // Public keys may be read by everybody.
+    if let Ok(key) = PublicKey::from_openssh(text.trim()) {
+        return Ok(Found { public: Some(key), is_public_only: true, ..Found::default() });
+    }
+    if system::is_exposed(&metadata) {
+        return Err(format!("{shown} was not used, since others can read it (chmod 600 {shown})"));
+    }
     // An OpenSSH key names its public half even when it is encrypted.
     if let Ok(key) = PrivateKey::from_openssh(&text)
         && key.is_encrypted()
     {
         let public = key.public_key().clone();
-        return Ok(Some((KeyFile::Encrypted { path: path.to_owned() }, Some(public))));
+        return Ok(Found::of(KeyFile::Encrypted { path: path.to_owned() }, Some(public)));
     }
     match decode_secret_key(&text, None) {
         Ok(key) => {
             let public = key.public_key().clone();
-            Ok(Some((KeyFile::Ready { path: path.to_owned(), key: Arc::new(key) }, Some(public))))
+            Ok(Found::of(KeyFile::Ready { path: path.to_owned(), key: Arc::new(key) }, Some(public)))
         }
-        Err(Error::KeyIsEncrypted) => Ok(Some(encrypted(path))),
-        Err(_) if text.contains("ENCRYPTED") => Ok(Some(encrypted(path))),
+        Err(Error::KeyIsEncrypted) => Ok(encrypted(path)),
+        Err(_) if text.contains("ENCRYPTED") => Ok(encrypted(path)),
         Err(_) => Err(format!("{shown} holds no key of a kind that is known here")),
     }
 }
 
 /// An encrypted file of an older format; its public half may lie beside it.
-fn encrypted(path: &Path) -> (KeyFile, Option<PublicKey>) {
+fn encrypted(path: &Path) -> Found {
+    Found::of(KeyFile::Encrypted { path: path.to_owned() }, public_beside(path))
+}
+
+fn public_beside(path: &Path) -> Option<PublicKey> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".pub");
-    let public = russh::keys::load_public_key(Path::new(&beside)).ok();
-    (KeyFile::Encrypted { path: path.to_owned() }, public)
+    let metadata = std::fs::metadata(&beside).ok()?;
+    // Opening a pipe would block, and a key is never so large.
+    (metadata.is_file() && metadata.len() <= MAX_KEY).then(|| russh::keys::load_public_key(&beside).ok())?
+}
+
+impl Found {
+    fn of(file: KeyFile, public: Option<PublicKey>) -> Found {
+        Found { file: Some(file), public, is_public_only: false }
+    }
 }

@@ -31,6 +31,10 @@ mod link_tests;
 
 #[cfg(test)]
 #[cfg(unix)]
+mod login_tests;
+
+#[cfg(test)]
+#[cfg(unix)]
 mod together_tests;
 
 use std::sync::Arc;

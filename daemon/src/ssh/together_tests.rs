@@ -21,7 +21,7 @@ struct Tunnel {
     activity: Arc<Activity>,
     port: u16,
     _policy: watch::Sender<Policy>,
-    _forward: Forward,
+    forward: Forward,
 }
 
 impl Tunnel {
@@ -48,7 +48,7 @@ impl Tunnel {
             report,
         );
         until("it listens", || !heard.lock().unwrap().is_empty()).await;
-        Tunnel { sshd, gate, activity, port, _policy: policy, _forward: forward }
+        Tunnel { sshd, gate, activity, port, _policy: policy, forward }
     }
 
     async fn link(&self) -> Watched {
@@ -139,4 +139,40 @@ async fn what_comes_between_two_links_is_carried_by_the_second() {
     until("it is held", || tunnel.activity.held_and_open() == (1, 0)).await;
     let _second = tunnel.link().await;
     round_trip(held, b"held and then answered".to_vec()).await;
+}
+
+/// A port where connecting takes for ever: nobody accepts, and the queue is full.
+async fn swallowed() -> (socket2::Socket, Vec<std::net::TcpStream>, u16) {
+    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    listener.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let address = listener.local_addr().unwrap().as_socket().unwrap();
+    let mut queued = Vec::new();
+    while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, Duration::from_millis(500)) {
+        queued.push(stream);
+    }
+    (listener, queued, address.port())
+}
+
+#[tokio::test]
+async fn who_waits_for_a_channel_is_let_go_with_its_forward() {
+    let (_listener, _queued, port) = swallowed().await;
+    let tunnel = Tunnel::new(port).await;
+    let _link = tunnel.link().await;
+    let mut waiting = tunnel.connect().await;
+    until("it is handed to the link", || tunnel.activity.held_and_open() == (0, 1)).await;
+    drop(tunnel.forward);
+    assert!(timeout(Duration::from_secs(5), waiting.read_u8()).await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn who_resets_while_it_waits_for_a_channel_is_forgotten_at_once() {
+    let (_listener, _queued, port) = swallowed().await;
+    let tunnel = Tunnel::new(port).await;
+    let _link = tunnel.link().await;
+    let waiting = tunnel.connect().await;
+    until("it is handed to the link", || tunnel.activity.held_and_open() == (0, 1)).await;
+    socket2::SockRef::from(&waiting).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(waiting);
+    until("nobody is left", || tunnel.activity.held_and_open() == (0, 0)).await;
 }

@@ -30,6 +30,15 @@ struct Seen {
     end: Option<WireEnd>,
 }
 
+/// What the server's first bytes say so far.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Greeting {
+    Incomplete,
+    Version,
+    /// A version that nobody should speak any more. The library would wait for another one for ever.
+    Ancient,
+}
+
 /// How the stream ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum WireEnd {
@@ -52,13 +61,16 @@ impl Tap {
         self.seen().end.clone()
     }
 
-    /// The first line that came in the place of a version line, if any did.
+    /// The first line that came in the place of a version line, if any did; a version line of an old
+    /// protocol goes before what was said around it.
     pub(super) fn strange_greeting(&self) -> Option<String> {
         let seen = self.seen();
         if seen.version_came || seen.greeting.is_empty() {
             return None;
         }
-        let line = seen.greeting.split(|byte| b"\r\n".contains(byte)).next().unwrap_or_default();
+        let mut lines = seen.greeting.split(|byte| b"\r\n".contains(byte));
+        let first = lines.next().unwrap_or_default();
+        let line = lines.find(|line| line.starts_with(b"SSH-")).unwrap_or(first);
         Some(String::from_utf8_lossy(line).into_owned())
     }
 
@@ -70,14 +82,20 @@ impl Tap {
         self.seen().end.get_or_insert(end);
     }
 
-    /// Takes in what was read before the version line; true once that is complete.
-    fn greeted(&self, bytes: &[u8]) -> bool {
+    /// Takes in what was read before the version line was complete.
+    fn greeted(&self, bytes: &[u8]) -> Greeting {
         let mut seen = self.seen();
         let room = MAX_PREAMBLE.saturating_sub(seen.greeting.len());
         seen.greeting.extend_from_slice(&bytes[..bytes.len().min(room)]);
         let is_version = |line: &[u8]| line.starts_with(b"SSH-") && line.ends_with(b"\n");
-        seen.version_came = seen.greeting.split_inclusive(|byte| *byte == b'\n').any(is_version);
-        seen.version_came
+        let version = seen.greeting.split_inclusive(|byte| *byte == b'\n').find(|line| is_version(line));
+        let Some(version) = version else { return Greeting::Incomplete };
+        // 1.99 means 2.0 and 1 (RFC 4253 §5.1).
+        if version.starts_with(b"SSH-1.") && !version.starts_with(b"SSH-1.99-") {
+            return Greeting::Ancient;
+        }
+        seen.version_came = true;
+        Greeting::Version
     }
 
     fn check(&self) -> io::Result<()> {
@@ -118,8 +136,13 @@ impl AsyncRead for Wire {
                 let new = &buf.filled()[before..];
                 if new.is_empty() {
                     this.tap.ended(WireEnd::Closed);
-                } else if this.on_version.is_some()
-                    && this.tap.greeted(new)
+                    return Poll::Ready(Ok(()));
+                }
+                let greeting = this.on_version.as_ref().map(|_| this.tap.greeted(new));
+                if greeting == Some(Greeting::Ancient) {
+                    return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+                }
+                if greeting == Some(Greeting::Version)
                     && let Some(tell) = this.on_version.take()
                 {
                     tell();
