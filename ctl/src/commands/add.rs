@@ -100,7 +100,33 @@ fn read(args: &AddArgs) -> Result<(Option<String>, Tunnel), CommandError> {
     }
     tunnel.forwards.extend(args.forwards.iter().cloned());
     tunnel.identity_files.extend(args.identity_files.iter().cloned());
+    for path in tunnel.identity_files.iter_mut().chain(&mut tunnel.known_hosts) {
+        *path = lasting(path)?;
+    }
     Ok((name, tunnel))
+}
+
+/// A path as it still means the same tomorrow: ssh(1) reads it from the directory where it was typed, the
+/// daemon has another one.
+fn lasting(path: &str) -> Result<String, CommandError> {
+    if path.contains('$') {
+        return Err(CommandError::new(
+            Exit::Usage,
+            format!("{path} holds a variable, and no shell reads it here"),
+            "write ~ for your home directory, or the whole path",
+        ));
+    }
+    if path.is_empty() || path.starts_with('~') {
+        return Ok(path.to_owned());
+    }
+    let whole = std::path::absolute(path).map_err(|error| {
+        CommandError::new(
+            Exit::Failed,
+            format!("{path} is meant from the current directory, which cannot be found: {error}"),
+            "write the whole path",
+        )
+    })?;
+    Ok(whole.to_string_lossy().into_owned())
 }
 
 fn clash(other: &str, taken: &[String], args: &AddArgs) -> CommandError {
@@ -281,6 +307,18 @@ mod tests {
              tags = [\"lab\", \"x\"]\nidentity_file = [\"~/k\"]\nhost_key = \"accept-new\"\n\
              known_hosts = [\"/kh\"]\nkeepalive = \"15s\"\nconnect_timeout = \"5s\"\nhold = \"10s\"\n"
         );
+    }
+
+    #[test]
+    fn a_path_means_what_it_meant_where_it_was_typed() {
+        let here = std::env::current_dir().unwrap();
+        let here = here.display();
+        let line = "ssh -i k.pem -i ~/k -i /k -o UserKnownHostsFile=kh -L 1:h:2 h";
+        let (_, text) = file(&[line, "-i", "k2"]);
+        let keys = format!("identity_file = [\"{here}/k.pem\", \"~/k\", \"/k\", \"{here}/k2\"]");
+        assert!(text.contains(&keys) && text.contains(&format!("known_hosts = [\"{here}/kh\"]")), "{text}");
+        let error = read(&args(&["ssh -i $HOME/k -L 1:h:2 h"])).unwrap_err();
+        assert!(error.message.contains("variable") && error.exit == Exit::Usage);
     }
 
     #[test]
