@@ -4,7 +4,7 @@
 use std::io;
 use std::path::Path;
 
-use nbtunnel_proto::{TunnelStatus, client};
+use nbtunnel_proto::{FileProblem, TunnelStatus, client};
 use serde_json::json;
 use toml_edit::{Array, DocumentMut, value};
 
@@ -78,6 +78,7 @@ fn read(args: &AddArgs) -> Result<(Option<String>, Tunnel), CommandError> {
     let name = match names.as_slice() {
         [] => None,
         [name] => Some((*name).clone()),
+        [ssh, ..] | [_, ssh, ..] if *ssh == "ssh" => return Err(unquoted()),
         _ => return Err(usage("there are two names")),
     };
     let mut tunnel = match (lines.as_slice(), args.command.as_slice(), &args.host) {
@@ -89,7 +90,10 @@ fn read(args: &AddArgs) -> Result<(Option<String>, Tunnel), CommandError> {
         }
         ([], [_, ..], None) => ssh_line::parse(&args.command)?,
         ([], [], Some(host)) => ssh_line::from_parts(host, args.user.as_deref(), args.port.as_deref())?,
-        ([], [], None) => return Err(usage("there is no host")),
+        ([], [], None) => {
+            let taken_for = |name: &String| format!("there is no host: {name:?} alone is the tunnel's name");
+            return Err(usage(&name.as_ref().map_or("there is no host".to_owned(), taken_for)));
+        }
         _ => return Err(usage("there is more than one command line or host")),
     };
     let in_flags = args.user.is_some() || args.port.is_some();
@@ -127,6 +131,15 @@ fn lasting(path: &str) -> Result<String, CommandError> {
         )
     })?;
     Ok(whole.to_string_lossy().into_owned())
+}
+
+/// The ssh command was typed as it is, so that its flags look like ours.
+pub(crate) fn unquoted() -> CommandError {
+    CommandError::new(
+        Exit::Usage,
+        "the ssh command has to be one argument, or to stand after --",
+        "put quotes around it, as in `nbctl add 'ssh -L … host'`, or write `nbctl add -- ssh -L … host`",
+    )
 }
 
 fn clash(other: &str, taken: &[String], args: &AddArgs) -> CommandError {
@@ -195,20 +208,25 @@ fn write(
     tunnel_file::make_dir(config_dir)?;
     let place = tunnel_file::path_of(config_dir, name);
     let draft = Draft::write(&place, text.as_bytes())?;
-    let report = checker::check(Some(draft.path()), Some(config_dir))?;
+    let report = checker::check_draft(&draft, &place, config_dir)?;
     if let Some(problem) = report.problems.first() {
+        let hint =
+            if problem.hint.is_empty() { "change the command line and try again" } else { &problem.hint };
+        // What is the hint of the whole is not said twice.
         let shown: String = report
             .problems
             .iter()
-            .map(|problem| table::diagnosis(problem, crate::text::Paint(false)))
+            .map(|problem| match problem.hint == hint {
+                true => FileProblem { hint: String::new(), ..problem.clone() },
+                false => problem.clone(),
+            })
+            .map(|problem| table::diagnosis(&problem, crate::text::Paint(false)))
             .collect();
-        return Err(CommandError::new(
-            Exit::Failed,
-            format!("the tunnel was not added: {}\n{}", problem.message, shown.trim_end()),
-            if problem.hint.is_empty() { "change the command line and try again" } else { &problem.hint },
-        )
-        .with_code("config")
-        .with("problems", json!(report.problems)));
+        let message =
+            format!("the tunnel was not added, since its file would be wrong\n{}", shown.trim_end());
+        return Err(CommandError::new(Exit::Failed, message, hint)
+            .with_code("config")
+            .with("problems", json!(report.problems)));
     }
     match draft.place_new(&place) {
         Ok(()) => Ok(place),
