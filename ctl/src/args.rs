@@ -97,7 +97,8 @@ pub(crate) struct OrderArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// A config directory or a tunnel file
+    /// A config directory, a tunnel file, or the name of a tunnel
+    #[arg(value_name = "PATH|NAME")]
     pub path: Option<PathBuf>,
 }
 

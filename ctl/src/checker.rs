@@ -9,6 +9,7 @@ use nbtunnel_proto::FileProblem;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{CommandError, Exit};
+use crate::tunnel_file::Draft;
 
 /// What `nbtunneld --check --json` prints.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -58,6 +59,22 @@ pub(crate) fn check(path: Option<&Path>, config_dir: Option<&Path>) -> Result<Re
             "use the nbtunneld that was installed with this nbctl",
         )
     })
+}
+
+/// Checks a draft, whose problems then stand under the name of the file that it is to become.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) fn check_draft(draft: &Draft, place: &Path, config_dir: &Path) -> Result<Report, CommandError> {
+    let mut report = check(Some(draft.path()), Some(config_dir))?;
+    let hidden = draft.path().strip_prefix(config_dir).unwrap_or(draft.path()).to_string_lossy();
+    let shown = place.strip_prefix(config_dir).unwrap_or(place).to_string_lossy();
+    for problem in &mut report.problems {
+        if problem.file.as_deref() == Some(&hidden) {
+            problem.file = Some(shown.to_string());
+        }
+    }
+    Ok(report)
 }
 
 /// `$NBTUNNELD`, else beside this program, else whatever the PATH has.

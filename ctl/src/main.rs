@@ -12,6 +12,7 @@ mod table;
 mod text;
 mod tunnel_file;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -49,10 +50,18 @@ fn end(printer: &Printer, error: CommandError) -> ExitCode {
     error.exit.into()
 }
 
+/// Whether somebody typed `nbctl add [NAME] ssh -N …`, without quotes and without `--`.
+fn is_unquoted(mut args: impl Iterator<Item = OsString>) -> bool {
+    args.any(|arg| arg == "add") && args.take_while(|arg| arg != "--").any(|arg| arg == "ssh")
+}
+
 /// Help, the version, or what is wrong with the command line. Here `--json` is looked for by hand, since
 /// nothing was parsed.
 fn usage(error: &clap::Error) -> ExitCode {
     let wants_json = std::env::args_os().skip(1).take_while(|arg| arg != "--").any(|arg| arg == "--json");
+    if error.use_stderr() && is_unquoted(std::env::args_os().skip(1)) {
+        return end(&Printer::new(wants_json, false), commands::add::unquoted());
+    }
     if !error.use_stderr() || !wants_json {
         // clap's own colours and streams; a closed stream leaves nobody to tell.
         let _ = error.print();

@@ -93,6 +93,11 @@ impl Printer {
         }
     }
 
+    /// What a question is about: said in every case, since an answer without it means nothing.
+    pub(crate) fn ask_about(&self, text: &str) {
+        to_stderr(&format!("{}\n", plain_lines(text)));
+    }
+
     /// A word about what is not as the user may think.
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet && !self.json {

@@ -123,6 +123,10 @@ fn notes(status: &Status, paint: Paint) -> String {
             if let Some(problem) = &forward.problem {
                 out += &note(&format!("{} {}", tunnel.name, forward.listen), problem, paint);
             }
+            if let Some(note) = &forward.note {
+                let who = plain(&format!("{} {}", tunnel.name, forward.listen));
+                out += &format!("{} {who}: {}\n", paint.yellow("note:"), plain(note));
+            }
         }
     }
     for problem in &status.problems {

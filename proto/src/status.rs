@@ -90,6 +90,8 @@ pub struct ForwardStatus {
     pub bytes_in: u64,
     /// Bytes towards the far end.
     pub bytes_out: u64,
+    /// An address that could not be had beside good ones, in one sentence; nothing that needs mending.
+    pub note: Option<String>,
     /// What is wrong with it.
     pub problem: Option<Problem>,
 }

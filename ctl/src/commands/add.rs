@@ -4,7 +4,7 @@
 use std::io;
 use std::path::Path;
 
-use nbtunnel_proto::{TunnelStatus, client};
+use nbtunnel_proto::{FileProblem, TunnelStatus, client};
 use serde_json::json;
 use toml_edit::{Array, DocumentMut, value};
 
@@ -78,6 +78,7 @@ fn read(args: &AddArgs) -> Result<(Option<String>, Tunnel), CommandError> {
     let name = match names.as_slice() {
         [] => None,
         [name] => Some((*name).clone()),
+        [ssh, ..] | [_, ssh, ..] if *ssh == "ssh" => return Err(unquoted()),
         _ => return Err(usage("there are two names")),
     };
     let mut tunnel = match (lines.as_slice(), args.command.as_slice(), &args.host) {
@@ -89,7 +90,10 @@ fn read(args: &AddArgs) -> Result<(Option<String>, Tunnel), CommandError> {
         }
         ([], [_, ..], None) => ssh_line::parse(&args.command)?,
         ([], [], Some(host)) => ssh_line::from_parts(host, args.user.as_deref(), args.port.as_deref())?,
-        ([], [], None) => return Err(usage("there is no host")),
+        ([], [], None) => {
+            let taken_for = |name: &String| format!("there is no host: {name:?} alone is the tunnel's name");
+            return Err(usage(&name.as_ref().map_or("there is no host".to_owned(), taken_for)));
+        }
         _ => return Err(usage("there is more than one command line or host")),
     };
     let in_flags = args.user.is_some() || args.port.is_some();
@@ -100,7 +104,42 @@ fn read(args: &AddArgs) -> Result<(Option<String>, Tunnel), CommandError> {
     }
     tunnel.forwards.extend(args.forwards.iter().cloned());
     tunnel.identity_files.extend(args.identity_files.iter().cloned());
+    for path in tunnel.identity_files.iter_mut().chain(&mut tunnel.known_hosts) {
+        *path = lasting(path)?;
+    }
     Ok((name, tunnel))
+}
+
+/// A path as it still means the same tomorrow: ssh(1) reads it from the directory where it was typed, the
+/// daemon has another one.
+fn lasting(path: &str) -> Result<String, CommandError> {
+    if path.contains('$') {
+        return Err(CommandError::new(
+            Exit::Usage,
+            format!("{path} holds a variable, and no shell reads it here"),
+            "write ~ for your home directory, or the whole path",
+        ));
+    }
+    if path.is_empty() || path.starts_with('~') {
+        return Ok(path.to_owned());
+    }
+    let whole = std::path::absolute(path).map_err(|error| {
+        CommandError::new(
+            Exit::Failed,
+            format!("{path} is meant from the current directory, which cannot be found: {error}"),
+            "write the whole path",
+        )
+    })?;
+    Ok(whole.to_string_lossy().into_owned())
+}
+
+/// The ssh command was typed as it is, so that its flags look like ours.
+pub(crate) fn unquoted() -> CommandError {
+    CommandError::new(
+        Exit::Usage,
+        "the ssh command has to be one argument, or to stand after --",
+        "put quotes around it, as in `nbctl add 'ssh -L … host'`, or write `nbctl add -- ssh -L … host`",
+    )
 }
 
 fn clash(other: &str, taken: &[String], args: &AddArgs) -> CommandError {
@@ -169,20 +208,25 @@ fn write(
     tunnel_file::make_dir(config_dir)?;
     let place = tunnel_file::path_of(config_dir, name);
     let draft = Draft::write(&place, text.as_bytes())?;
-    let report = checker::check(Some(draft.path()), Some(config_dir))?;
+    let report = checker::check_draft(&draft, &place, config_dir)?;
     if let Some(problem) = report.problems.first() {
+        let hint =
+            if problem.hint.is_empty() { "change the command line and try again" } else { &problem.hint };
+        // What is the hint of the whole is not said twice.
         let shown: String = report
             .problems
             .iter()
-            .map(|problem| table::diagnosis(problem, crate::text::Paint(false)))
+            .map(|problem| match problem.hint == hint {
+                true => FileProblem { hint: String::new(), ..problem.clone() },
+                false => problem.clone(),
+            })
+            .map(|problem| table::diagnosis(&problem, crate::text::Paint(false)))
             .collect();
-        return Err(CommandError::new(
-            Exit::Failed,
-            format!("the tunnel was not added: {}\n{}", problem.message, shown.trim_end()),
-            if problem.hint.is_empty() { "change the command line and try again" } else { &problem.hint },
-        )
-        .with_code("config")
-        .with("problems", json!(report.problems)));
+        let message =
+            format!("the tunnel was not added, since its file would be wrong\n{}", shown.trim_end());
+        return Err(CommandError::new(Exit::Failed, message, hint)
+            .with_code("config")
+            .with("problems", json!(report.problems)));
     }
     match draft.place_new(&place) {
         Ok(()) => Ok(place),
@@ -281,6 +325,18 @@ mod tests {
              tags = [\"lab\", \"x\"]\nidentity_file = [\"~/k\"]\nhost_key = \"accept-new\"\n\
              known_hosts = [\"/kh\"]\nkeepalive = \"15s\"\nconnect_timeout = \"5s\"\nhold = \"10s\"\n"
         );
+    }
+
+    #[test]
+    fn a_path_means_what_it_meant_where_it_was_typed() {
+        let here = std::env::current_dir().unwrap();
+        let here = here.display();
+        let line = "ssh -i k.pem -i ~/k -i /k -o UserKnownHostsFile=kh -L 1:h:2 h";
+        let (_, text) = file(&[line, "-i", "k2"]);
+        let keys = format!("identity_file = [\"{here}/k.pem\", \"~/k\", \"/k\", \"{here}/k2\"]");
+        assert!(text.contains(&keys) && text.contains(&format!("known_hosts = [\"{here}/kh\"]")), "{text}");
+        let error = read(&args(&["ssh -i $HOME/k -L 1:h:2 h"])).unwrap_err();
+        assert!(error.message.contains("variable") && error.exit == Exit::Usage);
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(crate) async fn run(args: &EditArgs, daemon: &Daemon, printer: &Printer) -> 
             printer.say("nothing changed");
             return Ok(Exit::Done);
         }
-        let report = checker::check(Some(draft.path()), Some(&config_dir))?;
+        let report = checker::check_draft(&draft, &file, &config_dir)?;
         if report.problems.is_empty() {
             break;
         }

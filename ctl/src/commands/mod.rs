@@ -1,6 +1,6 @@
 //! One file a command.
 
-mod add;
+pub(crate) mod add;
 mod check;
 mod edit;
 mod events;

@@ -16,29 +16,31 @@ pub(crate) async fn run(
     daemon: &Daemon,
     printer: &Printer,
 ) -> Result<Exit, CommandError> {
+    let limit = args.wait.map(limit).transpose()?;
     let select = selection(args.which);
     let request = Request::Order { select: select.clone(), order, wait: args.wait.is_some() };
     let mut client = daemon.connect().await?;
-    let reply = match args.wait {
+    let reply = match limit {
         None => ask(&mut client, &request).await?,
-        Some(seconds) => {
-            let limit = Duration::try_from_secs_f64(seconds).map_err(|_| {
-                CommandError::new(
-                    Exit::Usage,
-                    format!("--wait={seconds} is not a time to wait"),
-                    "give seconds, as in --wait=30",
-                )
-            })?;
-            match tokio::time::timeout(limit, client.ask(&request)).await {
-                Ok(reply) => reply?,
-                Err(_) => return Err(timed_out(order, &select, seconds, daemon).await?),
-            }
-        }
+        Some(limit) => match tokio::time::timeout(limit, client.ask(&request)).await {
+            Ok(reply) => reply?,
+            Err(_) => return Err(timed_out(order, &select, limit.as_secs_f64(), daemon).await?),
+        },
     };
     match reply {
         Reply::Ordered(outcomes) => settle(order, &outcomes, printer),
         other => Err(unexpected(&other)),
     }
+}
+
+fn limit(seconds: f64) -> Result<Duration, CommandError> {
+    Duration::try_from_secs_f64(seconds).map_err(|_| {
+        CommandError::new(
+            Exit::Usage,
+            format!("--wait={seconds} is not a time to wait"),
+            "give seconds, as in --wait=30",
+        )
+    })
 }
 
 fn selection(which: Which) -> Selection {
@@ -152,7 +154,11 @@ async fn timed_out(
     let hint =
         late.iter().find_map(|tunnel| problem_of(tunnel).map(|problem| hint_for(&tunnel.name, problem)));
     let hint = hint.filter(|hint| !hint.is_empty()).unwrap_or_else(|| {
-        "it goes on trying; look again with `nbctl status`, or wait longer with --wait=SECS".to_owned()
+        let of = match late.as_slice() {
+            [one] => format!(" {}", one.name),
+            _ => String::new(),
+        };
+        format!("it goes on trying; `nbctl logs{of}` says what happened so far, and --wait=SECS waits longer")
     });
     let late: Value = late
         .iter()

@@ -17,16 +17,17 @@ const LOOKS: u32 = 100;
 
 pub(crate) async fn run(args: TrustArgs, daemon: &Daemon, printer: &Printer) -> Result<Exit, CommandError> {
     let mut client = daemon.connect().await?;
-    let (offer, changed) = wait_for_key(&mut client, &args.name).await?;
-    if !printer.is_json() {
+    let Some((offer, changed)) = wait_for_key(&mut client, &args.name).await? else {
+        return already(None, &format!("{} is up: its host key is trusted already", args.name), printer);
+    };
+    // Whoever is asked has to see what about, also under --quiet.
+    if printer.can_ask() {
+        printer.ask_about(&describe(&offer));
+    } else {
         printer.say(&describe(&offer));
     }
     if offer.trusted {
-        if printer.is_json() {
-            printer.json(&json!({"trusted": {"fingerprint": offer.fingerprint, "already": true}}))?;
-        }
-        printer.say("this key is on file already; nothing needs to be done");
-        return Ok(Exit::Done);
+        return already(Some(&offer), "this key is on file already; nothing needs to be done", printer);
     }
     decide(&args, &offer, changed || contradicts(&offer), printer)?;
     let request = Request::Trust {
@@ -50,9 +51,19 @@ pub(crate) async fn run(args: TrustArgs, daemon: &Daemon, printer: &Printer) -> 
     Ok(Exit::Done)
 }
 
-/// The key that the tunnel was shown, and whether the daemon calls it a changed one. While the tunnel is
-/// connecting, there may be a key in a moment.
-async fn wait_for_key(client: &mut Client, name: &str) -> Result<(HostKeyOffer, bool), CommandError> {
+/// There is nothing to decide.
+fn already(offer: Option<&HostKeyOffer>, text: &str, printer: &Printer) -> Result<Exit, CommandError> {
+    if printer.is_json() {
+        let fingerprint = offer.map(|offer| &offer.fingerprint);
+        printer.json(&json!({"trusted": {"fingerprint": fingerprint, "already": true}}))?;
+    }
+    printer.say(text);
+    Ok(Exit::Done)
+}
+
+/// The key that the tunnel was shown, and whether the daemon calls it a changed one; nothing for a tunnel that
+/// is up, whose key is trusted. While the tunnel is connecting, there may be a key in a moment.
+async fn wait_for_key(client: &mut Client, name: &str) -> Result<Option<(HostKeyOffer, bool)>, CommandError> {
     let mut looks = 0;
     loop {
         let tunnel = tunnel(client, name).await?;
@@ -62,10 +73,11 @@ async fn wait_for_key(client: &mut Client, name: &str) -> Result<(HostKeyOffer, 
             // A key from before may be about to be replaced by that of the attempt under way.
             Ok(Reply::HostKey(offer)) if settled || tunnel.state == "waiting" || looks >= LOOKS => {
                 let changed = tunnel.problem.is_some_and(|problem| problem.code == "host_key_changed");
-                return Ok((*offer, changed));
+                return Ok(Some((*offer, changed)));
             }
             Ok(Reply::HostKey(_)) => {}
             Ok(other) => return Err(unexpected(&other)),
+            Err(error) if error.exit == Exit::Failed && tunnel.state == "up" => return Ok(None),
             Err(error) if error.exit != Exit::Failed || settled => return Err(no_key(error, &tunnel)),
             Err(_) if looks >= LOOKS => return Err(late(&tunnel)),
             Err(_) => {}

@@ -44,6 +44,15 @@ pub(super) fn set_host(tunnel: &mut Tunnel, host: &str) -> Result<(), CommandErr
 
 fn check_host(host: &str) -> Result<(), CommandError> {
     const HINT: &str = "give a name or an address, as in host.example.org or 10.0.0.1";
+    // ssh(1) would look for a host of that whole name. What stands after `%` is the zone of an address.
+    let address = host.split('%').next().unwrap_or(host);
+    if let Some((name, port)) = host.rsplit_once(':')
+        && address.parse::<std::net::Ipv6Addr>().is_err()
+        && port.parse::<u16>().is_ok()
+    {
+        let message = format!("{host:?} is a host and a port, and ssh takes only the host there");
+        return Err(refuse(message, format!("give the host as {name} and the port as -p {port}")));
+    }
     if host.is_empty() {
         return Err(refuse("the host is empty", HINT));
     }

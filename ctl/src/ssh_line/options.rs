@@ -50,6 +50,12 @@ pub(super) fn read(tunnel: &mut Tunnel, option: &str) -> Result<(), CommandError
         }
         "port" => destination::set_port(tunnel, value)?,
         "user" => destination::set_user(tunnel, value)?,
+        "identityfile" | "userknownhostsfile" if lower == "none" => {
+            return Err(refuse(
+                format!("-o {keyword}=none cannot be honoured"),
+                "leave it out, or name a file of this tunnel's own",
+            ));
+        }
         "identityfile" => tunnel.identity_files.push(value.to_owned()),
         "localforward" => tunnel.forwards.push(forward(value)?),
         "serveraliveinterval" => match seconds(keyword, value)? {

@@ -15,6 +15,7 @@ fn forward(listen: &str, target: &str, open: u32, held: u32) -> ForwardStatus {
         total: 0,
         bytes_in: 0,
         bytes_out: 0,
+        note: None,
         problem: None,
     }
 }
@@ -81,7 +82,8 @@ fn every_column_is_aligned_and_every_problem_has_its_lines() {
     suspect.user = String::new();
     let mut dialling = tunnel("c", "connecting", vec![]);
     dialling.step = Some("dns".into());
-    let up = tunnel("alice", "up", vec![forward("127.0.0.1:6000", "localhost:7000", 0, 0)]);
+    let mut up = tunnel("alice", "up", vec![forward("127.0.0.1:6000", "localhost:7000", 0, 0)]);
+    up.forwards[0].note = Some("not on ::1: port 6000 is in use by node (pid 7)".into());
     let text = render(&status(vec![up, waiting, suspect, dialling], vec![bad_file()]), Paint(false));
     assert!(!text.contains('\x1b') && !text.lines().any(|line| line.ends_with(' ')), "{text}");
     let columns: Vec<usize> = text.lines().take(6).filter_map(|line| line.find("->")).collect();

@@ -215,6 +215,7 @@ pub(crate) fn tunnel(name: &str, state: &str) -> TunnelStatus {
             total: 0,
             bytes_in: 0,
             bytes_out: 0,
+            note: None,
             problem: None,
         }],
         notebooks: vec![],

@@ -68,7 +68,8 @@ fn add_leaves_nothing_when_the_file_would_be_wrong_the_checker_is_missing_or_the
     let ran = bed.nbctl(&["add", "alice", "ssh -L BAD h"]);
     assert_eq!(ran.code, 1);
     assert!(
-        ran.stderr.contains("tunnels/alice.toml:2:1: not a forward") && ran.stderr.contains("hint: as in"),
+        ran.stderr.contains("tunnels/alice.toml:2:1: not a forward")
+            && ran.stderr.matches("hint: as in").count() == 1,
         "{}",
         ran.stderr
     );
@@ -99,6 +100,9 @@ fn check_shows_problems_like_a_compiler() {
         ran.stdout,
         "tunnels/bob.toml:2:1: not a forward\n  2 | forward = \"BAD\"\n    | ^\n  hint: as in 6000:localhost:7000\n"
     );
+    assert!(ran.stderr.contains("tunnels/bob.toml: "), "{}", ran.stderr);
+    let by_name = bed.nbctl(&["check", "bob"]);
+    assert_eq!((by_name.code, by_name.stdout), (1, ran.stdout), "a name will do");
     let ran = bed.nbctl(&["check", "--json"]);
     assert_eq!((ran.code, ran.json()["problems"][0]["line"].as_u64()), (1, Some(2)));
 }

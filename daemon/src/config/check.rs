@@ -49,7 +49,7 @@ fn check_dir(dir: &Path, ctx: &Context) -> Report {
     let loaded = interpret(&found, ctx);
     let mut problems = loaded.problems;
     if !dir.exists() && problems.is_empty() {
-        let hint = "make it and put tunnels/NAME.toml there, or let nbctl add do it";
+        let hint = "`nbctl add` makes it; or make it yourself and put tunnels/NAME.toml there";
         problems
             .push(whole_file("", Flaw::new(format!("there is no config directory {}", dir.display()), hint)));
     }

@@ -130,7 +130,7 @@ fn summed_up(mut loaded: Loaded) -> Loaded {
         let more = loaded.problems.len() - MOST_PROBLEMS;
         loaded.problems.truncate(MOST_PROBLEMS);
         let flaw =
-            values::Flaw::new(format!("there are {more} more problems"), "nbctl check shows all of them");
+            values::Flaw::new(format!("there are {more} more problems"), "`nbctl check` shows all of them");
         loaded.problems.push(read::whole_file("", flaw));
     }
     loaded

@@ -22,7 +22,11 @@ pub(super) fn interpret(found: &Gathered, ctx: &Context) -> Loaded {
     let mut loaded = Loaded { digest: found.digest(), ..Loaded::default() };
     if let Some((dir, flaw)) = &found.unreadable {
         loaded.all_broken = true;
-        loaded.problems.push(whole_file(dir, Flaw::new(flaw.message.clone(), flaw.hint.clone())));
+        let message = match dir.as_str() {
+            "" => format!("the config directory {}: {}", found.dir.display(), flaw.message),
+            _ => flaw.message.clone(),
+        };
+        loaded.problems.push(whole_file(dir, Flaw::new(message, flaw.hint.clone())));
         return loaded;
     }
     let reader = match Reader::new(found, ctx) {
@@ -78,10 +82,10 @@ pub(super) fn tunnel_name(file_name: &str) -> Result<Name, Flaw> {
     Name::parse(stem).map_err(|why| Flaw::new(why, "rename the file"))
 }
 
-/// A problem with a file as a whole; the empty name is the config directory itself.
+/// A problem with a file as a whole; the empty name is the config directory itself, which the message names.
 pub(super) fn whole_file(file: &str, flaw: Flaw) -> FileProblem {
-    let file = if file.is_empty() { "." } else { file };
-    Document { file, text: "" }.problem(None, flaw)
+    let problem = Document { file, text: "" }.problem(None, flaw);
+    FileProblem { file: problem.file.filter(|file| !file.is_empty()), ..problem }
 }
 
 /// Names that differ only in case, each with the other.

@@ -217,11 +217,14 @@ fn no_directory_is_no_tunnels_and_a_file_in_its_place_is_a_problem() {
     let missing = load(&temp.path().join("gone"), &ctx());
     assert!(!missing.all_broken && missing.problems.is_empty() && missing.tunnels.is_empty());
     std::fs::write(temp.path().join("file"), "").unwrap();
-    for (dir, named) in [(temp.path().join("file"), "."), (dir_with_tunnels_file(&temp), "tunnels")] {
+    let places = [(temp.path().join("file"), None), (dir_with_tunnels_file(&temp), Some("tunnels"))];
+    for (dir, named) in places {
         let loaded = load(&dir, &ctx());
         assert!(loaded.all_broken, "{}", dir.display());
         assert_eq!(loaded.problems.len(), 1, "{:?}", loaded.problems);
-        assert_eq!(loaded.problems[0].file.as_deref(), Some(named));
+        assert_eq!(loaded.problems[0].file.as_deref(), named);
+        let told = named.is_some() || loaded.problems[0].message.contains(dir.to_str().unwrap());
+        assert!(told, "{:?}", loaded.problems);
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a single value may be: durations, sizes, hosts, users, paths. Knows neither files nor positions.
 
+use std::net::Ipv6Addr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -138,6 +139,19 @@ pub(super) fn host(text: &str) -> Result<String, Flaw> {
             message,
             "write the name alone, without ssh:// and brackets; the port is a key of its own",
         ));
+    }
+    // Only an IPv6 address has colons of its own; what stands after `%` is its zone.
+    let address = text.split('%').next().unwrap_or(text);
+    if let Some((name, port)) = text.rsplit_once(':')
+        && address.parse::<Ipv6Addr>().is_err()
+    {
+        return Err(match port.parse::<u16>() {
+            Ok(port) => {
+                let hint = format!("write host = {name:?} and port = {port} on two lines");
+                Flaw::new("the host holds a port too", hint)
+            }
+            Err(_) => Flaw::new(format!("{text:?} is not a host name or an address"), HINT),
+        });
     }
     word("host", text, HINT)
 }
@@ -310,11 +324,15 @@ mod tests {
             "me@host",
             "[::1]",
             "ssh://h",
+            "h:22",
+            "h:x",
+            "10.0.0.1:22",
             "a'b",
             &"x".repeat(256),
         ] {
             assert!(host(bad).is_err(), "{bad}");
         }
+        assert!(host("h:2222").unwrap_err().hint.contains("port = 2222"));
         for good in ["alice", "alice@ad.example", "AD\\alice"] {
             assert!(user(good).is_ok(), "{good}");
         }

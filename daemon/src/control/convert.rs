@@ -36,6 +36,7 @@ pub fn tunnel(name: &Name, view: TunnelView, tallies: &[Counts]) -> TunnelStatus
         total: tally.total,
         bytes_in: tally.bytes_in,
         bytes_out: tally.bytes_out,
+        note: forward.note,
         problem: forward.problem.as_ref().map(problem),
     });
     TunnelStatus {

@@ -126,11 +126,7 @@ fn tcp(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
 fn unix(path: &Path) -> Result<Bound, Failure> {
     let shown = path.display();
     let socket = sys::UnixSocket::bind(path, BACKLOG).map_err(|why| match why {
-        Unlistenable::Taken(who) => Failure::new(
-            FailureKind::PortInUse,
-            format!("the socket {shown} is in use by {}", named(who)),
-            "stop it, or choose another path in the tunnel's file",
-        ),
+        Unlistenable::Taken(who) => taken(&format!("the socket {shown}"), who, "path"),
         Unlistenable::NotASocket => Failure::new(
             FailureKind::CannotListen,
             format!("{shown} is there already and is not a socket"),
@@ -171,11 +167,8 @@ async fn resolve(host: &str) -> Result<Vec<IpAddr>, Failure> {
 
 async fn explain(address: SocketAddr, error: &io::Error) -> Failure {
     if sys::is_taken(error) {
-        return Failure::new(
-            FailureKind::PortInUse,
-            format!("port {} is in use by {}", address.port(), named(owner::of_listener(address).await)),
-            "stop it, or choose another local port in the tunnel's file",
-        );
+        let who = owner::of_listener(address).await;
+        return taken(&format!("port {}", address.port()), who, "local port");
     }
     match error.kind() {
         io::ErrorKind::PermissionDenied => Failure::new(
@@ -203,6 +196,21 @@ fn cannot_listen(at: &str, error: &io::Error, hint: &str) -> Failure {
     Failure::new(FailureKind::CannotListen, format!("cannot listen on {at}: {error}"), hint)
 }
 
-fn named(owner: Option<Owner>) -> String {
-    owner.map_or_else(|| "another program".to_owned(), |owner| owner.to_string())
+/// `at` is taken by `who`; `choice` is what a tunnel's file can have another one of. Nobody is told to stop
+/// this very program.
+fn taken(at: &str, who: Option<Owner>, choice: &str) -> Failure {
+    let (who, hint) = match who {
+        Some(Owner::Process { pid, .. }) if pid == std::process::id() => (
+            format!("another tunnel of this nbtunneld (pid {pid})"),
+            format!("`nbctl status` shows which; choose another {choice} in the file of one of the two"),
+        ),
+        Some(other) => {
+            (other.to_string(), format!("stop it, or choose another {choice} in the tunnel's file"))
+        }
+        None => (
+            "another program".to_owned(),
+            format!("stop it, or choose another {choice} in the tunnel's file"),
+        ),
+    };
+    Failure::new(FailureKind::PortInUse, format!("{at} is in use by {who}"), hint)
 }

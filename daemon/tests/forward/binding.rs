@@ -51,6 +51,7 @@ async fn a_port_in_use_names_who_has_it_and_harms_no_other_forward() {
     assert!(failure.message.starts_with(&format!("port {} is in use by ", port_of(&other))), "{failure}");
     if cfg!(target_os = "linux") {
         assert!(failure.message.ends_with(&format!("(pid {})", std::process::id())), "{failure}");
+        assert!(failure.message.contains("another tunnel") && !failure.hint.contains("stop it"), "{failure}");
     }
     bound(&world, 1).await;
     // Tried again once it is free, by another forward of the same id.

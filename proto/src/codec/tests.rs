@@ -52,6 +52,7 @@ fn tunnel(name: &str, message: &str) -> TunnelStatus {
             total: 3,
             bytes_in: 1 << 40,
             bytes_out: 5,
+            note: Some("n".into()),
             problem: None,
         }],
         notebooks: vec![NotebookStatus { name: "n".into() }],
