@@ -1,8 +1,9 @@
 //! Ports that nobody uses, and streams whose every byte is known beforehand.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -10,24 +11,55 @@ use anyhow::{Context, Result, bail, ensure};
 /// Where ports are looked for: below Linux' ephemeral range (`ip_local_port_range`), so that no outgoing
 /// connection takes one that we are about to use.
 const LOWEST: u16 = 12_000;
-const SPAN: u16 = 20_000;
+/// Ports are claimed by the block.
+const BLOCK: u16 = 500;
+const BLOCKS: u16 = 40;
 
-/// A TCP port that is free on 127.0.0.1 and, where there is one, on ::1.
+/// The block that this process holds. Its file is locked for as long as the process lives, so that no other
+/// test process is given a port between our look at it and the moment when somebody binds it.
+#[derive(Debug)]
+struct Claim {
+    _lock: File,
+    first: u16,
+    next: u16,
+}
+
+/// A TCP port that is free on 127.0.0.1 and, where there is one, on ::1; given to nobody else.
 ///
 /// # Errors
 /// None of many was free.
 pub fn free_port() -> Result<u16> {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Test processes that run side by side begin at different places.
-    let offset = u16::try_from(std::process::id() * 97 % u32::from(SPAN)).unwrap_or(0);
-    for _ in 0..2000 {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = LOWEST + offset.wrapping_add(step) % SPAN;
+    static CLAIM: Mutex<Option<Claim>> = Mutex::new(None);
+    let mut claim = CLAIM.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let held = match claim.as_mut().filter(|held| held.next < BLOCK) {
+            Some(held) => held,
+            None => {
+                // The old block stays claimed: its ports are in use.
+                std::mem::forget(claim.take());
+                claim.insert(claim_block()?)
+            }
+        };
+        let port = held.first + held.next;
+        held.next += 1;
         if is_free(port) {
             return Ok(port);
         }
     }
-    bail!("found no free TCP port from {LOWEST} on")
+}
+
+/// Claims a block that no other process holds.
+fn claim_block() -> Result<Claim> {
+    let dir = std::env::temp_dir();
+    for block in 0..BLOCKS {
+        let path = dir.join(format!("nbtunnel-test-ports-{block}.lock"));
+        // One that belongs to another user is as good as claimed.
+        let Ok(lock) = File::options().create(true).append(true).open(&path) else { continue };
+        if lock.try_lock().is_ok() {
+            return Ok(Claim { _lock: lock, first: LOWEST + block * BLOCK, next: 0 });
+        }
+    }
+    bail!("found no free TCP port from {LOWEST} on: every block in {} is claimed", dir.display())
 }
 
 fn is_free(port: u16) -> bool {
@@ -187,5 +219,13 @@ mod tests {
         assert!(is_free(a));
         let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, a)).unwrap();
         assert!(!is_free(a));
+    }
+
+    #[test]
+    fn two_processes_never_look_at_the_same_block() {
+        // Locks of one file through two descriptors exclude each other as those of two processes do.
+        let (a, b) = (claim_block().unwrap(), claim_block().unwrap());
+        assert_ne!(a.first, b.first);
+        drop(a);
     }
 }

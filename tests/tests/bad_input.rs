@@ -102,6 +102,17 @@ fn a_file_of_10_mb_and_one_that_is_no_text_get_a_sentence() -> Result<()> {
     witness.swears()
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_whose_name_is_no_text_gets_a_sentence() -> Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    let witness = Witness::start()?;
+    let name = std::ffi::OsStr::from_bytes(b"caf\xe9.toml");
+    fs::write(witness.world.config_dir().join("tunnels").join(name), "host = \"localhost\"\n")?;
+    witness.problem("caf\u{fffd}")?;
+    witness.swears()
+}
+
 #[test]
 fn names_that_are_no_names_are_refused() -> Result<()> {
     let witness = Witness::start()?;
@@ -110,6 +121,14 @@ fn names_that_are_no_names_are_refused() -> Result<()> {
         let told = world.nbctl(["add", name, "--host", "localhost", "-L", "7000:localhost:80"])?;
         is_clear(&told, 2, "name")?;
     }
+    // A name with a slash removes and opens nothing either, whatever lies there.
+    fs::write(world.path("config/outside.toml"), "host = \"localhost\"\n")?;
+    for command in [&["rm", "--yes", "../outside"][..], &["edit", "../outside"], &["trust", "../outside"]] {
+        let told = world.nbctl(command)?;
+        ensure!(told.code != 0 && !told.stderr.is_empty(), "{command:?}: {told:?}");
+        ensure!(!told.stderr.contains("panicked"), "{told:?}");
+    }
+    ensure!(world.path("config/outside.toml").exists(), "a file outside of tunnels/ was removed");
     ensure!(!world.path("escape.toml").exists() && !world.path("config/escape.toml").exists());
     fs::write(world.config_dir().join("tunnels/a b.toml"), "host = \"localhost\"\n")?;
     witness.problem("a b")?;

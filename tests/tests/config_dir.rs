@@ -5,10 +5,12 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use nbtunnel_tests::child::Signal;
 use nbtunnel_tests::{Server, Sshd, World, net, wait};
 
 /// A tunnel with an open connection that has to survive everything.
 struct Bystander {
+    local: u16,
     stream: TcpStream,
 }
 
@@ -17,7 +19,14 @@ impl Bystander {
         let local = net::free_port()?;
         world.write("bystander", &sshd.tunnel().forward(local, echo.port()))?;
         world.wait_for("bystander", "up")?;
-        Ok(Bystander { stream: net::connect(local, wait::SOON)? })
+        Ok(Bystander { local, stream: net::connect(local, wait::SOON)? })
+    }
+
+    /// Another connection, under a daemon that was started anew.
+    fn again(&mut self, world: &World) -> Result<()> {
+        world.wait_for("bystander", "up")?;
+        self.stream = net::connect(self.local, wait::SOON)?;
+        Ok(())
     }
 
     fn is_unharmed(&mut self, after: &str) -> Result<()> {
@@ -84,13 +93,34 @@ fn a_tag_changes_in_place_and_connections_stay() -> Result<()> {
     let mut stream = net::connect(local, wait::SOON)?;
     net::echo(&mut stream, b"before")?;
     let edited = sshd.tunnel().forward(local, echo.port()).set("tags", "[\"lab\"]");
-    let began = Instant::now();
     world.write("alice", &edited)?;
     world.wait_until("alice", "the tag is there", |tunnel| tunnel["tags"][0] == "lab")?;
-    let took = began.elapsed();
-    ensure!(took < Duration::from_secs(1), "a change took {took:?}");
     net::echo(&mut stream, b"after")?;
     ensure!(world.tunnel("alice")?["reconnects"] == 0);
+    Ok(())
+}
+
+/// Half a second is the daemon's; a machine that is busy with something else may be slow at one of these, not
+/// at each.
+#[test]
+fn a_change_takes_effect_within_half_a_second() -> Result<()> {
+    let sshd = Sshd::start()?;
+    let (world, local) = World::with_alice(&sshd, 1)?;
+    let mut quickest = Duration::MAX;
+    for number in 0..5 {
+        let tag = format!("tag-{number}");
+        let edited = sshd.tunnel().forward(local, 1).set("tags", format!("[\"{tag}\"]"));
+        let began = Instant::now();
+        if number % 2 == 0 {
+            world.write("alice", &edited)?;
+        } else {
+            // In place, as `echo >` and some editors do.
+            fs::write(world.tunnel_path("alice"), edited.text())?;
+        }
+        world.wait_until("alice", "the tag is there", |tunnel| tunnel["tags"][0] == tag.as_str())?;
+        quickest = quickest.min(began.elapsed());
+    }
+    ensure!(quickest < Duration::from_millis(500), "each change took {quickest:?} or more");
     Ok(())
 }
 
@@ -149,22 +179,37 @@ fn what_editors_leave_beside_a_file_is_no_tunnel() -> Result<()> {
 
 #[test]
 fn five_hundred_files_are_loaded() -> Result<()> {
-    let (sshd, mut world) = (Sshd::start()?, World::new()?);
+    let (sshd, echo, mut world) = (Sshd::start()?, Server::echo()?, World::new()?);
+    world.start()?;
+    let mut bystander = Bystander::new(&world, &sshd, &echo)?;
     for number in 0..500 {
         let file = sshd.tunnel().forward(net::free_port()?, 1).set("start", "\"manual\"");
         world.write(&format!("tunnel-{number:03}"), &file)?;
     }
+    let all_there = |world: &World| {
+        wait::until("all are there", wait::SOON, || {
+            world.status().is_ok_and(|status| status["tunnels"].as_array().map(Vec::len) == Some(501))
+        })
+    };
+    all_there(&world)?;
+    bystander.is_unharmed("added five hundred times")?;
+    world.end(Signal::Term)?;
     world.start()?;
-    wait::until("all are there", wait::SOON, || {
-        world.status().is_ok_and(|status| status["tunnels"].as_array().map(Vec::len) == Some(500))
-    })?;
+    all_there(&world)?;
+    bystander.again(&world)?;
     let told = world.nbctl(["start", "tunnel-25*", "--wait=20"])?;
     ensure!(told.code == 0, "{told:?}");
     let up = |status: serde_json::Value| {
         status["tunnels"].as_array().map(|all| all.iter().filter(|tunnel| tunnel["state"] == "up").count())
     };
-    ensure!(up(world.status()?) == Some(10), "a glob starts those that it fits, and no other");
-    Ok(())
+    ensure!(up(world.status()?) == Some(11), "a glob starts those that it fits, and no other");
+    for number in 0..500 {
+        world.remove(&format!("tunnel-{number:03}"))?;
+    }
+    wait::until("they are gone", wait::SOON, || {
+        world.status().is_ok_and(|status| status["tunnels"].as_array().map(Vec::len) == Some(1))
+    })?;
+    bystander.is_unharmed("removed five hundred times")
 }
 
 #[test]

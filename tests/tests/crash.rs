@@ -12,6 +12,9 @@ use nbtunnel_tests::programs::{repository, system};
 use nbtunnel_tests::told::tell;
 use nbtunnel_tests::{Server, Sshd, World, net, wait};
 
+/// How a daemon ends where another one runs (README.md).
+const ALREADY_RUNNING: i32 = 10;
+
 /// Tunnels in every state that has to outlive a crash: `alice` up, `bob` stopped by hand, `carol` manual and
 /// started by hand, `dave` manual and left alone.
 fn four(sshd: &Sshd, echo: &Server, world: &World) -> Result<u16> {
@@ -67,10 +70,23 @@ fn after_a_kill_everything_is_as_it_was_ordered() -> Result<()> {
 fn a_clean_stop_takes_less_than_two_seconds_and_closes_everything() -> Result<()> {
     let (sshd, echo) = (Sshd::start()?, Server::echo()?);
     let (mut world, local) = World::with_alice(&sshd, echo.port())?;
+    world.write("far", &sshd.tunnel().set("port", net::free_port()?).set("start", "\"manual\""))?;
+    world.wait_for("far", "stopped")?;
+    let mut clients = Vec::new();
+    for args in [&["logs", "alice", "-f"][..], &["start", "far", "--wait=60"]] {
+        let mut command = world.nbctl_command(args);
+        clients.push((args, std::thread::spawn(move || tell(&mut command, &[], wait::SOON))));
+    }
+    // One is answered line by line, the other waits for a server that is not there.
+    world.wait_for("far", "waiting")?;
     let began = Instant::now();
     let status = world.end(Signal::Term)?;
     ensure!(status.success(), "a clean stop ends with {status}");
     ensure!(began.elapsed() < Duration::from_secs(2), "it took {:?}", began.elapsed());
+    for (args, client) in clients {
+        let told = client.join().map_err(|_| anyhow::anyhow!("it panicked"))??;
+        ensure!(told.code == 5 && told.stderr.contains("nbtunneld is stopping"), "{args:?}: {told:?}");
+    }
     ensure!(net::connect(local, wait::SOON).is_err(), "the port is still open");
     ensure!(!world.socket().exists(), "the control socket is still there");
     wait::until("the session is gone", wait::SOON, || sshd.sessions().is_empty())
@@ -82,16 +98,23 @@ fn a_second_daemon_says_who_runs_already() -> Result<()> {
     world.start()?;
     let pid = world.daemon()?.id().to_string();
 
-    let told = tell(&mut world.daemon_command(), &[], wait::SOON)?;
-    ensure!(told.code > 0, "two daemons on one socket: {told:?}");
-    ensure!(told.stderr.contains(&pid), "it does not say that process {pid} runs: {told:?}");
+    a_second_one_is_told(&world, &pid)?;
 
     let mut elsewhere = world.command(&world.programs().nbtunneld);
     elsewhere.arg("--config-dir").arg(world.config_dir());
     elsewhere.arg("--socket").arg(world.path("run/nbtunnel/other.sock"));
     let told = tell(&mut elsewhere, &[], wait::SOON)?;
-    ensure!(told.code > 0, "two daemons on one directory: {told:?}");
+    ensure!(told.code == ALREADY_RUNNING, "two daemons on one directory: {told:?}");
     ensure!(told.stderr.contains(&pid), "it does not say that process {pid} runs: {told:?}");
+    ensure!(world.nbctl(["status"])?.code == 0, "the first one is harmed");
+    Ok(())
+}
+
+/// A second daemon on the same socket says that `pid` runs already, and ends.
+fn a_second_one_is_told(world: &World, pid: &str) -> Result<()> {
+    let told = tell(&mut world.daemon_command(), &[], wait::SOON)?;
+    ensure!(told.code == ALREADY_RUNNING, "two daemons on one socket: {told:?}");
+    ensure!(told.stderr.contains(pid), "it does not say that process {pid} runs: {told:?}");
     ensure!(world.nbctl(["status"])?.code == 0, "the first one is harmed");
     Ok(())
 }
@@ -135,6 +158,7 @@ fn under_a_socket_that_was_handed_over_it_is_the_same() -> Result<()> {
     ensure!(world.status()?["daemon"]["pid"] == pid, "another daemon answers");
     let inode = std::fs::metadata(world.socket())?.ino();
     order(&world)?;
+    a_second_one_is_told(&world, &pid.to_string())?;
 
     signal_pid(pid, Signal::Kill)?;
     let next = keeper.pid()?;

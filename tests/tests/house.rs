@@ -209,6 +209,16 @@ fn a_planted_dependency_is_found() -> Result<()> {
 }
 
 #[test]
+fn cargo_demo_is_the_demo_that_is_tested() -> Result<()> {
+    let config: toml::Table = toml::from_str(&fs::read_to_string(repository().join(".cargo/config.toml"))?)?;
+    let alias = config["alias"]["demo"].as_str().context("`cargo demo` is an alias")?;
+    let words: Vec<_> = alias.split_whitespace().collect();
+    // The last word hands what follows `cargo demo` on to the program.
+    ensure!(words == ["run", "--quiet", "--package", "nbtunnel-tests", "--bin", "demo", "--"], "{alias}");
+    Ok(())
+}
+
+#[test]
 fn core_stands_on_next_to_nothing() -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)

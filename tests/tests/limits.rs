@@ -3,7 +3,7 @@
 #![cfg(target_os = "linux")]
 
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nbtunnel_tests::{Server, Sshd, World, net, wait};
@@ -41,10 +41,12 @@ fn four_hundred_connections_with_256_descriptors_are_survived_and_told() -> Resu
     wait::until("a problem is shown", wait::SOON, || {
         world.status().is_ok_and(|status| status.to_string().contains("descriptor"))
     })?;
-    let before = ticks(pid)?;
     wait::throughout("status answers", Duration::from_secs(2), || world.status().is_ok())?;
+    // Left alone, so that all the time that is used is used for nothing.
+    let before = ticks(pid)?;
+    wait::pace(Instant::now() + Duration::from_secs(2));
     let used = ticks(pid)? - before;
-    ensure!(used < 120, "it spins: {} ms of processor time in two seconds", used * 10);
+    ensure!(used < 20, "it spins: {} ms of processor time in two seconds", used * 10);
 
     drop(many);
     wait::until("it carries again", wait::SOON, || net::echoes(local, Duration::from_secs(5)))?;

@@ -12,6 +12,7 @@ fn a_kernel_is_reached_again_with_its_variables_after_the_session_was_killed() -
     assert_eq!(jupyter.run_code(local, &kernel, "x = 6 * 7\nprint(x)")?, "42\n");
     let mut websocket = jupyter.hold_websocket(local, &kernel)?;
 
+    assert!(!websocket.is_cut(), "the websocket was not open when the session was killed");
     assert!(sshd.kill_sessions() > 0, "there was no session to kill");
     websocket.wait_cut(wait::SOON)?;
     world.wait_until("alice", "the tunnel is back", |tunnel| {

@@ -120,6 +120,23 @@ fn nobody_is_refused_during_edits_reloads_parking_and_unparking() -> Result<()> 
     world.wait_until("alice", "the host is another", |tunnel| tunnel["host"] == "localhost")?;
     world.wait_for("alice", "up")?;
     world.daemon()?.signal(Signal::Hup);
+    wait::until("SIGHUP is heard", wait::SOON, || {
+        world.log().contains("asked to read the configuration again")
+    })?;
+    ensure!(world.nbctl(["reload"])?.code == 0);
+    let other = Server::echo()?;
+    world.write("alice", &file.clone().forward(net::free_port()?, echo.port()))?;
+    world.wait_until("alice", "a forward was added", |tunnel| {
+        tunnel["forwards"].as_array().map(Vec::len) == Some(2)
+    })?;
+    world.write("alice", &sshd.tunnel().forward(local, other.port()))?;
+    world.wait_until("alice", "the target is another", |tunnel| {
+        tunnel["forwards"][0]["target"] == format!("127.0.0.1:{}", other.port())
+    })?;
+    wait::until("the other target answers", wait::SOON, || {
+        net::echoes(local, wait::SOON) && other.served() > 0
+    })?;
+    ensure!(world.nbctl(["restart", "alice", "--wait=20"])?.code == 0);
     world.write("alice", &file)?;
     world.wait_until("alice", "the host is the old one", |tunnel| tunnel["host"] == "127.0.0.1")?;
     world.wait_for("alice", "up")?;

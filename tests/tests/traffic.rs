@@ -1,9 +1,9 @@
 //! Many connections, much data, and a reader that does not read.
 
 use std::io::Read;
-use std::net::Shutdown;
-use std::sync::Arc;
+use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, ensure};
@@ -16,8 +16,8 @@ const MIB: u64 = 1 << 20;
 const PATIENT: Duration = Duration::from_secs(90);
 
 /// Sends `count` bytes of a pattern through an echo and checks each that comes back, both at once.
-fn both_ways(port: u16, seed: u64, count: u64) -> Result<()> {
-    let mut back = net::connect(port, PATIENT)?;
+fn both_ways(back: TcpStream, seed: u64, count: u64) -> Result<()> {
+    let mut back = back;
     let mut forth = back.try_clone()?;
     let sender = std::thread::spawn(move || -> Result<()> {
         Pattern::new(seed).write(&mut forth, count)?;
@@ -41,7 +41,22 @@ fn at_once(count: u64, work: impl Fn(u64) -> Result<()> + Sync) -> Result<()> {
 fn two_hundred_connections_carry_a_mebibyte_each_both_ways() -> Result<()> {
     let (sshd, echo) = (Sshd::start()?, Server::echo()?);
     let (world, local) = World::with_alice(&sshd, echo.port())?;
-    at_once(200, |number| both_ways(local, number, MIB))?;
+    // All of them carry something before one of them may end.
+    let all_open = Barrier::new(200);
+    at_once(200, |number| {
+        let opened = net::connect(local, PATIENT).and_then(|mut stream| {
+            net::echo(&mut stream, b"open")?;
+            Ok(stream)
+        });
+        let seen = all_open.wait().is_leader().then(|| world.tunnel("alice"));
+        all_open.wait();
+        let opened = opened?;
+        if let Some(tunnel) = seen.transpose()? {
+            let open = &tunnel["forwards"][0]["open"];
+            ensure!(*open == 200, "{open} connections are open at once, not 200");
+        }
+        both_ways(opened, number, MIB)
+    })?;
     let forward = &world.tunnel("alice")?["forwards"][0];
     for counter in ["bytes_in", "bytes_out"] {
         ensure!(forward[counter].as_u64() >= Some(200 * MIB), "{counter} is wrong: {forward}");
@@ -108,7 +123,7 @@ fn one_that_does_not_read_leaves_the_others_unharmed_and_gets_its_bytes_in_the_e
 }
 
 /// The median of round trips made over two seconds.
-fn round_trip(stream: &mut std::net::TcpStream) -> Result<Duration> {
+fn round_trip(stream: &mut TcpStream) -> Result<Duration> {
     let (began, mut all) = (Instant::now(), Vec::new());
     while began.elapsed() < Duration::from_secs(2) {
         let sent = Instant::now();
@@ -127,7 +142,7 @@ fn streams_live_through_a_server_that_rekeys_every_16_mib() -> Result<()> {
     let (_world, local) = World::with_alice(&sshd, echo.port())?;
     let rekeys = || sshd.count_log("rekey out after");
     let before = rekeys();
-    at_once(8, |number| both_ways(local, number, 12 * MIB))?;
+    at_once(8, |number| both_ways(net::connect(local, PATIENT)?, number, 12 * MIB))?;
     let made = rekeys() - before;
     ensure!(made >= 4, "sshd rekeyed {made} times: this proves nothing");
     Ok(())
