@@ -75,7 +75,7 @@ fn everybody_who_waits_is_told_that_the_daemon_stops() -> Result<()> {
             .collect();
         std::thread::sleep(Duration::from_millis(500));
         let pid = world.status()?["daemon"]["pid"].as_u64().context("it has a pid")?;
-        nbtunnel_tests::child::signal_pid(u32::try_from(pid)?, Signal::Term);
+        nbtunnel_tests::child::signal_pid(u32::try_from(pid)?, Signal::Term)?;
         for (asked, args) in asking.into_iter().zip(asks) {
             let told = asked.join().map_err(|_| anyhow::anyhow!("it panicked"))??;
             let said = told.stdout.clone() + &told.stderr;
