@@ -83,8 +83,8 @@ pub struct Driver {
     loaded_once: bool,
     /// Those who asked before the files were read: there is nothing yet that could be told apart from nothing.
     early: Vec<Asked>,
-    /// Those who asked for a reload and wait for it.
-    reloads: Vec<Asked>,
+    /// Those who asked for a reload, and which reading answers them.
+    reloads: Vec<(u64, Asked)>,
     stopping: bool,
 }
 
@@ -169,7 +169,7 @@ impl Driver {
                 for (name, wait) in self.waits.hung_up(client) {
                     self.tell(FleetInput::Tunnel(name, Input::Unwait(wait)));
                 }
-                self.reloads.retain(|asked| asked.client != client);
+                self.reloads.retain(|(_, asked)| asked.client != client);
             }
             Event::Trusted(asked, name, result) => self.trusted(&asked, name, result),
             Event::Exhausted(exhausted) => self.exhausted(exhausted),
@@ -253,7 +253,7 @@ impl Driver {
         }
         self.problems = loaded.problems;
         self.tell(FleetInput::Apply(changes.clone()));
-        self.answer_reloads(&changes);
+        self.answer_reloads(loaded.asked, &changes);
         if !self.loaded_once {
             self.loaded_once = true;
             let count = self.specs.len();
@@ -294,7 +294,11 @@ impl Driver {
         self.note(None, "stopping");
         let fault = || Reply::Fault(control::stopping());
         self.waits.stop(fault);
-        self.reloads.drain(..).chain(self.early.drain(..)).for_each(|asked| asked.answer(fault()));
+        self.reloads
+            .drain(..)
+            .map(|(_, asked)| asked)
+            .chain(self.early.drain(..))
+            .for_each(|asked| asked.answer(fault()));
         self.journal.stop(fault);
         self.effects.close_all();
         let goodbye = async {
