@@ -10,6 +10,9 @@ use tokio::sync::mpsc;
 
 /// So many lines are kept for each tunnel, and as many for the daemon.
 const LINES_KEPT: usize = 500;
+/// So many lines are kept in all, so that two thousand tunnels that flap for days cost megabytes and not
+/// hundreds of them. The longest history gives way.
+const LINES_KEPT_IN_ALL: usize = 20_000;
 /// A longer sentence is cut: servers and files can say much.
 const LONGEST_LINE: usize = 1024;
 
@@ -18,6 +21,8 @@ const LONGEST_LINE: usize = 1024;
 pub struct Journal {
     /// By tunnel; the daemon's own under `None`.
     lines: BTreeMap<Option<String>, VecDeque<LogLine>>,
+    /// How many there are in all.
+    count: usize,
     followers: Vec<Follower>,
 }
 
@@ -48,8 +53,16 @@ impl Journal {
         let lines = self.lines.entry(line.tunnel.clone()).or_default();
         if lines.len() == LINES_KEPT {
             lines.pop_front();
+            self.count -= 1;
         }
         lines.push_back(line);
+        self.count += 1;
+        if self.count > LINES_KEPT_IN_ALL
+            && let Some(longest) = self.lines.values_mut().max_by_key(|lines| lines.len())
+        {
+            longest.pop_front();
+            self.count -= 1;
+        }
     }
 
     /// Tells of a transition, which is a line as well.
@@ -73,7 +86,8 @@ impl Journal {
 
     /// Forgets a tunnel that is gone.
     pub fn forget(&mut self, tunnel: &str) {
-        self.lines.remove(&Some(tunnel.to_owned()));
+        let forgotten = self.lines.remove(&Some(tunnel.to_owned()));
+        self.count -= forgotten.map_or(0, |lines| lines.len());
     }
 
     /// Tells every follower that this was the last.
@@ -117,6 +131,25 @@ mod tests {
         assert_eq!(lines.len(), LINES_KEPT);
         assert_eq!(lines[0].at_ms, LINES_KEPT as u64);
         assert!(lines.iter().all(|line| line.text.len() <= LONGEST_LINE + '…'.len_utf8()));
+    }
+
+    #[test]
+    fn the_histories_of_many_tunnels_are_bounded_in_all_and_none_is_lost() {
+        let mut journal = Journal::default();
+        for n in 0..45_000 {
+            // One of them talks much more than the others.
+            let tunnel = if n % 2 == 0 { "loud".into() } else { format!("t{}", n % 2000) };
+            journal.line(n, Some(&tunnel), "happened");
+        }
+        let kept = |journal: &Journal| journal.last(usize::MAX, |_| true).len();
+        assert_eq!((kept(&journal), journal.count), (LINES_KEPT_IN_ALL, LINES_KEPT_IN_ALL));
+        for tunnel in ["loud", "t1", "t1999"] {
+            assert!(!journal.last(1, |name| name == Some(tunnel)).is_empty(), "{tunnel}");
+        }
+        for n in 0..2000 {
+            journal.forget(&format!("t{n}"));
+        }
+        assert_eq!(kept(&journal), journal.count);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! the boot id tells.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use nbtunnel_core::{Name, Order};
@@ -81,11 +81,11 @@ impl Orders {
             chosen.map(|(name, _)| name.to_string()).collect()
         };
         let kept = Kept { boot: self.boot.clone(), started: names(false), stopped: names(true) };
-        let dir = self.path.parent().unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(dir)?;
-        file.write_all(&serde_json::to_vec(&kept)?)?;
-        file.persist(&self.path)?;
-        Ok(())
+        // Our lock makes us the only one who writes here.
+        let beside = self.path.with_extension("new");
+        std::fs::write(&beside, serde_json::to_vec(&kept)?)
+            .and_then(|()| std::fs::rename(&beside, &self.path))
+            .inspect_err(|_| drop(std::fs::remove_file(&beside)))
     }
 }
 

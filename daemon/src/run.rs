@@ -10,6 +10,7 @@ use nbtunnel_proto::server::Listener;
 use nbtunnel_proto::{Endpoint, Fault, FaultCode, places};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 
 use nbtunneld::args::Args;
 use nbtunneld::config::{self, Context, Watch};
@@ -53,12 +54,16 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Fault> {
     let state_dir = places::state_dir()?;
 
     let main = Builder::new_current_thread().enable_all().build().map_err(no_runtime)?;
-    let data = DataThread::start()?;
-    main.block_on(serve(&endpoint, inherited, &config_dir, &state_dir, data.handle.clone(), filter))?;
+    let (data, ended) = DataThread::start()?;
+    let ended = async {
+        let _ = ended.await;
+    };
+    let served =
+        main.block_on(serve(&endpoint, inherited, &config_dir, &state_dir, data.handle.clone(), filter, ended));
     main.shutdown_background();
     data.stop();
     drop(locks);
-    Ok(ExitCode::SUCCESS)
+    served.map(|()| ExitCode::SUCCESS)
 }
 
 /// One daemon a socket and one a config directory. The second lock lies where every daemon of this user
@@ -103,11 +108,14 @@ async fn serve(
     state_dir: &Path,
     data: Handle,
     filter: logging::Filter,
+    data_ended: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Fault> {
     let listener = listen(endpoint, inherited)?;
     let (events, inbox) = mpsc::unbounded_channel();
     let (closing, closed) = watch::channel(false);
-    let control = tokio::spawn(control::serve(listener, events.clone(), closed));
+    let mut control =
+        Part::spawn(&Handle::current(), &events, control::serve(listener, events.clone(), closed));
+    let data_thread = Part::spawn(&Handle::current(), &events, data_ended);
 
     let heard = events.clone();
     signals::listen(move |signal| {
@@ -136,10 +144,50 @@ async fn serve(
         inbox,
     };
     Driver::new(parts).run().await;
+    let lost = [("the control socket", &control), ("the thread that carries data", &data_thread)];
+    let lost = lost.into_iter().find(|(_, part)| part.is_over()).map(|(what, _)| what);
     // Clients have their last answers by now, or a moment to get them.
     closing.send_replace(true);
-    let _ = control.await;
-    Ok(())
+    control.ended().await;
+    match lost {
+        None => Ok(()),
+        Some(what) => Err(Fault::new(
+            FaultCode::Failed,
+            format!("{what} failed inside nbtunneld, which cannot go on without it"),
+            "start it again, and report this with its log",
+        )),
+    }
+}
+
+/// A part without which the daemon would only seem to be alive: its end stops all of it, so that the service
+/// manager starts it anew.
+struct Part(JoinHandle<()>);
+
+impl Part {
+    fn spawn(on: &Handle, events: &Events, part: impl Future<Output = ()> + Send + 'static) -> Part {
+        let stop = StopOnDrop(events.clone());
+        Part(on.spawn(async move {
+            let _stop = stop;
+            part.await;
+        }))
+    }
+
+    fn is_over(&self) -> bool {
+        self.0.is_finished()
+    }
+
+    /// Returns when it has ended, however it did.
+    async fn ended(&mut self) {
+        let _ = (&mut self.0).await;
+    }
+}
+
+struct StopOnDrop(Events);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        let _ = self.0.send(Event::Stop);
+    }
 }
 
 /// The socket that a service manager hands over, else one of our own.
@@ -185,22 +233,53 @@ struct DataThread {
 }
 
 impl DataThread {
-    fn start() -> Result<DataThread, Fault> {
+    /// The thread, and what resolves when it has ended, in whatever way.
+    fn start() -> Result<(DataThread, oneshot::Receiver<()>), Fault> {
         let runtime = Builder::new_current_thread().enable_all().build().map_err(no_runtime)?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
+        let (running, ended) = oneshot::channel::<()>();
         std::thread::Builder::new()
             .name("data".into())
             .spawn(move || {
+                // Dropped, by a panic too, when the thread ends.
+                let _running = running;
                 let _ = runtime.block_on(stopped);
                 runtime.shutdown_background();
             })
             .map_err(no_runtime)?;
-        Ok(DataThread { handle, stop })
+        Ok((DataThread { handle, stop }, ended))
     }
 
     fn stop(self) {
         // A thread that is gone already has stopped.
         let _ = self.stop.send(());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_that_ends_stops_the_daemon_even_when_it_panics() {
+        for panics in [true, false] {
+            let (events, mut inbox) = mpsc::unbounded_channel();
+            let mut part =
+                Part::spawn(
+                    &Handle::current(),
+                    &events,
+                    async move { assert!(!panics, "as the test wants it") },
+                );
+            assert!(matches!(inbox.recv().await, Some(Event::Stop)));
+            part.ended().await;
+        }
+        let (events, mut inbox) = mpsc::unbounded_channel();
+        let (data, ended) = DataThread::start().unwrap();
+        let part = Part::spawn(&Handle::current(), &events, async { drop(ended.await) });
+        tokio::task::yield_now().await;
+        assert!(!part.is_over());
+        data.stop();
+        assert!(matches!(inbox.recv().await, Some(Event::Stop)));
     }
 }

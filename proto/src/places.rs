@@ -39,9 +39,13 @@ fn config_dir_in(flag: Option<PathBuf>, env: Env<'_>) -> Result<PathBuf, Fault> 
     }
 }
 
+/// What helps where there is no home to look for the configuration in.
+pub(crate) const NAME_CONFIG_DIR: &str =
+    "name the config directory with --config-dir or $NBTUNNEL_CONFIG_DIR";
+
 /// A directory that the environment has to name, and that has to be there.
-pub(crate) fn home_var(env: Env<'_>, name: &str, what: &str) -> Result<PathBuf, Fault> {
-    let hint = format!("set {name}, or name the config directory with --config-dir or $NBTUNNEL_CONFIG_DIR");
+pub(crate) fn home_var(env: Env<'_>, name: &str, what: &str, instead: &str) -> Result<PathBuf, Fault> {
+    let hint = format!("set {name}, or {instead}");
     let Some(home) = env(name).map(PathBuf::from) else {
         return Err(Fault::new(FaultCode::Failed, format!("{name} is not set, so {what} is unknown"), hint));
     };
@@ -89,5 +93,9 @@ mod tests {
         let fault = config(None, &[("HOME", "/nonexistent/home")]).unwrap_err();
         assert_eq!(fault.message, "HOME is /nonexistent/home, which is not a directory");
         assert!(fault.hint.contains("--config-dir"));
+        // The state directory has no such option: what helps there is another variable.
+        let env = |name: &str| (name == "HOME").then(|| OsString::from("/nonexistent/home"));
+        let fault = system::state_home(&env).unwrap_err();
+        assert!(fault.hint.contains("XDG_STATE_HOME") && !fault.hint.contains("--config-dir"), "{fault:?}");
     }
 }

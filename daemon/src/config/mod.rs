@@ -115,6 +115,8 @@ pub struct Loaded {
     pub problems: Vec<FileProblem>,
     /// Differs when what was found differs. Means nothing outside this process.
     pub digest: u64,
+    /// How many calls of [`Watch::reload_now`] were made before this reading began.
+    pub asked: u64,
 }
 
 /// Reads the directory. Blocks for as long as the disk does: call it where that does no harm.

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
@@ -39,10 +39,12 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Reads everything again, and tells even if nothing changed.
-    pub fn reload_now(&self) {
-        self.nudges.forced.store(true, Ordering::Release);
+    /// Reads everything again, and tells even if nothing changed. The answer is the first reading whose
+    /// [`Loaded::asked`] is at least what this returns: one that was under way may have missed a change.
+    pub fn reload_now(&self) -> u64 {
+        let asked = self.nudges.asked.fetch_add(1, Ordering::AcqRel) + 1;
         self.nudges.bell.notify_one();
+        asked
     }
 }
 
@@ -64,7 +66,15 @@ pub fn spawn(runtime: &Handle, dir: PathBuf, ctx: Context, on_loaded: OnLoaded) 
 #[derive(Default)]
 struct Nudges {
     bell: Notify,
-    forced: AtomicBool,
+    /// How often [`Watch::reload_now`] was called, and how many of these calls were answered.
+    asked: AtomicU64,
+    answered: AtomicU64,
+}
+
+impl Nudges {
+    fn is_asked(&self) -> bool {
+        self.answered.load(Ordering::Acquire) < self.asked.load(Ordering::Acquire)
+    }
 }
 
 async fn run(dir: PathBuf, ctx: Arc<Context>, nudges: Arc<Nudges>, on_loaded: OnLoaded) {
@@ -73,8 +83,8 @@ async fn run(dir: PathBuf, ctx: Arc<Context>, nudges: Arc<Nudges>, on_loaded: On
     let mut last_digest = None;
     let mut blind = false;
     loop {
-        let forced = nudges.forced.swap(false, Ordering::AcqRel);
-        let known = last_digest.filter(|_| !forced);
+        let asked = nudges.asked.load(Ordering::Acquire);
+        let known = last_digest.filter(|_| nudges.answered.load(Ordering::Acquire) == asked);
         let look = {
             let (dir, ctx, nudges) = (dir.clone(), Arc::clone(&ctx), Arc::clone(&nudges));
             spawn_blocking(move || look(dir, &ctx, &nudges, watching, known))
@@ -84,7 +94,8 @@ async fn run(dir: PathBuf, ctx: Arc<Context>, nudges: Arc<Nudges>, on_loaded: On
                 watching = Some(seen.watching);
                 if let Some(loaded) = seen.news {
                     last_digest = Some(loaded.digest);
-                    on_loaded(loaded);
+                    nudges.answered.store(asked, Ordering::Release);
+                    on_loaded(Loaded { asked, ..loaded });
                 }
             }
             Err(error) => {
@@ -107,7 +118,7 @@ async fn wait_for_nudge(nudges: &Nudges, at_most: Duration) {
         return;
     }
     for _ in 0..MOST_QUIETS {
-        if nudges.forced.load(Ordering::Acquire) || timeout(QUIET, nudges.bell.notified()).await.is_err() {
+        if nudges.is_asked() || timeout(QUIET, nudges.bell.notified()).await.is_err() {
             return;
         }
     }

@@ -181,7 +181,8 @@ fn only_a_difference_is_told_unless_somebody_asks() {
     let asked = bench.readings.recv_timeout(LONG).unwrap();
     assert_eq!(asked.tunnels["alice"].route.host, "one");
     bench.watch.reload_now();
-    assert_eq!(bench.readings.recv_timeout(LONG).unwrap(), asked, "asked again, the same again");
+    let again = bench.readings.recv_timeout(LONG).unwrap();
+    assert_eq!(again, Loaded { asked: 2, ..asked }, "asked again, the same again");
     write_host(&bench.tunnel("bob"), "b");
     let next = bench.readings.recv_timeout(LONG).unwrap();
     assert!(next.tunnels.contains_key("bob") || next.broken.contains("bob"), "news without a difference");
@@ -222,4 +223,17 @@ fn our_own_reading_is_no_news() {
     assert!(scope.concerns(&event(modify, "/")));
     let overflow = Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan);
     assert!(scope.concerns(&overflow));
+}
+
+#[test]
+fn a_reading_says_which_requests_it_answers_and_none_is_lost() {
+    let bench = Bench::new(with_alice);
+    for n in 1..=50 {
+        write_host(&bench.tunnel("alice"), &format!("h{n}"));
+        let asked = bench.watch.reload_now();
+        assert_eq!(asked, n);
+        // Whatever was under way: the reading that answers this request has seen what was written before it.
+        let answer = bench.until("the answer", |loaded| loaded.asked >= asked);
+        assert_eq!(answer.tunnels.get("alice").unwrap().route.host, format!("h{n}"));
+    }
 }

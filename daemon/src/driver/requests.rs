@@ -24,8 +24,7 @@ impl Driver {
                 Err(fault) => Err(fault),
             },
             Request::Reload => {
-                self.reloads.push(asked);
-                self.watch.reload_now();
+                self.reloads.push((self.watch.reload_now(), asked));
                 return;
             }
             Request::Logs { name, lines, follow } => {
@@ -277,14 +276,15 @@ impl Driver {
         }
     }
 
-    pub(super) fn answer_reloads(&mut self, changes: &[Change]) {
+    /// Answers those who asked before the reading began, the `read`th and the ones before it.
+    pub(super) fn answer_reloads(&mut self, read: u64, changes: &[Change]) {
         let names = |wanted: fn(&Change) -> bool| -> Vec<String> {
             changes.iter().filter(|change| wanted(change)).map(|change| change.name().to_string()).collect()
         };
         let added = names(|change| matches!(change, Change::Add(..)));
         let changed = names(|change| matches!(change, Change::Respec(..)));
         let removed = names(|change| matches!(change, Change::Remove(_)));
-        for asked in std::mem::take(&mut self.reloads) {
+        for (_, asked) in self.reloads.extract_if(.., |(number, _)| *number <= read) {
             asked.answer(Reply::Reloaded {
                 added: added.clone(),
                 changed: changed.clone(),

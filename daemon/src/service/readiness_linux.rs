@@ -1,5 +1,8 @@
 //! Tells systemd how we are (`sd_notify(3)`). Without a service manager nothing happens.
 
+use std::ffi::OsStr;
+use std::os::unix::net::UnixDatagram;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -27,9 +30,30 @@ pub fn status(text: &str) {
     send(&[NotifyState::Status(text)]);
 }
 
-/// Still alive. To be called from the main loop, every [`watchdog_interval`].
+/// Still alive. To be called from the main loop, every [`watchdog_interval`]. Waits for nobody: a service
+/// manager that does not listen would otherwise stop the loop that it watches.
 pub fn watchdog() {
-    send(&[NotifyState::Watchdog]);
+    match (lasting_socket(), NotifyState::Watchdog) {
+        (Some(socket), state) => {
+            if let Err(error) = socket.send(format!("{state}\n").as_bytes()) {
+                tracing::debug!(%error, "the service manager did not hear that we are alive");
+            }
+        }
+        (None, state) => send(&[state]),
+    }
+}
+
+/// A socket to the service manager that is kept: when no descriptor is to be had, the one thing that must not
+/// fail is to say that we are alive. `None` where there is no such manager, or it is reached in another way.
+fn lasting_socket() -> Option<&'static UnixDatagram> {
+    static SOCKET: OnceLock<Option<UnixDatagram>> = OnceLock::new();
+    let connect = |path: &OsStr| {
+        let socket = UnixDatagram::unbound()?;
+        socket.connect(path)?;
+        socket.set_nonblocking(true)?;
+        std::io::Result::Ok(socket)
+    };
+    SOCKET.get_or_init(|| connect(&std::env::var_os("NOTIFY_SOCKET")?).ok()).as_ref()
 }
 
 /// How often to call [`watchdog`]: half of what the service manager allows; `None` if it does not ask.
@@ -45,8 +69,9 @@ fn send(states: &[NotifyState<'_>]) {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixDatagram;
     use std::process::Command;
+
+    use rustix::process::{Resource, Rlimit, setrlimit};
 
     use super::*;
 
@@ -58,6 +83,15 @@ mod tests {
             reloading();
             status("3 tunnels");
             watchdog();
+            // From here on there is no descriptor left.
+            let few = Rlimit { current: Some(64), maximum: Some(64) };
+            setrlimit(Resource::Nofile, few).unwrap();
+            let mut all = Vec::new();
+            while let Ok(file) = std::fs::File::open("/dev/null") {
+                all.push(file);
+            }
+            watchdog();
+            drop(all);
             stopping();
             return;
         }
@@ -90,5 +124,6 @@ mod tests {
         ] {
             assert!(heard.contains(word), "{word} is not in {heard}");
         }
+        assert_eq!(heard.matches("WATCHDOG=1").count(), 2, "silent without descriptors: {heard}");
     }
 }

@@ -13,7 +13,7 @@ use interprocess::os::unix::local_socket::ListenerOptionsExt;
 
 use crate::endpoint::Env;
 use crate::fault::{Fault, FaultCode};
-use crate::places::home_var;
+use crate::places::{NAME_CONFIG_DIR, home_var};
 
 /// `sun_path` without its final NUL: unix(7), and `sys/un.h` of macOS and the BSDs.
 const MAX_SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
@@ -33,7 +33,7 @@ fn absolute_var(env: Env<'_>, name: &str) -> Option<PathBuf> {
 pub(crate) fn config_home(env: Env<'_>) -> Result<PathBuf, Fault> {
     match absolute_var(env, "XDG_CONFIG_HOME") {
         Some(dir) => Ok(dir),
-        None => Ok(home_var(env, "HOME", "where the configuration is")?.join(".config")),
+        None => Ok(home_var(env, "HOME", "where the configuration is", NAME_CONFIG_DIR)?.join(".config")),
     }
 }
 
@@ -41,7 +41,7 @@ pub(crate) fn state_home(env: Env<'_>) -> Result<PathBuf, Fault> {
     if let Some(dir) = absolute_var(env, "XDG_STATE_HOME") {
         return Ok(dir);
     }
-    let home = home_var(env, "HOME", "where to keep lasting state")?;
+    let home = home_var(env, "HOME", "where to keep lasting state", "name a directory with $XDG_STATE_HOME")?;
     Ok(home.join(if cfg!(target_os = "macos") { "Library/Application Support" } else { ".local/state" }))
 }
 

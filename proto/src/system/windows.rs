@@ -13,17 +13,17 @@ use widestring::U16CString;
 use super::windows_sid::{our_sid, sid_of_process};
 use crate::endpoint::Env;
 use crate::fault::{Fault, FaultCode};
-use crate::places::home_var;
+use crate::places::{NAME_CONFIG_DIR, home_var};
 
 /// What every pipe of this machine begins with.
 const PIPES: &str = r"\\.\pipe\";
 
 pub(crate) fn config_home(env: Env<'_>) -> Result<PathBuf, Fault> {
-    home_var(env, "APPDATA", "where the configuration is")
+    home_var(env, "APPDATA", "where the configuration is", NAME_CONFIG_DIR)
 }
 
 pub(crate) fn state_home(env: Env<'_>) -> Result<PathBuf, Fault> {
-    home_var(env, "LOCALAPPDATA", "where to keep lasting state")
+    home_var(env, "LOCALAPPDATA", "where to keep lasting state", "make that directory")
 }
 
 fn no_sid(error: io::Error) -> Fault {
