@@ -4,7 +4,7 @@
 //! and only a few are asked for at a time.
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::FutureExt;
@@ -41,6 +41,10 @@ impl Resolver {
     pub(super) async fn resolve(&self, host: &str, port: u16) -> Answer {
         if host.is_empty() || host.contains('\0') {
             return Err(unresolved(host, "it is no host name"));
+        }
+        // An address needs nobody's answer: names that hang must not keep it waiting for its turn.
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(address, port)]);
         }
         let pending = {
             let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
@@ -131,8 +135,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn addresses_need_no_name_server() {
+    async fn addresses_need_no_name_server_and_no_turn() {
         let resolver = Resolver::new(Handle::current());
+        let _hanging = resolver.turns.acquire_many(AT_ONCE as u32).await.unwrap();
         assert_eq!(resolver.resolve("127.0.0.1", 22).await.unwrap(), ["127.0.0.1:22".parse().unwrap()]);
         assert_eq!(resolver.resolve("::1", 22).await.unwrap(), ["[::1]:22".parse().unwrap()]);
     }
