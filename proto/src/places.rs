@@ -43,7 +43,11 @@ fn config_dir_in(flag: Option<PathBuf>, env: Env<'_>) -> Result<PathBuf, Fault> 
 pub(crate) fn home_var(env: Env<'_>, name: &str, what: &str) -> Result<PathBuf, Fault> {
     let hint = format!("set {name}, or name the config directory with --config-dir or $NBTUNNEL_CONFIG_DIR");
     let Some(home) = env(name).map(PathBuf::from) else {
-        return Err(Fault::new(FaultCode::Failed, format!("{name} is not set, so {what} is unknown"), hint));
+        return Err(Fault::new(
+            FaultCode::Failed,
+            format!("{name} is not set, so {what} cannot be known"),
+            hint,
+        ));
     };
     if !home.is_absolute() || !is_dir(&home) {
         let message = format!("{name} is {}, which is not a directory", home.display());
