@@ -62,12 +62,15 @@ impl Daemon {
         {
             return Ok(PathBuf::from(status.daemon.config_dir));
         }
-        Ok(places::config_dir(self.globals.config_dir.clone())?)
+        self.named_config_dir()
     }
 
     /// The config directory without asking the daemon.
-    pub(crate) fn named_config_dir(&self) -> Option<PathBuf> {
-        self.globals.config_dir.clone()
+    ///
+    /// # Errors
+    /// When there is no home directory to look in.
+    pub(crate) fn named_config_dir(&self) -> Result<PathBuf, CommandError> {
+        Ok(places::config_dir(self.globals.config_dir.clone())?)
     }
 
     /// Lets a running daemon read its directory now, so that what was just written there takes effect before

@@ -99,6 +99,7 @@ impl CommandError {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
                 "make room on that disk; nothing was changed"
             }
+            std::io::ErrorKind::ReadOnlyFilesystem => "make that disk writable, or name another --config-dir",
             _ => "check the path, and --config-dir if you gave one",
         };
         CommandError::new(Exit::Failed, format!("{} cannot be {what}: {error}", path.display()), hint)

@@ -130,7 +130,7 @@ impl Draft {
     /// What the disk says; nothing is left behind then.
     pub(crate) fn write(place: &Path, text: &[u8]) -> Result<Draft, CommandError> {
         let parent = place.parent().unwrap_or(Path::new("."));
-        let failed = |error: io::Error| CommandError::file("written", place, &error);
+        let failed = |error: io::Error| CommandError::file("written", place, &bare(error));
         let dir = tempfile::Builder::new().prefix(".nbctl-").tempdir_in(parent).map_err(failed)?;
         let path = dir.path().join(place.file_name().unwrap_or_default());
         let mut file = create_private(&path).map_err(failed)?;
@@ -171,6 +171,12 @@ impl Draft {
         let _ = self.dir.keep();
         self.path
     }
+}
+
+/// What the system said, without the name of the draft that nobody knows.
+fn bare(error: io::Error) -> io::Error {
+    let inner = error.get_ref().and_then(|outer| outer.source()?.downcast_ref::<io::Error>()?.raw_os_error());
+    inner.map_or(error, io::Error::from_raw_os_error)
 }
 
 fn create_private(path: &Path) -> io::Result<File> {

@@ -58,8 +58,15 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Fault> {
     let ended = async {
         let _ = ended.await;
     };
-    let served =
-        main.block_on(serve(&endpoint, inherited, &config_dir, &state_dir, data.handle.clone(), filter, ended));
+    let served = main.block_on(serve(
+        &endpoint,
+        inherited,
+        &config_dir,
+        &state_dir,
+        data.handle.clone(),
+        filter,
+        ended,
+    ));
     main.shutdown_background();
     data.stop();
     drop(locks);

@@ -47,7 +47,11 @@ pub(crate) const NAME_CONFIG_DIR: &str =
 pub(crate) fn home_var(env: Env<'_>, name: &str, what: &str, instead: &str) -> Result<PathBuf, Fault> {
     let hint = format!("set {name}, or {instead}");
     let Some(home) = env(name).map(PathBuf::from) else {
-        return Err(Fault::new(FaultCode::Failed, format!("{name} is not set, so {what} is unknown"), hint));
+        return Err(Fault::new(
+            FaultCode::Failed,
+            format!("{name} is not set, so {what} cannot be known"),
+            hint,
+        ));
     };
     if !home.is_absolute() || !is_dir(&home) {
         let message = format!("{name} is {}, which is not a directory", home.display());

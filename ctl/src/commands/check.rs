@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use nbtunnel_proto::places;
-
 use crate::args::CheckArgs;
 use crate::checker::{self, Report};
 use crate::daemon::Daemon;
@@ -13,9 +11,9 @@ use crate::table;
 use crate::tunnel_file;
 
 pub(crate) async fn run(args: &CheckArgs, daemon: &Daemon, printer: &Printer) -> Result<Exit, CommandError> {
-    let config_dir = daemon.named_config_dir();
-    let path = args.path.as_deref().map(|path| file_of(path, config_dir.clone()));
-    let report = checker::check(path.as_deref(), config_dir.as_deref())?;
+    let config_dir = daemon.named_config_dir()?;
+    let path = args.path.as_deref().map(|path| file_of(path, &config_dir));
+    let report = checker::check(path.as_deref(), Some(&config_dir))?;
     if printer.is_json() {
         printer.json(&report)?;
     } else {
@@ -26,9 +24,9 @@ pub(crate) async fn run(args: &CheckArgs, daemon: &Daemon, printer: &Printer) ->
 }
 
 /// The file of the tunnel of that name, where `path` itself leads nowhere and reads like a name.
-fn file_of(path: &Path, config_dir: Option<PathBuf>) -> PathBuf {
+fn file_of(path: &Path, config_dir: &Path) -> PathBuf {
     let name = path.to_str().filter(|name| !path.exists() && tunnel_file::check_name(name).is_ok());
-    let file = name.and_then(|name| Some(tunnel_file::path_of(&places::config_dir(config_dir).ok()?, name)));
+    let file = name.map(|name| tunnel_file::path_of(config_dir, name));
     file.filter(|file| file.symlink_metadata().is_ok()).unwrap_or_else(|| path.to_owned())
 }
 

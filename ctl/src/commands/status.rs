@@ -21,7 +21,7 @@ pub(crate) async fn run(args: StatusArgs, daemon: &Daemon, printer: &Printer) ->
     if args.watch {
         return watch(&args.names, &mut client, daemon, printer).await;
     }
-    let status = status_on(&mut client, args.names).await?;
+    let status = about(status_on(&mut client, args.names.clone()).await?, &args.names, printer);
     show(&status, printer, false)?;
     Ok(Exit::Done)
 }
@@ -36,7 +36,7 @@ async fn watch(
     let mut events = daemon.connect().await?;
     let mut subscribed = false;
     loop {
-        let status = status_on(client, names.to_vec()).await?;
+        let status = about(status_on(client, names.to_vec()).await?, names, printer);
         show(&status, printer, true)?;
         if !subscribed {
             events.send(&Request::Events).await?;
@@ -58,6 +58,18 @@ async fn watch(
             }
         }
     }
+}
+
+/// Who names tunnels does not want to read about the mistakes in other tunnels' files. Scripts get all.
+fn about(mut status: Status, names: &[String], printer: &Printer) -> Status {
+    if !names.is_empty() && !printer.is_json() {
+        let Status { tunnels, problems, .. } = &mut status;
+        problems.retain(|problem| {
+            let file = problem.file.as_deref().and_then(|file| file.strip_prefix("tunnels/"));
+            file.is_none_or(|file| tunnels.iter().any(|tunnel| file == format!("{}.toml", tunnel.name)))
+        });
+    }
+    status
 }
 
 fn show(status: &Status, printer: &Printer, again: bool) -> Result<(), CommandError> {

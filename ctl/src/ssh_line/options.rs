@@ -27,8 +27,19 @@ const LEFT_OUT: &[&str] = &[
 ];
 
 /// Keywords that ask for what a tunnel does not do; `no` is what it does anyway.
-const ONLY_NO: &[&str] =
-    &["forwardagent", "forwardx11", "forwardx11trusted", "gatewayports", "gssapidelegatecredentials"];
+const ONLY_NO: &[&str] = &[
+    "challengeresponseauthentication",
+    "forwardagent",
+    "forwardx11",
+    "forwardx11trusted",
+    "gatewayports",
+    "gssapiauthentication",
+    "gssapidelegatecredentials",
+    "hostbasedauthentication",
+    "kbdinteractiveauthentication",
+    "passwordauthentication",
+    "permitlocalcommand",
+];
 
 /// Reads `Keyword=value` or `Keyword value`.
 pub(super) fn read(tunnel: &mut Tunnel, option: &str) -> Result<(), CommandError> {

@@ -92,6 +92,7 @@ fn command_lines_as_people_type_them() {
         ("ssh -o 'UserKnownHostsFile /a /b' h", "h  kh=/a,/b"),
         ("ssh -o ExitOnForwardFailure=yes -o BatchMode=yes h", "h "),
         ("ssh -o ForwardAgent=no h", "h "),
+        ("ssh -o PasswordAuthentication=no -o KbdInteractiveAuthentication=no h", "h "),
     ];
     for (line, expected) in cases {
         assert_eq!(shown(line), expected, "{line}");

@@ -1,7 +1,8 @@
 //! What nbctl asks the daemon, and what it makes of the answers.
 
 use nbtunnel_proto::{
-    Event, Fault, FaultCode, LogLine, Order, Outcome, Problem, Reached, Reply, Request, Selection,
+    Event, Fault, FaultCode, FileProblem, LogLine, Order, Outcome, Problem, Reached, Reply, Request,
+    Selection,
 };
 
 use crate::LINE;
@@ -43,6 +44,33 @@ fn an_ssh_command_without_quotes_is_told_where_they_belong() {
     let ran = bed.nbctl(&["add", "me@h"]);
     assert!(ran.code == 2 && ran.stderr.contains("\"me@h\" alone is the tunnel's name"), "{}", ran.stderr);
     assert_eq!(bed.nbctl(&["start", "x", "--wait=-1"]).code, 2, "before any daemon is asked");
+}
+
+#[test]
+fn the_status_of_one_tunnel_is_not_about_the_mistakes_of_others() {
+    let bed = Bed::new();
+    let problem = |file: Option<&str>, message: &str| FileProblem {
+        file: file.map(str::to_owned),
+        line: None,
+        column: None,
+        source: None,
+        message: message.into(),
+        hint: String::new(),
+    };
+    let _daemon = bed.daemon(move |_| {
+        let Reply::Status(mut status) = status(vec![tunnel("alice", "up")]) else { return vec![] };
+        status.problems = vec![
+            problem(Some("tunnels/alice.toml"), "of alice"),
+            problem(Some("tunnels/bob.toml"), "of bob"),
+            problem(None, "of all"),
+        ];
+        vec![Reply::Status(status)]
+    });
+    let ran = bed.nbctl(&["status", "alice"]);
+    assert!(ran.stdout.contains("of alice") && ran.stdout.contains("of all"), "{}", ran.stdout);
+    assert!(!ran.stdout.contains("of bob") && bed.nbctl(&["status"]).stdout.contains("of bob"));
+    let all = bed.nbctl(&["status", "alice", "--json"]).json();
+    assert_eq!(all["problems"].as_array().map(Vec::len), Some(3));
 }
 
 #[test]

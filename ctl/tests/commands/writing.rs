@@ -165,12 +165,13 @@ fn edit_follows_a_link_and_leaves_it_a_link() {
 #[test]
 fn a_home_that_does_not_exist_is_one_clear_sentence() {
     let bed = Bed::new();
-    let ran =
-        bed.nbctl_env(&["add", "alice", LINE], &[("NBTUNNEL_CONFIG_DIR", ""), ("HOME", "/nonexistent")]);
-    assert_eq!(ran.code, 1);
-    assert!(
-        ran.stderr.starts_with("error: HOME is /nonexistent, which is not a directory\n"),
-        "{}",
-        ran.stderr
-    );
+    for command in [&["add", "alice", LINE][..], &["check"], &["check", "alice"]] {
+        let ran = bed.nbctl_env(command, &[("NBTUNNEL_CONFIG_DIR", ""), ("HOME", "/nonexistent")]);
+        assert_eq!(ran.code, 1);
+        assert!(
+            ran.stderr.starts_with("error: HOME is /nonexistent, which is not a directory\n"),
+            "{}",
+            ran.stderr
+        );
+    }
 }

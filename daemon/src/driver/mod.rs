@@ -258,7 +258,9 @@ impl Driver {
         }
         for problem in &loaded.problems {
             if !self.problems.contains(problem) {
-                self.note(None, &tell::problem_sentence(problem));
+                let text = tell::problem_sentence(problem);
+                tracing::warn!("{text}");
+                self.journal.line(self.clock.wall_ms(), None, &text);
             }
         }
         self.problems = loaded.problems;
@@ -266,11 +268,18 @@ impl Driver {
         self.answer_reloads(loaded.asked, &changes);
         if !self.loaded_once {
             self.loaded_once = true;
-            let count = self.specs.len();
-            self.note(None, &format!("watching {} with {count} tunnels", self.config_dir.display()));
+            let text = format!("watching {} with {}", self.config_dir.display(), self.count());
+            self.note(None, &text);
             self.answer_early();
         }
-        readiness::ready(&format!("{} tunnels", self.specs.len()));
+        readiness::ready(&self.count());
+    }
+
+    fn count(&self) -> String {
+        match self.specs.len() {
+            1 => "1 tunnel".to_owned(),
+            count => format!("{count} tunnels"),
+        }
     }
 
     /// Takes over the settings of the daemon as a whole, unless their file cannot be read.

@@ -56,7 +56,7 @@ impl Driver {
             let glob = Pattern::new(pattern).map_err(|why| {
                 Fault::new(
                     FaultCode::Usage,
-                    format!("{pattern:?} is no name and no pattern: {why}"),
+                    format!("{pattern:?} is no name and no pattern: {}", why.msg),
                     "write a name, or a pattern with *, ? or […] as in 'lab-*'",
                 )
             })?;
