@@ -21,6 +21,9 @@ use crate::reply::Reply;
 use crate::request::Request;
 use crate::system;
 
+/// A listening socket that a service manager handed over; never made where none does that.
+pub type Inherited = system::Inherited;
+
 /// How long a client may take to say who it is.
 pub const HANDSHAKE: Duration = Duration::from_secs(2);
 
@@ -50,9 +53,8 @@ impl Listener {
     ///
     /// # Errors
     /// [`FaultCode::Failed`] for a descriptor that is no listening Unix stream socket.
-    #[cfg(unix)]
-    pub fn adopt(fd: std::os::fd::OwnedFd) -> Result<Listener, Fault> {
-        Ok(Listener { inner: system::adopt(fd)?, bound: None })
+    pub fn adopt(socket: Inherited) -> Result<Listener, Fault> {
+        Ok(Listener { inner: system::adopt(socket)?, bound: None })
     }
 
     /// Waits for the next client. Cancel safe.

@@ -29,6 +29,7 @@ pub struct World {
     filter: String,
     daemon: Option<Running>,
     quiet: bool,
+    #[cfg(unix)]
     uid: Option<u32>,
 }
 
@@ -46,7 +47,16 @@ impl World {
         private(&dir.path().join("run"))?;
         private(&dir.path().join("run/nbtunnel"))?;
         let filter = std::env::var("NBTUNNEL_TEST_LOG").unwrap_or_else(|_| "info".into());
-        Ok(World { dir, programs, environment: Vec::new(), filter, daemon: None, quiet: false, uid: None })
+        Ok(World {
+            dir,
+            programs,
+            environment: Vec::new(),
+            filter,
+            daemon: None,
+            quiet: false,
+            #[cfg(unix)]
+            uid: None,
+        })
     }
 
     /// A world with one tunnel named `alice` to `sshd`, whose forward leads to 127.0.0.1:`remote`; with the

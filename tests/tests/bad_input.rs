@@ -1,8 +1,6 @@
 //! Bad input never panics, never blocks, never loses what was there: it gets one clear sentence.
 
 use std::fs;
-use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nbtunnel_tests::told::{Told, tell};
@@ -176,6 +174,7 @@ fn an_ssh_command_line_becomes_a_tunnel_file_once() -> Result<()> {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_while_a_file_is_written_loses_nothing() -> Result<()> {
+    use std::{process::Command, time::Duration};
     let mut world = World::new()?;
     world.start()?;
     let script = "mount -t tmpfs -o size=16k,mode=700 tmpfs \"$1\" && mkdir \"$1/tunnels\" && cd \"$1/tunnels\" \

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
 /// A socket that was handed over.
-pub type Inherited = OwnedFd;
+pub use nbtunnel_proto::server::Inherited;
 
 /// The listening Unix stream sockets that were handed to this process; at most once, so that nobody owns
 /// one twice. Anything else that was handed over is closed, with a warning.

@@ -202,8 +202,11 @@ fn unlink_stale(path: &Path) -> Result<(), Fault> {
     }
 }
 
+/// A socket that somebody else bound.
+pub(crate) type Inherited = std::os::fd::OwnedFd;
+
 /// Adopts a listening socket that somebody else bound.
-pub(crate) fn adopt(fd: std::os::fd::OwnedFd) -> Result<Listener, Fault> {
+pub(crate) fn adopt(fd: Inherited) -> Result<Listener, Fault> {
     let refuse = |why: String| {
         Fault::new(
             FaultCode::Failed,

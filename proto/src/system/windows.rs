@@ -101,6 +101,15 @@ pub(crate) fn bind(path: &Path) -> Result<(Listener, Bound), Fault> {
     Ok((listener, Bound))
 }
 
+/// A socket that somebody else bound: nobody hands pipes over.
+#[derive(Debug)]
+pub enum Inherited {}
+
+/// Nothing to adopt.
+pub(crate) fn adopt(pipe: Inherited) -> Result<Listener, Fault> {
+    match pipe {}
+}
+
 /// Refuses a peer whose process belongs to somebody else: a name can be taken before we come.
 pub(crate) fn check_peer(stream: &Stream, who: &str) -> Result<(), Fault> {
     let same = || -> io::Result<bool> {

@@ -13,8 +13,3 @@ pub(in super::super) fn listener_at(_address: SocketAddr) -> Option<Owner> {
 pub(in super::super) fn owner_of(_near: SocketAddr, _far: SocketAddr) -> Option<Owner> {
     None
 }
-
-/// No process is known by this id.
-pub(in super::super) fn process(_pid: u32) -> Option<Owner> {
-    None
-}
