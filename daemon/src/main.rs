@@ -8,8 +8,5 @@ use clap::Parser;
 use nbtunneld::args::Args;
 
 fn main() -> ExitCode {
-    run::run(Args::parse()).unwrap_or_else(|fault| {
-        run::complain(&fault);
-        ExitCode::FAILURE
-    })
+    run::run(Args::parse())
 }

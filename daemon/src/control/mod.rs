@@ -20,6 +20,8 @@ const ANSWERS: usize = 1024;
 const SEND_DEADLINE: Duration = Duration::from_secs(5);
 /// How long accepting pauses when it failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// A queue that gives no client for so long is empty.
+const QUEUE_EMPTY: Duration = Duration::from_millis(50);
 
 /// Serves clients until `closing` says so, then unlinks the socket. The caller still holds its lock.
 pub async fn serve(listener: Listener, events: Events, mut closing: watch::Receiver<bool>) {
@@ -44,6 +46,21 @@ pub async fn serve(listener: Listener, events: Events, mut closing: watch::Recei
         }
     }
     listener.unlink();
+}
+
+/// Tells `fault` to every client that waits at a socket which a service manager handed over, when the daemon
+/// cannot serve. Left in the queue, they would make the manager start it again at once, and again, until it
+/// gives up the socket for good.
+pub async fn turn_away(listener: Listener, fault: &Fault) {
+    let all = async {
+        while let Ok(Ok(incoming)) = tokio::time::timeout(QUEUE_EMPTY, listener.accept()).await {
+            let Ok(mut connection) = incoming.handshake().await else { continue };
+            // What it asked is read first: a client that cannot send does not look for an answer.
+            let _ = connection.next_request().await;
+            let _ = send(&mut connection, &Reply::Fault(fault.clone())).await;
+        }
+    };
+    let _ = tokio::time::timeout(SEND_DEADLINE, all).await;
 }
 
 async fn greet(incoming: Incoming, client: ClientId, events: &Events, places: &Semaphore) {
