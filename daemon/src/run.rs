@@ -24,18 +24,50 @@ use nbtunneld::ssh::{AgentAt, Links};
 use nbtunneld::wake::{Clock, stopwatch};
 use nbtunneld::{control, logging};
 
+/// Exit code for everything else that keeps the daemon from starting.
+const FAILED: u8 = 1;
+/// Exit code for a command line or an environment that makes no sense.
+const USAGE: u8 = 2;
 /// Exit code when another daemon runs on the same socket or directory.
 const ALREADY_RUNNING: u8 = 10;
 
-/// Runs the program.
-///
-/// # Errors
-/// What keeps the daemon from starting, in two sentences.
-pub(crate) fn run(args: Args) -> Result<ExitCode, Fault> {
-    let inherited = activation::take_listeners();
+/// Why the daemon does not start, and its exit code for that.
+struct Refusal {
+    fault: Fault,
+    code: u8,
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Refusal {
+        let code = if fault.code == FaultCode::Usage { USAGE } else { FAILED };
+        Refusal { fault, code }
+    }
+}
+
+impl From<LockError> for Refusal {
+    fn from(why: LockError) -> Refusal {
+        let code = if matches!(why, LockError::Running { .. }) { ALREADY_RUNNING } else { FAILED };
+        Refusal { fault: Fault::new(FaultCode::Failed, why.to_string(), why.hint()), code }
+    }
+}
+
+/// Runs the program. What keeps it from starting is said on stderr, and to the clients of a socket that was
+/// handed over.
+pub(crate) fn run(args: Args) -> ExitCode {
+    let mut inherited = activation::take_listeners();
+    start(args, &mut inherited).unwrap_or_else(|refusal| {
+        complain(&refusal.fault);
+        if let Some(socket) = inherited.into_iter().next() {
+            turn_away(socket, &refusal.fault);
+        }
+        ExitCode::from(refusal.code)
+    })
+}
+
+fn start(args: Args, inherited: &mut Vec<activation::Inherited>) -> Result<ExitCode, Refusal> {
     let config_dir = places::config_dir(args.config_dir.clone())?;
     if let Some(path) = &args.check {
-        return check(path.as_deref(), &config_dir, args.json);
+        return Ok(check(path.as_deref(), &config_dir, args.json)?);
     }
     let filter = logging::init(args.log.as_deref())
         .map_err(|why| Fault::new(FaultCode::Usage, why, "see `nbtunneld --help`"))?;
@@ -43,14 +75,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Fault> {
     tracing::debug!("{} descriptors may be open", descriptors.limit());
     let endpoint = Endpoint::resolve(args.socket)?;
     endpoint.prepare()?;
-    let locks = match lock(&endpoint, &config_dir)? {
-        Ok(locks) => locks,
-        Err(why) => {
-            complain(&Fault::new(FaultCode::Failed, why.to_string(), why.hint()));
-            let running = matches!(why, LockError::Running { .. });
-            return Ok(if running { ExitCode::from(ALREADY_RUNNING) } else { ExitCode::FAILURE });
-        }
-    };
+    let locks = lock(&endpoint, &config_dir)?;
     let state_dir = places::state_dir()?;
 
     let main = Builder::new_current_thread().enable_all().build().map_err(no_runtime)?;
@@ -60,7 +85,7 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Fault> {
     };
     let served = main.block_on(serve(
         &endpoint,
-        inherited,
+        std::mem::take(inherited),
         &config_dir,
         &state_dir,
         data.handle.clone(),
@@ -70,24 +95,32 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Fault> {
     main.shutdown_background();
     data.stop();
     drop(locks);
-    served.map(|()| ExitCode::SUCCESS)
+    served?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// One daemon a socket and one a config directory. The second lock lies where every daemon of this user
 /// looks, whatever its socket.
-fn lock(endpoint: &Endpoint, config_dir: &Path) -> Result<Result<[Lock; 2], LockError>, Fault> {
+fn lock(endpoint: &Endpoint, config_dir: &Path) -> Result<[Lock; 2], Refusal> {
     let usual = Endpoint::usual()?;
     usual.prepare()?;
     let (runtime_dir, shared_dir) = (endpoint.runtime_dir()?, usual.runtime_dir()?);
-    let of_socket = match Lock::for_socket(&runtime_dir, endpoint.path()) {
-        Ok(lock) => lock,
-        Err(why) => return Ok(Err(why)),
-    };
-    Ok(Lock::for_config_dir(&shared_dir, config_dir).map(|of_config_dir| [of_socket, of_config_dir]))
+    let of_socket = Lock::for_socket(&runtime_dir, endpoint.path())?;
+    Ok([of_socket, Lock::for_config_dir(&shared_dir, config_dir)?])
+}
+
+/// Without a runtime nobody can be told anything.
+fn turn_away(socket: activation::Inherited, fault: &Fault) {
+    let Ok(runtime) = Builder::new_current_thread().enable_all().build() else { return };
+    runtime.block_on(async {
+        if let Ok(listener) = Listener::adopt(socket) {
+            control::turn_away(listener, fault).await;
+        }
+    });
 }
 
 /// Says on stderr what went wrong, when there is no log yet or nobody reads it.
-pub(crate) fn complain(fault: &Fault) {
+fn complain(fault: &Fault) {
     let mut text = format!("nbtunneld: {}\n", fault.message);
     if !fault.hint.is_empty() {
         text.push_str(&format!("  hint: {}\n", fault.hint));

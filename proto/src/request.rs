@@ -49,6 +49,21 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// What is asked, in one word, for the log: nothing of what the user wrote stands in it.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Request::Status { .. } => "status",
+            Request::Order { .. } => "an order",
+            Request::Reload => "a reload",
+            Request::Logs { .. } => "logs",
+            Request::Events => "events",
+            Request::HostKey { .. } => "a host key",
+            Request::Trust { .. } => "trust",
+        }
+    }
+}
+
 /// Which tunnels an order is for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Selection {

@@ -218,6 +218,9 @@ async fn a_stale_socket_is_replaced_and_only_our_own_is_unlinked() {
     drop(Listener::bind(&endpoint).unwrap());
     assert!(endpoint.path().exists(), "dropping alone does not unlink");
     let first = Listener::bind(&endpoint).unwrap();
+    let fault = Listener::bind(&endpoint).unwrap_err();
+    assert!(fault.message.contains("is listened at already"), "{fault}");
+    std::fs::remove_file(endpoint.path()).unwrap();
     let second = Listener::bind(&endpoint).unwrap();
     first.unlink();
     assert!(endpoint.path().exists(), "the first is not to unlink the second's socket");

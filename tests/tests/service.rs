@@ -61,6 +61,7 @@ fn who_asks_before_the_files_are_read_is_answered_when_they_are() -> Result<()> 
 fn everybody_who_waits_is_told_that_the_daemon_stops() -> Result<()> {
     let (sshd, mut world) = (Sshd::start()?, World::new()?);
     world.write("alice", &nowhere(&sshd)?)?;
+    world.log_filter("debug");
     world.start()?;
     world.wait_for("alice", "waiting")?;
     let asks: [&[&str]; 4] =
@@ -73,7 +74,11 @@ fn everybody_who_waits_is_told_that_the_daemon_stops() -> Result<()> {
                 scope.spawn(move || tell(&mut command, &[], Duration::from_secs(60)))
             })
             .collect();
-        std::thread::sleep(Duration::from_millis(500));
+        wait::until("all have asked", wait::SOON, || {
+            let log = world.log();
+            ["events", "logs", "an order"].iter().all(|word| log.contains(&format!("asks for {word}")))
+                && log.matches("asks for events").count() == 2
+        })?;
         let pid = world.status()?["daemon"]["pid"].as_u64().context("it has a pid")?;
         nbtunnel_tests::child::signal_pid(u32::try_from(pid)?, Signal::Term)?;
         for (asked, args) in asking.into_iter().zip(asks) {

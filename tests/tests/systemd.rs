@@ -168,20 +168,18 @@ impl Manager {
         Ok(meta.ino())
     }
 
-    /// The process id of the daemon, as known outside.
+    /// The process id, as known outside, of the only daemon inside.
     fn daemon(&self) -> Result<u32> {
-        let inside = self.property("MainPID")?;
         let is_it = |pid: &u32| {
-            let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-            let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap_or_default();
-            status.starts_with("Name:\tnbtunneld\n")
-                && numbers.split_whitespace().last() == Some(inside.as_str())
-                && self.is_inside(*pid)
+            let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+            name == "nbtunneld\n" && self.is_inside(*pid)
         };
-        let mut processes = std::fs::read_dir("/proc")?
+        let processes = std::fs::read_dir("/proc")?
             .flatten()
             .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        processes.find(is_it).with_context(|| format!("there is no process {inside} inside"))
+        let found: Vec<u32> = processes.filter(is_it).collect();
+        ensure!(found.len() == 1, "not one daemon but {found:?}");
+        Ok(found[0])
     }
 
     fn is_inside(&self, pid: u32) -> bool {
@@ -255,12 +253,12 @@ fn a_hung_daemon_is_killed_and_its_tunnels_come_back() -> Result<()> {
 fn where_another_daemon_runs_it_is_not_tried_again() -> Result<()> {
     let manager = Manager::installed()?;
     manager.systemctl(&["stop", "nbtunneld.service"])?;
-    let other = manager.runtime_dir().join("other.sock");
+    let other_socket = manager.runtime_dir().join("other.sock");
     let path = format!("/run/user/{NOBODY}/nbtunnel/other.sock");
     let log = std::fs::File::options().append(true).open(manager.world.path("daemon.log"))?;
     let mut command = manager.command("nbtunneld")?;
     let _other = Running::spawn(command.args(["--socket", &path]).stdin(Stdio::null()).stderr(log))?;
-    wait::until("the other one is there", wait::SOON, || other.exists())?;
+    wait::until("the other one is there", wait::SOON, || other_socket.exists())?;
 
     ensure!(manager.systemctl(&["start", "nbtunneld.service"]).is_err(), "two daemons on one directory");
     manager.wait_for("ActiveState", "failed")?;
@@ -272,5 +270,29 @@ fn where_another_daemon_runs_it_is_not_tried_again() -> Result<()> {
     ensure!(manager.property("NRestarts")? == "0");
     let told = manager.nbctl(&["--socket", &path, "status"])?;
     ensure!(told.code == 0, "the other one is harmed: {told:?}");
-    Ok(())
+
+    // Who comes by the socket unit is told, and does not wear the unit out.
+    for _ in 0..2 {
+        let told = manager.nbctl(&["status"])?;
+        ensure!(told.code == 1 && told.stderr.contains("is already running (pid "), "{told:?}");
+        ensure!(told.stderr.contains("hint: "), "{told:?}");
+    }
+    // nsenter, which we started, passes no signal on.
+    let alone = wait::until_some("it is the only one", wait::SOON, || manager.daemon().ok())?;
+    signal_pid(alone, Signal::Term)?;
+    wait::until("the other one is gone", wait::SOON, || !other_socket.exists())?;
+    ensure!(manager.nbctl(&["status"])?.code == 0, "the socket unit is worn out");
+    manager.carries()
+}
+
+#[test]
+fn a_daemon_in_a_terminal_leaves_the_managers_socket_alone() -> Result<()> {
+    let manager = Manager::installed()?;
+    let socket = manager.socket()?;
+    manager.systemctl(&["stop", "nbtunneld.service"])?;
+    let told = tell(&mut manager.command("nbtunneld")?, &[], wait::SOON)?;
+    ensure!(told.code == 1 && told.stderr.contains("systemctl --user start nbtunneld"), "{told:?}");
+    ensure!(manager.socket()? == socket, "the socket was taken away from the manager");
+    ensure!(manager.nbctl(&["status"])?.code == 0);
+    manager.carries()
 }

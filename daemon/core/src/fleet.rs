@@ -166,7 +166,11 @@ impl Fleet {
         }
         self.collect(now, name);
         if freed {
-            self.tell_all(now, &Input::AddressesFreed);
+            let waiting = self.tunnels.iter().filter(|(_, tunnel)| tunnel.waits_for_an_address());
+            let waiting: Vec<Name> = waiting.map(|(name, _)| name.clone()).collect();
+            for name in waiting {
+                self.tell(now, &name, Input::AddressesFreed);
+            }
         }
     }
 

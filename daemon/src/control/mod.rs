@@ -23,6 +23,8 @@ const SEND_DEADLINE: Duration = Duration::from_secs(5);
 const LAST_WORDS: Duration = Duration::from_millis(300);
 /// How long accepting pauses when it failed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// A queue that gives no client for so long is empty.
+const QUEUE_EMPTY: Duration = Duration::from_millis(50);
 
 /// What everybody is told who asks or waits while the daemon stops.
 pub fn stopping() -> Fault {
@@ -62,6 +64,21 @@ pub async fn serve(listener: Listener, events: Events, mut closing: watch::Recei
     listener.unlink();
     // One that does not read them is not waited for.
     let _ = tokio::time::timeout(LAST_WORDS, async { while clients.join_next().await.is_some() {} }).await;
+}
+
+/// Tells `fault` to every client that waits at a socket which a service manager handed over, when the daemon
+/// cannot serve. Left in the queue, they would make the manager start it again at once, and again, until it
+/// gives up the socket for good.
+pub async fn turn_away(listener: Listener, fault: &Fault) {
+    let all = async {
+        while let Ok(Ok(incoming)) = tokio::time::timeout(QUEUE_EMPTY, listener.accept()).await {
+            let Ok(mut connection) = incoming.handshake().await else { continue };
+            // What it asked is read first: a client that cannot send does not look for an answer.
+            let _ = connection.next_request().await;
+            let _ = send(&mut connection, &Reply::Fault(fault.clone())).await;
+        }
+    };
+    let _ = tokio::time::timeout(SEND_DEADLINE, all).await;
 }
 
 async fn greet(
@@ -119,6 +136,7 @@ async fn converse(
         let Some(request) = request else { return Ok(()) };
         let streams = matches!(request, Request::Events | Request::Logs { follow: true, .. });
         let (answer, mut answers) = mpsc::channel(ANSWERS);
+        tracing::debug!("client {} asks for {}", client.0, request.word());
         if events.send(Event::Asked(Asked { client, request, answer })).is_err() {
             return Err(stopping());
         }

@@ -32,6 +32,8 @@ use waits::Waits;
 const LONGEST_NAP: Duration = Duration::from_secs(5);
 /// Who asks before the files were read waits so long for that, and then hears what is known.
 const FIRST_READING: Duration = Duration::from_secs(5);
+/// So many events are taken in before timers are looked at again.
+const EVENTS_AT_ONCE: usize = 256;
 /// So long do links have to say goodbye when the daemon stops.
 const GOODBYE: Duration = Duration::from_millis(1200);
 
@@ -140,6 +142,14 @@ impl Driver {
                     None => self.stopping = true,
                 },
                 () = tokio::time::sleep(nap) => {}
+            }
+            // What else is there already costs no further look at every tunnel's timers.
+            for _ in 0..EVENTS_AT_ONCE {
+                if self.stopping {
+                    break;
+                }
+                let Ok(event) = self.inbox.try_recv() else { break };
+                self.handle(event);
             }
             let now = self.clock.now();
             if self.fleet.poll_timeout().is_some_and(|(at, _)| at <= now) {

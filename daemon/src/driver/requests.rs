@@ -189,7 +189,8 @@ impl Driver {
             Some(names) => tunnel.is_some_and(|tunnel| names.iter().any(|name| name.as_str() == tunnel)),
         };
         // The channel to the client is bounded: more lines than fit are older than the reader wants.
-        let room = asked.answer.capacity().saturating_sub(1);
+        // What happens from now on needs room besides.
+        let room = asked.answer.capacity() / 2;
         let lines = usize::try_from(lines).unwrap_or(usize::MAX).min(room);
         let past: Vec<LogLine> = self.journal.last(lines, &accepts);
         past.into_iter().for_each(|line| asked.answer(Reply::Log(line)));

@@ -182,24 +182,41 @@ pub(crate) fn bind(path: &Path) -> Result<(Listener, Bound), Fault> {
 }
 
 fn unlink_stale(path: &Path) -> Result<(), Fault> {
-    let fault = |why: String| {
-        Err(Fault::new(
-            FaultCode::Failed,
-            format!("{} {why}", path.display()),
-            "move it away, or name another place with --socket or $NBTUNNEL_SOCKET",
-        ))
+    let elsewhere = "move it away, or name another place with --socket or $NBTUNNEL_SOCKET";
+    let managed = "start the daemon with `systemctl --user start nbtunneld`, or name another place with \
+                   --socket or $NBTUNNEL_SOCKET";
+    let refuse = |why: String, hint: &str| {
+        Err(Fault::new(FaultCode::Failed, format!("{} {why}", path.display()), hint))
     };
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => fault(format!("cannot be looked at: {error}")),
-        Ok(meta) if !meta.file_type().is_socket() => fault("is there already, and is no socket".into()),
+        Err(error) => refuse(format!("cannot be looked at: {error}"), elsewhere),
+        Ok(meta) if !meta.file_type().is_socket() => {
+            refuse("is there already, and is no socket".into(), elsewhere)
+        }
+        Ok(_) if is_listened_at(path) => {
+            refuse("is listened at already, by a service manager it seems".into(), managed)
+        }
         Ok(_) => match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                fault(format!("cannot be removed: {error}"))
+                refuse(format!("cannot be removed: {error}"), elsewhere)
             }
             _ => Ok(()),
         },
     }
+}
+
+/// Whether somebody listens there. The lock is ours, so it is no daemon: a service manager keeps the socket for
+/// one that it has not started. Taken away from it, nobody could reach the daemons that it starts later.
+fn is_listened_at(path: &Path) -> bool {
+    use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
+    let knock = || {
+        let probe = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+        // A full queue then says so at once instead of waiting.
+        rustix::io::ioctl_fionbio(&probe, true)?;
+        connect(&probe, &SocketAddrUnix::new(path)?)
+    };
+    matches!(knock(), Ok(()) | Err(rustix::io::Errno::AGAIN))
 }
 
 /// A socket that somebody else bound.

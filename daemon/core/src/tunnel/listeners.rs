@@ -141,6 +141,13 @@ impl Tunnel {
             })
     }
 
+    /// Whether a listener failed because somebody else had its address.
+    pub(crate) fn waits_for_an_address(&self) -> bool {
+        self.forwards.iter().any(|forward| {
+            matches!(&forward.listener, Listener::Failed { why, .. } if why.kind == FailureKind::PortInUse)
+        })
+    }
+
     /// Whether nothing of any listener is left.
     pub(super) fn listeners_gone(&self) -> bool {
         self.leaving.is_empty()
