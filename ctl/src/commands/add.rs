@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use nbtunnel_proto::{FileProblem, TunnelStatus, client};
 use serde_json::json;
@@ -16,6 +17,10 @@ use crate::printer::Printer;
 use crate::ssh_line::{self, Tunnel};
 use crate::table;
 use crate::tunnel_file::{self, Draft};
+
+/// How often, and how many times, the new tunnel is looked at: two seconds in all.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOKS: u32 = 20;
 
 pub(crate) async fn run(args: AddArgs, daemon: &Daemon, printer: &Printer) -> Result<Exit, CommandError> {
     let (name, tunnel) = read(&args)?;
@@ -38,23 +43,40 @@ pub(crate) async fn run(args: AddArgs, daemon: &Daemon, printer: &Printer) -> Re
     tunnel.notes.iter().for_each(|note| printer.note(note));
     let running = daemon.reload(&config_dir, printer).await;
     let started = match &running {
-        Ok(true) => {
-            daemon.status(vec![name.clone()]).await.ok().and_then(|status| status.tunnels.into_iter().next())
-        }
+        Ok(true) => settled(daemon, &name).await,
         Ok(false) | Err(_) => None,
     };
     if printer.is_json() {
         printer.json(&json!({"added": {
             "name": name, "file": place, "notes": tunnel.notes, "running": matches!(running, Ok(true)),
             "state": started.as_ref().map(|started| &started.state),
+            "problem": started.as_ref().and_then(|started| started.problem.as_ref()),
         }}))?;
     }
     printer.say(&next(&name, &place, &tunnel, args.start, started.as_ref()));
+    if let Some(problem) = started.as_ref().and_then(|started| started.problem.as_ref()) {
+        printer.note(&format!("{}\n  hint: {}", problem.message, problem.hint));
+    }
     // The file is there; that the daemon could not be told is said, and its watch will find it anyway.
     if let Err(error) = running {
         printer.note(&format!("the running daemon was not told: {}", error.message));
     }
     Ok(Exit::Done)
+}
+
+/// The new tunnel, once it is seen whether it comes up; as it is by then if that takes longer.
+async fn settled(daemon: &Daemon, name: &str) -> Option<TunnelStatus> {
+    let mut looks = 0;
+    loop {
+        let status = daemon.status(vec![name.to_owned()]).await.ok()?;
+        let tunnel = status.tunnels.into_iter().find(|tunnel| tunnel.name == name)?;
+        let on_its_way = matches!(tunnel.state.as_str(), "binding" | "connecting" | "closing");
+        if !on_its_way || tunnel.problem.is_some() || looks == LOOKS {
+            return Some(tunnel);
+        }
+        looks += 1;
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 /// The name, if one was given, and what the tunnel is to be.

@@ -169,6 +169,7 @@ impl Tunnel {
     /// What a failure leads to: another attempt, or none until something changes.
     fn lose(&mut self, now: Moment, failure: Failure) {
         self.because = Some(failure.clone());
+        self.failed_with = Some(failure.clone());
         self.link = match failure.verdict() {
             Verdict::Retry => {
                 let until = now + self.backoff.next_delay();

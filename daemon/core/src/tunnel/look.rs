@@ -55,6 +55,10 @@ impl Tunnel {
         match &self.link {
             Link::Waiting { why, .. } if !self.is_unneeded() => Some(why),
             Link::Parked { why, .. } => Some(why),
+            // A server that never answers would otherwise look as if nothing were wrong most of the time.
+            Link::Live(session) if !session.is_up() && self.backoff.attempt() > 0 => {
+                self.failed_with.as_ref()
+            }
             Link::None | Link::Waiting { .. } | Link::Live(_) | Link::Closing { .. } => None,
         }
     }

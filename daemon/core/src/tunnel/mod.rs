@@ -116,6 +116,8 @@ pub struct Tunnel {
     announced_at: Moment,
     /// Why the next transition happens, for its announcement.
     because: Option<Failure>,
+    /// Why the last attempt failed, for those who look while the next one is under way.
+    failed_with: Option<Failure>,
     outputs: VecDeque<Output>,
 }
 
@@ -144,6 +146,7 @@ impl Tunnel {
             announced: State::Stopped,
             announced_at: now,
             because: None,
+            failed_with: None,
             outputs: VecDeque::new(),
         };
         tunnel.settle(now);
