@@ -55,7 +55,7 @@ pub(crate) async fn run(args: AddArgs, daemon: &Daemon, printer: &Printer) -> Re
     }
     printer.say(&next(&name, &place, &tunnel, args.start, started.as_ref()));
     if let Some(problem) = started.as_ref().and_then(|started| started.problem.as_ref()) {
-        printer.note(&format!("{}\n  hint: {}", problem.message, problem.hint));
+        printer.note(&format!("{}; {}", problem.message, problem.hint));
     }
     // The file is there; that the daemon could not be told is said, and its watch will find it anyway.
     if let Err(error) = running {
