@@ -1,7 +1,7 @@
 //! One SSH session's life: resolve, dial, check the host key, log in, carry channels, notice the end.
 //!
 //! Does what core asks for and reports what happened; decides nothing. The only place that names russh.
-//! [`Links`] starts links, [`trust`] writes host keys, [`Lookout`] sees when a parked tunnel may go on.
+//! [`Links`] starts links, [`trust()`] writes host keys, [`Lookout`] sees when a parked tunnel may go on.
 
 mod agent;
 mod auth;
