@@ -160,7 +160,8 @@ impl Draft {
     /// # Errors
     /// What the disk says.
     pub(crate) fn place_over(self, place: &Path) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()?;
+        // Windows only makes last what was opened for writing.
+        File::options().append(true).open(&self.path)?.sync_all()?;
         fs::rename(&self.path, place)?;
         sync_dir_of(place);
         Ok(())
