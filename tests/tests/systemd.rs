@@ -229,7 +229,7 @@ fn a_reload_is_read_while_everything_stays_up() -> Result<()> {
     ensure!(manager.world.log().contains("asked to read the configuration again"));
     net::echo(&mut open, b"through all of it")?;
     ensure!(manager.daemon()? == daemon && manager.property("NRestarts")? == "0");
-    ensure!(manager.property("StatusText")? == "1 tunnels", "{:?}", manager.property("StatusText"));
+    ensure!(manager.property("StatusText")? == "1 tunnel", "{:?}", manager.property("StatusText"));
     Ok(())
 }
 
