@@ -32,8 +32,15 @@ impl Agent {
         command.arg("-D").arg("-a").arg(socket);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let process = Running::spawn(&mut command)?;
-        wait::until("ssh-agent listens", wait::SOON, || socket.exists())?;
-        Ok(Agent { _process: process, dir })
+        let agent = Agent { _process: process, dir };
+        // The socket is there before anybody listens at it. ssh-add(1) ends with 2 when it reaches no agent.
+        let listing = programs::system("ssh-add")?;
+        wait::until("ssh-agent listens", wait::SOON, || {
+            let mut command = Command::new(&listing);
+            command.arg("-l").env("SSH_AUTH_SOCK", socket).stdout(Stdio::null()).stderr(Stdio::null());
+            command.status().is_ok_and(|status| status.code() != Some(2))
+        })?;
+        Ok(agent)
     }
 
     /// What `SSH_AUTH_SOCK` should say.

@@ -181,7 +181,8 @@ impl SshAgent {
         let mut command = Command::new("ssh-agent");
         command.arg("-D").arg("-a").arg(&socket).stdout(Stdio::null());
         let child = Killed(command.spawn().unwrap());
-        wait_for("ssh-agent", || socket.exists());
+        // The socket is there before anybody listens at it.
+        wait_for("ssh-agent", || std::os::unix::net::UnixStream::connect(&socket).is_ok());
         SshAgent { socket, _dir: dir, _child: child }
     }
 

@@ -118,7 +118,15 @@ mod tests {
             assert_eq!(owner_of(near, at), Some(me()));
             assert_eq!(owner_of(at, at), None);
             drop(listener);
-            assert_eq!(listener_at(at), None);
+            // Another test's child may hold the descriptor between its fork and its exec.
+            let gone = (0..500).any(|_| {
+                let owner = listener_at(at);
+                if owner.is_some() {
+                    std::thread::sleep(std::time::Duration::from_millis(10));
+                }
+                owner.is_none()
+            });
+            assert!(gone, "a closed listener still has an owner");
         }
     }
 
