@@ -253,7 +253,7 @@ impl Driver {
         }
         let (events, asked) = (self.events.clone(), asked.clone());
         tokio::task::spawn_blocking(move || {
-            let result = ssh::trust(&route, &offered, replace);
+            let result = ssh::trust(name.as_str(), &route, &offered, replace);
             let _ = events.send(Event::Trusted(asked, name, result));
         });
         Ok(())

@@ -67,10 +67,20 @@ impl Client {
         match (&judged.verdict, shared.route.host_key) {
             (Verdict::Known, _) => true,
             (Verdict::Unknown, HostKeyPolicy::AcceptNew) => {
-                let route = Arc::clone(&shared.route);
-                let written = tokio::task::spawn_blocking(move || accept_new(&route, &judged.offered)).await;
-                shared.reporter.note(&written.unwrap_or_default());
-                true
+                let (this, offered) = (Arc::clone(shared), judged.offered.clone());
+                let accepting = move || accept_new(this.reporter.tunnel(), &this.route, &offered);
+                match tokio::task::spawn_blocking(accepting).await {
+                    Ok(Ok(note)) => {
+                        shared.reporter.note(&note);
+                        true
+                    }
+                    Ok(Err(failure)) => {
+                        shared.blame(failure);
+                        shared.reporter.tell(LinkEvent::HostKey(judged.offered));
+                        false
+                    }
+                    Err(_) => false,
+                }
             }
             (Verdict::Unknown | Verdict::Changed { .. } | Verdict::Revoked, _) => {
                 shared.blame(refusal(&judged, shared.reporter.tunnel()));

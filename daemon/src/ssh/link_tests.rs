@@ -85,7 +85,7 @@ async fn an_unknown_host_key_stops_the_link_before_anything_could_authenticate()
     let log = sshd.log();
     assert!(!log.contains("Postponed") && !log.contains("Failed") && !log.contains("Accepted"), "{log}");
     // What was shown can be trusted, and then the link comes up.
-    trust(&sshd.route(), &offered, false).unwrap();
+    trust("test", &sshd.route(), &offered, false).unwrap();
     assert_eq!(fs::read_to_string(sshd.at("known_hosts")).unwrap(), sshd.host_line());
     dial(&sshd).up().await;
 }
@@ -104,7 +104,7 @@ async fn a_changed_or_revoked_host_key_stops_the_link_even_with_accept_new() {
         assert_eq!(link.lost().await.kind, FailureKind::HostKeyChanged);
         let offered = link.host_key.unwrap();
         assert_eq!((offered.revoked, offered.recorded.len()), (is_revoked, 1));
-        assert_eq!(trust(&route, &offered, false).unwrap_err().kind, FailureKind::HostKeyChanged);
+        assert_eq!(trust("test", &route, &offered, false).unwrap_err().kind, FailureKind::HostKeyChanged);
         assert_eq!(fs::read_to_string(sshd.at("known_hosts")).unwrap(), file);
         assert!(!sshd.log().contains("Accepted"));
     }

@@ -33,13 +33,13 @@ static TURN: Mutex<()> = Mutex::new(());
 const LOCK_TRIES: u32 = 40;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
-/// Puts exactly the key that was shown into the first known_hosts file of `route`. With `replace`, the
+/// Puts exactly the key that was shown to `tunnel` into the first known_hosts file of `route`. With `replace`, the
 /// keys on file for that host go; other names on their lines stay.
 ///
 /// # Errors
 /// The key is revoked, or another one is on file and `replace` is not set, or the file cannot be written.
 /// Then the file is as it was.
-pub fn trust(route: &Route, offered: &OfferedKey, replace: bool) -> Result<Written, Failure> {
+pub fn trust(tunnel: &str, route: &Route, offered: &OfferedKey, replace: bool) -> Result<Written, Failure> {
     let key = PublicKey::from_openssh(&offered.public_key)
         .map_err(|_| Failure::new(FailureKind::Internal, "the host key that was shown cannot be read", ""))?;
     let file = route.known_hosts.first().ok_or_else(no_file)?;
@@ -48,8 +48,8 @@ pub fn trust(route: &Route, offered: &OfferedKey, replace: bool) -> Result<Writt
     let now = judge(route, &key);
     match now.verdict {
         Verdict::Known => return Ok(Written { file: file.clone(), replaced: Vec::new() }),
-        Verdict::Revoked => return Err(refusal(&now, "NAME")),
-        Verdict::Changed { .. } if !replace => return Err(refusal(&now, "NAME")),
+        Verdict::Revoked => return Err(refusal(&now, tunnel)),
+        Verdict::Changed { .. } if !replace => return Err(refusal(&now, tunnel)),
         Verdict::Changed { .. } | Verdict::Unknown => {}
     }
     write(file, &lookup_name(&route.host, route.port), &key, &now).map_err(|error| cannot_write(file, &error))
@@ -198,22 +198,25 @@ fn replace_content(path: &Path, old: &File, content: &[u8]) -> io::Result<()> {
 }
 
 /// For `accept-new`: writes a key that is not on file, and says so in a sentence.
-pub(super) fn accept_new(route: &Route, offered: &OfferedKey) -> String {
-    match trust(route, offered, false) {
-        Ok(written) => format!(
+///
+/// # Errors
+/// By now another key is on file, or this one is revoked: two logins met the host at the same time, and it
+/// showed each another key. Then it is not to be trusted.
+pub(super) fn accept_new(tunnel: &str, route: &Route, offered: &OfferedKey) -> Result<String, Failure> {
+    match trust(tunnel, route, offered, false) {
+        Err(failure) if failure.kind == FailureKind::HostKeyChanged => Err(failure),
+        Ok(written) => Ok(format!(
             "the host key of {} is new and was written to {}: {} {}",
             offered.hop,
             written.file.display(),
             offered.algorithm,
             offered.fingerprint
-        ),
+        )),
         // ssh(1) goes on too: the key is as good as one that was on file for this session.
-        Err(failure) => {
-            format!(
-                "the host key of {} is new and could not be written down: {}",
-                offered.hop, failure.message
-            )
-        }
+        Err(failure) => Ok(format!(
+            "the host key of {} is new and could not be written down: {}",
+            offered.hop, failure.message
+        )),
     }
 }
 

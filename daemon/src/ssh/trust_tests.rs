@@ -31,7 +31,7 @@ fn after(before: &str, host: &str, port: u16, replace: bool) -> Result<String, F
     let fill = |text: &str| text.replace("{A}", A).replace("{B}", B);
     fs::write(&file, fill(before)).unwrap();
     let route = route(&file, host, port);
-    let done = trust(&route, &shown(&route), replace);
+    let done = trust("test", &route, &shown(&route), replace);
     let text = fs::read_to_string(&file).unwrap().replace(A, "{A}").replace(B, "{B}");
     match done {
         Ok(_) => Ok(text),
@@ -49,6 +49,21 @@ fn a_new_key_is_appended_and_nothing_else_moves() {
     assert_eq!(after("x {B} no newline", "h", 22, false).unwrap(), "x {B} no newline\nh {A}\n");
     assert_eq!(after("h {A}\n", "h", 22, false).unwrap(), "h {A}\n");
     assert_eq!(after("h {A}\n", "h", 22, true).unwrap(), "h {A}\n");
+}
+
+#[test]
+fn a_new_key_is_not_accepted_when_another_one_came_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("known_hosts");
+    let route = route(&file, "h", 22);
+    // Judged while nothing was on file; then another login wrote the key that it was shown.
+    let offered = shown(&route);
+    fs::write(&file, format!("h {B}\n")).unwrap();
+    assert_eq!(accept_new("test", &route, &offered).unwrap_err().kind, FailureKind::HostKeyChanged);
+    assert_eq!(fs::read_to_string(&file).unwrap(), format!("h {B}\n"));
+    // One that cannot be written down is accepted for this session, as by ssh(1).
+    let nowhere = Route { known_hosts: vec![dir.path().join("known_hosts/below")], ..route };
+    assert!(accept_new("test", &nowhere, &offered).unwrap().contains("could not be written"));
 }
 
 #[test]
@@ -75,7 +90,7 @@ fn what_was_replaced_is_named_by_line() {
     let file = dir.path().join("known_hosts");
     fs::write(&file, format!("x {B}\nh {B}\n")).unwrap();
     let route = route(&file, "h", 22);
-    let written = trust(&route, &shown(&route), true).unwrap();
+    let written = trust("test", &route, &shown(&route), true).unwrap();
     assert_eq!(written.replaced, [format!("{}:2", file.display())]);
 }
 
@@ -88,7 +103,7 @@ fn where_names_are_hashed_the_new_one_is_too_and_ssh_keygen_finds_it() {
     fs::write(&file, format!("other {B}\n[h]:2222 {B}\n")).unwrap();
     keygen(&["-q", "-H", "-f", path]);
     let route = route(&file, "h", 2222);
-    trust(&route, &shown(&route), true).unwrap();
+    trust("test", &route, &shown(&route), true).unwrap();
     let text = fs::read_to_string(&file).unwrap();
     assert_eq!((text.lines().count(), text.matches("|1|").count()), (2, 2), "{text}");
     let found = keygen(&["-F", "[h]:2222", "-f", path]);
@@ -104,7 +119,7 @@ fn it_writes_through_symlinks_and_keeps_the_mode() {
     fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
     symlink(&real, &link).unwrap();
     let route = route(&link, "h", 22);
-    trust(&route, &shown(&route), true).unwrap();
+    trust("test", &route, &shown(&route), true).unwrap();
     assert!(link.symlink_metadata().unwrap().is_symlink());
     assert_eq!(fs::read_to_string(&real).unwrap(), format!("h {A}\n"));
     assert_eq!(real.metadata().unwrap().permissions().mode() & 0o777, 0o640);
@@ -115,7 +130,7 @@ fn a_file_that_is_not_there_is_made_for_its_owner_alone() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("ssh/known_hosts");
     let route = route(&file, "h", 22);
-    trust(&route, &shown(&route), false).unwrap();
+    trust("test", &route, &shown(&route), false).unwrap();
     let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700));
 }
@@ -129,7 +144,7 @@ fn a_lock_that_another_holds_is_waited_for() {
     held.lock().unwrap();
     let route = route(&file, "h", 22);
     let offered = shown(&route);
-    let writer = std::thread::spawn(move || trust(&route, &offered, false));
+    let writer = std::thread::spawn(move || trust("test", &route, &offered, false));
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(fs::read_to_string(&file).unwrap(), "");
     drop(held);
@@ -144,7 +159,7 @@ fn many_writers_lose_nothing() {
     let writers: Vec<_> = (0..20)
         .map(|n| {
             let route = route(&file, &format!("h{n}"), 22);
-            std::thread::spawn(move || trust(&route, &shown(&route), false).unwrap())
+            std::thread::spawn(move || trust("test", &route, &shown(&route), false).unwrap())
         })
         .collect();
     for writer in writers {
