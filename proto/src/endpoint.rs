@@ -66,15 +66,6 @@ impl Endpoint {
         self.path.display()
     }
 
-    /// The file that a daemon locks for as long as it lives, so that there is one daemon a socket. It is
-    /// never unlinked.
-    ///
-    /// # Errors
-    /// On Windows, when there is no place for it.
-    pub fn lock_path(&self) -> Result<PathBuf, Fault> {
-        system::beside(&self.path, ".lock", &environment)
-    }
-
     /// Where the daemon keeps what shall survive its crash and end with the login session. Its own for each
     /// socket; [`Endpoint::prepare`] makes it.
     ///
@@ -146,7 +137,6 @@ mod tests {
         for made in [dir.path().join("a"), dir.path().join("a/b"), endpoint.runtime_dir().unwrap()] {
             assert_eq!(std::fs::metadata(&made).unwrap().permissions().mode() & 0o777, 0o700, "{made:?}");
         }
-        assert_eq!(endpoint.lock_path().unwrap(), dir.path().join("a/b/c.sock.lock"));
     }
 
     #[test]

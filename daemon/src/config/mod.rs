@@ -23,7 +23,6 @@ mod watch;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use etcetera::BaseStrategy;
 use nbtunnel_core::{Name, TunnelSpec};
 use nbtunnel_proto::FileProblem;
 
@@ -62,27 +61,6 @@ impl Context {
                 .collect(),
         }
     }
-}
-
-/// The config directory: `flag`, else `$NBTUNNEL_CONFIG_DIR`, else `nbtunnel` below `$XDG_CONFIG_HOME`
-/// (`~/.config`, on macOS too; `%APPDATA%` on Windows). It need not exist.
-///
-/// # Errors
-/// One sentence, when there is no home directory to begin at.
-pub fn directory(flag: Option<PathBuf>) -> Result<PathBuf, String> {
-    let named = flag
-        .or_else(|| std::env::var_os("NBTUNNEL_CONFIG_DIR").filter(|dir| !dir.is_empty()).map(PathBuf::from));
-    let dir = match named {
-        Some(dir) => dir,
-        None => etcetera::choose_base_strategy()
-            .map_err(
-                |_| "there is no home directory to look for the configuration in; name one with --config-dir",
-            )?
-            .config_dir()
-            .join("nbtunnel"),
-    };
-    std::path::absolute(&dir)
-        .map_err(|error| format!("{} cannot be the config directory: {error}", dir.display()))
 }
 
 /// Settings of the daemon as a whole, from `[daemon]`.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nbtunnel_core::{Fleet, FleetInput, Input, LinkReport, Moment, Name, Nudge, Output, TunnelSpec};
+use nbtunnel_core::{Fleet, FleetInput, Input, Moment, Name, Nudge, Output, TunnelSpec};
 use nbtunnel_proto::{FileProblem, Reply};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -158,6 +158,7 @@ impl Driver {
             if !self.early.is_empty() && self.started + FIRST_READING <= now {
                 self.answer_early();
             }
+            // Answers wait in their channels until this loop next yields, so nobody has one before this.
             self.keep_orders(now);
             // Not at each event: there may be thousands of them in a second.
             if alive_at <= now {
@@ -207,8 +208,6 @@ impl Driver {
             self.note(Some(&name), &note);
         }
         if let Some(report) = report {
-            // A key that was shown and trusted since is of no more interest; see `effects`.
-            debug_assert!(!matches!(report, LinkReport::Step(nbtunnel_core::Step::Queued)));
             self.tell(FleetInput::Tunnel(name, Input::Link(epoch, report)));
         }
     }

@@ -25,11 +25,6 @@ pub fn stopping() {
     send(&[NotifyState::Stopping]);
 }
 
-/// One line for `systemctl status`.
-pub fn status(text: &str) {
-    send(&[NotifyState::Status(text)]);
-}
-
 /// Still alive. To be called from the main loop, every [`watchdog_interval`]. Waits for nobody: a service
 /// manager that does not listen would otherwise stop the loop that it watches.
 pub fn watchdog() {
@@ -81,7 +76,7 @@ mod tests {
             assert_eq!(watchdog_interval(), Some(Duration::from_secs(15)));
             ready("2 tunnels");
             reloading();
-            status("3 tunnels");
+            ready("3 tunnels");
             watchdog();
             // From here on there is no descriptor left.
             let few = Rlimit { current: Some(64), maximum: Some(64) };

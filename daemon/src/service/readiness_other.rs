@@ -12,9 +12,6 @@ pub fn reloading() {}
 pub fn stopping() {}
 
 /// Does nothing here.
-pub fn status(_text: &str) {}
-
-/// Does nothing here.
 pub fn watchdog() {}
 
 /// Nobody asks.

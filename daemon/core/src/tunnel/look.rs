@@ -4,7 +4,6 @@ use super::link::Link;
 use super::listeners::{Forward, Listener};
 use super::{Desire, Tunnel};
 use crate::failure::Failure;
-use crate::io::ForwardId;
 use crate::moment::Moment;
 use crate::session::Session;
 use crate::view::{ForwardView, State, TunnelView, Wanted};
@@ -70,11 +69,6 @@ impl Tunnel {
             Link::Parked { retry_at, .. } => *retry_at,
             Link::None | Link::Live(_) | Link::Closing { .. } => None,
         }
-    }
-
-    /// The forwards that have a listener, for the shell's counters.
-    pub fn forward_ids(&self) -> impl Iterator<Item = ForwardId> {
-        self.forwards.iter().filter_map(|forward| forward.id)
     }
 }
 
