@@ -62,6 +62,21 @@ fn claim_block() -> Result<Claim> {
     bail!("found no free TCP port from {LOWEST} on: every block in {} is claimed", dir.display())
 }
 
+/// A listener on 127.0.0.1 with a port of its own. Not by [`free_port`]: a child that is between fork and exec
+/// holds what was open when it was made, so that a port that was just looked at may be in use for a moment.
+///
+/// # Errors
+/// As [`free_port`], or listening is not possible at all.
+pub fn listener() -> Result<TcpListener> {
+    loop {
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, free_port()?)) {
+            Ok(listener) => return Ok(listener),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {}
+            Err(error) => return Err(error).context("cannot listen on 127.0.0.1"),
+        }
+    }
+}
+
 fn is_free(port: u16) -> bool {
     let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
     let v6 = TcpListener::bind((Ipv6Addr::LOCALHOST, port));

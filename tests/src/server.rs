@@ -1,14 +1,14 @@
 //! Small TCP servers that stand behind the SSH server: each connection has a thread.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use crate::net::{Pattern, free_port};
+use crate::net::{Pattern, listener};
 
 /// The seed of what [`Server::source`] sends and [`Server::sink`] expects.
 pub const SEED: u64 = 42;
@@ -28,9 +28,8 @@ impl Server {
     /// # Errors
     /// No port could be bound.
     pub fn start(serve: impl Fn(TcpStream) -> std::io::Result<()> + Send + Sync + 'static) -> Result<Server> {
-        let port = free_port()?;
-        let listener =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).context("cannot listen on 127.0.0.1")?;
+        let listener = listener()?;
+        let port = listener.local_addr()?.port();
         let stopping = Arc::new(AtomicBool::new(false));
         let served = Arc::new(AtomicUsize::new(0));
         let (serve, stop, count) = (Arc::new(serve), Arc::clone(&stopping), Arc::clone(&served));
