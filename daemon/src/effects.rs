@@ -113,6 +113,11 @@ impl Effects {
                     dialled.link.probe();
                 }
             }
+            Output::Drain(epoch) => {
+                if let Some(dialled) = room.links.get(&epoch) {
+                    dialled.link.drain();
+                }
+            }
             Output::Close(epoch) => {
                 room.carriers.remove(&epoch);
                 if let Some(dialled) = room.links.get(&epoch) {
@@ -140,7 +145,15 @@ impl Effects {
                         room.carriers.remove(&epoch);
                     }
                     LinkReport::Up => room.offered = None,
-                    LinkReport::Step(_) | LinkReport::Answers(_) => {}
+                    LinkReport::Step(_)
+                    | LinkReport::Asked
+                    | LinkReport::Answers(_)
+                    | LinkReport::Heard
+                    | LinkReport::Unanswered
+                    | LinkReport::AddressGone
+                    | LinkReport::Clogged(_)
+                    | LinkReport::Worn
+                    | LinkReport::Drained => {}
                 }
                 return (Some(report), None);
             }

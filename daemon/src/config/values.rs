@@ -33,6 +33,12 @@ pub(super) const HOLD: RangeInclusive<Duration> = Duration::ZERO..=Duration::fro
 pub(super) const IDLE: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(7 * 86400);
 /// How much memory one slow reader may take.
 pub(super) const BUFFER: RangeInclusive<u64> = 64 << 10..=16 << 30;
+/// How old a session may become before a new one follows it; zero: as old as it likes.
+pub(super) const RENEW_AFTER: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(365 * 86400);
+/// How much a session may carry before a new one follows it; zero: as much as comes.
+pub(super) const RENEW_BYTES: RangeInclusive<u64> = 0..=1 << 50;
+/// How long a session that was followed by another may finish what it carries.
+pub(super) const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(7 * 86400);
 /// How much disk all slow readers together may take.
 pub(super) const SPOOL: RangeInclusive<u64> = 0..=1 << 40;
 

@@ -230,6 +230,7 @@ impl Driver {
                 | Output::Repolicy(_)
                 | Output::Connect(..)
                 | Output::Probe(_)
+                | Output::Drain(_)
                 | Output::Close(_)
                 | Output::Gate(_) => {
                     let policy = self.fleet.tunnels().get(&name).map(|tunnel| tunnel.spec().policy.clone());

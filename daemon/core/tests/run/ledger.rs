@@ -154,7 +154,7 @@ impl Ledger {
                         (LinkReport::Answers(_), LinkFact::Up { .. }) => {
                             *link = LinkFact::Up { probed: false }
                         }
-                        (LinkReport::Step(_) | LinkReport::Up | LinkReport::Answers(_), _) => {}
+                        (_, _) => {}
                     }
                 }
             }
@@ -294,6 +294,7 @@ impl Ledger {
                 hold("probes_what_is_up", link.is_some(), said)?;
                 self.links.insert(*epoch, LinkFact::Up { probed: true });
             }
+            Output::Drain(_) => {}
             Output::Close(epoch) => {
                 let live = matches!(self.links.get(epoch), Some(LinkFact::Dialling | LinkFact::Up { .. }));
                 hold("closes_what_is_live", live, said)?;
