@@ -178,9 +178,7 @@ impl History {
         if let Some(entry) = self.tunnels.get_mut(name)
             && entry.of_this_life != so_often
         {
-            // Fewer than before: another tunnel of the same name.
-            let more = so_often.checked_sub(entry.of_this_life).unwrap_or(so_often);
-            entry.past.reconnects = entry.past.reconnects.saturating_add(more);
+            entry.past.reconnects = entry.reconnects(so_often);
             entry.of_this_life = so_often;
             self.changed = true;
         }
@@ -197,9 +195,10 @@ impl History {
         self.changed = true;
     }
 
-    /// What is known of a tunnel at `now`.
-    pub fn past(&self, name: &Name, now: Moment) -> Past {
-        self.tunnels.get(name).map(|entry| entry.at(now)).unwrap_or_default()
+    /// What is known at `now` of a tunnel that, as it is now, came back `so_often`.
+    pub fn past(&self, name: &Name, now: Moment, so_often: u64) -> Past {
+        let past = |entry: &Entry| Past { reconnects: entry.reconnects(so_often), ..entry.at(now) };
+        self.tunnels.get(name).map(past).unwrap_or_default()
     }
 
     /// All of it at `now`.
@@ -236,6 +235,12 @@ impl Entry {
             Phase::Up { since } => self.past.up_ms.saturating_add(millis(now.since(since))),
             Phase::Rest | Phase::Away { .. } => self.past.up_ms,
         }
+    }
+
+    fn reconnects(&self, so_often: u64) -> u64 {
+        // Fewer than before: another tunnel of the same name.
+        let more = so_often.checked_sub(self.of_this_life).unwrap_or(so_often);
+        self.past.reconnects.saturating_add(more)
     }
 
     fn at(&self, now: Moment) -> Past {

@@ -9,12 +9,24 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use nbtunnel_core::Name;
+use nbtunnel_proto::places;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::forward::private_dir;
 use crate::history::Past;
+use crate::service::instance::tag;
+
+/// The file for what runs by `config_dir`: `history.json`, or one of its own where that is not the usual one.
+pub fn history_path(state_dir: &Path, config_dir: &Path) -> PathBuf {
+    let usual = places::usual_config_dir().is_ok_and(|usual| tag(&usual) == tag(config_dir));
+    state_dir.join(if usual {
+        "history.json".to_owned()
+    } else {
+        format!("history-{}.json", tag(config_dir))
+    })
+}
 
 /// No history of ours is longer.
 const LONGEST_FILE: u64 = 64 << 20;
@@ -72,6 +84,11 @@ impl HistoryFile {
         if let Some(writing) = self.writing.take() {
             let _ = writing.await;
         }
+    }
+
+    /// Whether the last write failed.
+    pub fn has_failed(&self) -> bool {
+        self.trouble.borrow().is_some()
     }
 
     /// Why the last write failed, if it did.
