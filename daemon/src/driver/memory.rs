@@ -51,7 +51,11 @@ impl Driver {
         let (at, wall_ms) = (self.clock.now(), self.clock.wall_ms());
         let wanted = tunnel.desire() != Desire::Down;
         let told = Told { at, wall_ms, to: transition.to, wanted, why: transition.why.as_ref() };
-        if let Some(gap) = self.memory.history.told(name, told) {
+        let history = &mut self.memory.history;
+        let gap = history.told(name, told);
+        // Now, since the tunnel may be removed before the next time that this is written down.
+        history.reconnected(name, tunnel.view(at).reconnects);
+        if let Some(gap) = gap {
             let times = self.memory.past(name, tunnel, at).reconnects;
             let text = format!("back after {}; it came back {times} times so far", span(gap));
             self.journal.line(wall_ms, Some(name.as_str()), &text);
