@@ -9,6 +9,8 @@ use std::time::Duration;
 use nbtunnel_core::{Failure, Moment, Name, State};
 use serde::{Deserialize, Serialize};
 
+use crate::journal::shortened;
+
 /// Beyond so many, a tunnel that is gone is forgotten at once and not at the next start.
 pub const MOST_KEPT: usize = 1000;
 /// What happened is written down at most so often.
@@ -155,7 +157,7 @@ impl History {
             entry.past.last_failure = Some(PastFailure {
                 at_ms: told.wall_ms,
                 code: why.kind.code().to_owned(),
-                message: shortened(&why.message),
+                message: shortened(&why.message, LONGEST_MESSAGE),
             });
         }
         entry.past.up_ms = entry.up_ms(told.at);
@@ -267,14 +269,6 @@ pub fn span(duration: Duration) -> String {
         s @ 3600..86_400 => two(s / 3600, "h", s % 3600 / 60, "min"),
         s => two(s / 86_400, "d", s % 86_400 / 3600, "h"),
     }
-}
-
-fn shortened(text: &str) -> String {
-    if text.len() <= LONGEST_MESSAGE {
-        return text.to_owned();
-    }
-    let end = text.floor_char_boundary(LONGEST_MESSAGE);
-    format!("{}…", &text[..end])
 }
 
 #[cfg(test)]
