@@ -17,6 +17,7 @@ use nbtunneld::config::{self, Context, Watch};
 use nbtunneld::driver::{Driver, Parts};
 use nbtunneld::event::{Event, Events};
 use nbtunneld::forward::{Budgets, Services};
+use nbtunneld::history_file::history_path;
 use nbtunneld::service::instance::{Lock, LockError};
 use nbtunneld::service::signals::{self, Signal};
 use nbtunneld::service::{activation, limits};
@@ -177,6 +178,7 @@ async fn serve(
         data,
         watch: watch_config(config_dir, &events),
         filter,
+        history_path: history_path(state_dir, config_dir),
         orders_path: endpoint.runtime_dir()?.join("orders.json"),
         config_dir: config_dir.to_owned(),
         socket: endpoint.display().to_string(),

@@ -38,8 +38,11 @@ pub(super) async fn attend(mut local: Accepted, standing: Arc<Standing>) {
             }
         }
         let hold = standing.policy.borrow().hold;
-        if hold.is_zero() || !local.move_to(Place::Held) {
+        if hold.is_zero() {
             return;
+        }
+        if !local.move_to(Place::Held) {
+            return standing.turned_away();
         }
         let patience = patience.get_or_insert_with(|| Box::pin(lasting(hold)));
         tokio::select! {
@@ -47,7 +50,7 @@ pub(super) async fn attend(mut local: Accepted, standing: Arc<Standing>) {
             () = standing.stop.cancelled() => return,
             () = local.local().failed() => return,
             changed = changed(&mut gate) => if !changed { return },
-            () = patience => return,
+            () = patience => return standing.expired(),
         }
     }
 }
