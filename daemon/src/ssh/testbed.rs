@@ -8,10 +8,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nbtunnel_core::{Failure, HostKeyPolicy, LinkReport, Route};
+use nbtunnel_core::{Failure, HostKeyPolicy, LinkReport, Policy, Route};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::{AgentAt, Link, LinkEvent, Links};
@@ -200,6 +201,7 @@ impl SshAgent {
 /// A link and what it told.
 pub(super) struct Watched {
     pub(super) link: Link,
+    pub(super) policy: watch::Sender<Policy>,
     pub(super) events: UnboundedReceiver<LinkEvent>,
     /// What came before what was waited for, in words.
     pub(super) seen: Vec<String>,
@@ -213,9 +215,15 @@ pub(super) fn links(agent: AgentAt) -> Arc<Links> {
 }
 
 pub(super) fn start(links: &Arc<Links>, route: Route) -> Watched {
+    start_with(links, route, Policy::default())
+}
+
+pub(super) fn start_with(links: &Arc<Links>, route: Route, policy: Policy) -> Watched {
     let (tell, events) = unbounded_channel();
-    let link = links.spawn_link("test", route, Arc::new(move |event| drop(tell.send(event))));
-    Watched { link, events, seen: Vec::new(), carrier: None, host_key: None, snapshot: None }
+    let policy = watch::Sender::new(policy);
+    let link =
+        links.spawn_link("test", route, policy.subscribe(), Arc::new(move |event| drop(tell.send(event))));
+    Watched { link, policy, events, seen: Vec::new(), carrier: None, host_key: None, snapshot: None }
 }
 
 impl Watched {
