@@ -31,6 +31,10 @@ mod testbed;
 
 #[cfg(test)]
 #[cfg(unix)]
+mod tunnelbed;
+
+#[cfg(test)]
+#[cfg(unix)]
 mod link_tests;
 
 #[cfg(test)]
@@ -40,6 +44,10 @@ mod login_tests;
 #[cfg(test)]
 #[cfg(unix)]
 mod together_tests;
+
+#[cfg(test)]
+#[cfg(unix)]
+mod upkeep_tests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -116,7 +116,7 @@ impl Sshd {
     fn spawn(dir: &Path) -> Killed {
         let mut command = Command::new("/usr/sbin/sshd");
         command.arg("-D").arg("-f").arg(dir.join("sshd_config")).arg("-E").arg(dir.join("log"));
-        let child = Killed(command.stdin(Stdio::null()).spawn().unwrap());
+        let child = Killed(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
         wait_for("sshd", || {
             fs::read_to_string(dir.join("log")).is_ok_and(|log| log.contains("Server listening"))
         });
@@ -138,9 +138,17 @@ impl Sshd {
 
     /// The processes that serve sessions.
     fn sessions(&self) -> Vec<String> {
-        let parent = self.child.0.id().to_string();
-        let children = Command::new("ps").args(["-o", "pid=", "--ppid", &parent]).output().unwrap();
-        String::from_utf8_lossy(&children.stdout).split_whitespace().map(str::to_owned).collect()
+        children(&self.child.0.id().to_string())
+    }
+
+    /// Stops the processes that serve sessions, until the value is dropped.
+    pub(super) fn freeze(&self) -> Frozen {
+        let parents = self.sessions();
+        assert!(!parents.is_empty());
+        // Who is not root is served by a child of its own.
+        let all: Vec<String> = parents.iter().flat_map(|pid| children(pid)).chain(parents.clone()).collect();
+        all.iter().for_each(|pid| drop(run("kill", &["-STOP", pid])));
+        Frozen(all)
     }
 
     pub(super) fn has_sessions(&self) -> bool {
@@ -165,6 +173,22 @@ impl Sshd {
             known_hosts: vec![self.at("known_hosts")],
             system_known_hosts: Vec::new(),
             host_key: HostKeyPolicy::Strict,
+        }
+    }
+}
+
+fn children(parent: &str) -> Vec<String> {
+    let children = Command::new("ps").args(["-o", "pid=", "--ppid", parent]).output().unwrap();
+    String::from_utf8_lossy(&children.stdout).split_whitespace().map(str::to_owned).collect()
+}
+
+/// Processes that stand still.
+pub(super) struct Frozen(Vec<String>);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            let _ = Command::new("kill").args(["-CONT", pid]).status();
         }
     }
 }
@@ -215,12 +239,11 @@ pub(super) fn links(agent: AgentAt) -> Arc<Links> {
 }
 
 pub(super) fn start(links: &Arc<Links>, route: Route) -> Watched {
-    start_with(links, route, Policy::default())
+    start_with(links, route, watch::Sender::new(Policy::default()))
 }
 
-pub(super) fn start_with(links: &Arc<Links>, route: Route, policy: Policy) -> Watched {
+pub(super) fn start_with(links: &Arc<Links>, route: Route, policy: watch::Sender<Policy>) -> Watched {
     let (tell, events) = unbounded_channel();
-    let policy = watch::Sender::new(policy);
     let link =
         links.spawn_link("test", route, policy.subscribe(), Arc::new(move |event| drop(tell.send(event))));
     Watched { link, policy, events, seen: Vec::new(), carrier: None, host_key: None, snapshot: None }
