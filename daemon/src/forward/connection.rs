@@ -33,7 +33,12 @@ pub(super) async fn attend(mut local: Accepted, standing: Arc<Standing>) {
                     Carried::Denied(failure) => return standing.denied(failure),
                     // Nothing is lost yet. The gate is not looked at again before it changes: the same link
                     // would only say the same.
-                    Carried::LinkGone(back) => local = back,
+                    Carried::LinkGone(back) => {
+                        local = back;
+                        if gate.has_changed().unwrap_or(false) {
+                            continue;
+                        }
+                    }
                 }
             }
         }
