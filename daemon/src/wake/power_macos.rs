@@ -70,17 +70,13 @@ unsafe extern "C-unwind" fn told(
 ) {
     // SAFETY: the context is the listener that `listen` leaked.
     let listener = unsafe { &*context.cast::<Listener>() };
-    match what {
-        kIOMessageCanSystemSleep | kIOMessageSystemWillSleep => {
-            // The argument is no pointer but the number of the question.
-            let answered = IOAllowPowerChange(listener.root.load(Ordering::SeqCst), about as isize);
-            tracing::debug!("the machine may sleep (macOS, {answered})");
-        }
-        kIOMessageSystemHasPoweredOn => {
-            let reason = "the machine woke (macOS)".to_owned();
-            // Nobody listens any more when the daemon ends.
-            let _ = listener.hints.send(Hint { nudge: Nudge::Woke, reason });
-        }
-        _ => {}
+    if [kIOMessageCanSystemSleep, kIOMessageSystemWillSleep].contains(&what) {
+        // The argument is no pointer but the number of the question.
+        let answered = IOAllowPowerChange(listener.root.load(Ordering::SeqCst), about as isize);
+        tracing::debug!("the machine may sleep (macOS, {answered})");
+    } else if what == kIOMessageSystemHasPoweredOn {
+        let reason = "the machine woke (macOS)".to_owned();
+        // Nobody listens any more when the daemon ends.
+        let _ = listener.hints.send(Hint { nudge: Nudge::Woke, reason });
     }
 }
