@@ -23,7 +23,7 @@ use nbtunneld::service::signals::{self, Signal};
 use nbtunneld::service::{activation, limits};
 use nbtunneld::ssh::{AgentAt, Links};
 use nbtunneld::wake::{Clock, stopwatch};
-use nbtunneld::{control, logging};
+use nbtunneld::{control, logging, wake};
 
 /// Exit code for everything else that keeps the daemon from starting.
 const FAILED: u8 = 1;
@@ -168,6 +168,11 @@ async fn serve(
     .map_err(|why| {
         Fault::new(FaultCode::Failed, format!("signals cannot be received: {why}"), "report this as a bug")
     })?;
+
+    let nudged = events.clone();
+    wake::watch(&Handle::current(), move |nudge, reason| {
+        let _ = nudged.send(Event::Nudged(nudge, reason));
+    });
 
     let clock = Clock;
     let parts = Parts {

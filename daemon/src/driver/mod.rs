@@ -30,7 +30,8 @@ use crate::wake::Clock;
 use memory::Memory;
 use waits::Waits;
 
-/// The loop looks up at least this often, whatever core says: `tokio::time` does not count sleep.
+/// The loop looks up at least this often, whatever core says: `tokio::time` does not count sleep. After a wake
+/// it looks at once, since `wake` tells of it.
 const LONGEST_NAP: Duration = Duration::from_secs(5);
 /// Who asks before the files were read waits so long for that, and then hears what is known.
 const FIRST_READING: Duration = Duration::from_secs(5);
@@ -200,6 +201,10 @@ impl Driver {
             }
             Event::Trusted(asked, name, result) => self.trusted(&asked, name, result),
             Event::Exhausted(exhausted) => self.exhausted(exhausted),
+            Event::Nudged(nudge, reason) => {
+                self.note(None, &reason);
+                self.tell(FleetInput::Nudge(nudge));
+            }
             Event::Reload => {
                 self.note(None, "asked to read the configuration again");
                 readiness::reloading();
@@ -386,6 +391,7 @@ fn late(event: Event, fault: impl Fn() -> Reply) {
         | Event::Loaded(_)
         | Event::HungUp(_)
         | Event::Exhausted(_)
+        | Event::Nudged(..)
         | Event::Reload
         | Event::Stop => {}
     }
