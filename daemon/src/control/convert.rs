@@ -77,7 +77,7 @@ pub fn tunnel(name: &Name, view: TunnelView, tallies: &[Counts], past: Past) -> 
         problem: view.problem.as_ref().map(problem),
         forwards: forwards.collect(),
         notebooks: Vec::new(),
-        draining: 0,
+        draining: u32::try_from(view.draining).unwrap_or(u32::MAX),
         history: history(past),
     }
 }
