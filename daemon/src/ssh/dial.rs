@@ -170,6 +170,17 @@ mod tests {
         assert_eq!(dial("there", addresses).await.unwrap().peer_addr().unwrap().port(), port);
     }
 
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn the_system_has_more_patience_with_silence_than_core() {
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = dial("there", vec![server.local_addr().unwrap()]).await.unwrap();
+        let socket = SockRef::from(&stream);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(SILENCE));
+        be_patient(&socket.try_clone().unwrap()).unwrap();
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(SILENCE_WITH_PERSON));
+    }
+
     #[tokio::test]
     async fn a_refusal_is_told_as_one() {
         let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
