@@ -12,7 +12,7 @@ fn main() {
 
 #[cfg(not(target_os = "linux"))]
 fn main() {
-    assert!(nbtunneld::service::activation::take_listeners().is_empty());
+    assert!(nbtunneld::service::activation::take().control.is_empty());
 }
 
 #[cfg(target_os = "linux")]
@@ -21,13 +21,13 @@ mod linux {
     use std::os::unix::net::{UnixListener, UnixStream};
     use std::process::{Command, Stdio};
 
-    use nbtunneld::service::activation::take_listeners;
+    use nbtunneld::service::activation::take;
 
     pub(super) fn main() {
         match std::env::var("NBTUNNEL_TEST_CASE").as_deref() {
             Err(_) => all_cases(),
             Ok("taken once and passed to no child") => taken_once_and_passed_to_no_child(),
-            Ok(_) => assert!(take_listeners().is_empty()),
+            Ok(_) => assert!(take().control.is_empty()),
         }
     }
 
@@ -61,9 +61,9 @@ mod linux {
     }
 
     fn taken_once_and_passed_to_no_child() {
-        let mut taken = take_listeners();
+        let mut taken = take().control;
         assert_eq!(taken.len(), 1);
-        assert!(take_listeners().is_empty());
+        assert!(take().control.is_empty());
         let flags = rustix::io::fcntl_getfd(taken[0].as_fd()).unwrap();
         assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
         assert!(std::env::vars_os().all(|(name, _)| !name.to_string_lossy().starts_with("LISTEN_")));
