@@ -75,14 +75,17 @@ impl Daemon {
 
     /// One look at the status; inside, that there was a daemon which went away before it answered.
     async fn look(&self, names: &[String]) -> Result<Result<Status, CommandError>, CommandError> {
-        let went_away = |error: &CommandError, by: &[FaultCode]| by.iter().any(|code| code.word() == error.code);
+        let went_away =
+            |error: &CommandError, by: &[FaultCode]| by.iter().any(|code| code.word() == error.code);
         let mut client = match self.connect().await {
             // It was accepted, and hung up on before it was greeted.
             Err(error) if went_away(&error, &[FaultCode::Protocol]) => return Ok(Err(error)),
             connected => connected?,
         };
         match status_on(&mut client, names.to_vec()).await {
-            Err(error) if went_away(&error, &[FaultCode::Stopping, FaultCode::NoDaemon, FaultCode::Failed]) => {
+            Err(error)
+                if went_away(&error, &[FaultCode::Stopping, FaultCode::NoDaemon, FaultCode::Failed]) =>
+            {
                 Ok(Err(error))
             }
             answer => answer.map(Ok),

@@ -74,7 +74,9 @@ impl Notice {
                 let states = [NotifyState::FdStore, NotifyState::FdName(name)];
                 sd_notify::notify_with_fds(&states, &[socket.as_fd()])
             }
-            Notice::LetGo(name) => sd_notify::notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)]),
+            Notice::LetGo(name) => {
+                sd_notify::notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)])
+            }
         };
         if let Err(error) = sent {
             // One that does not listen any more is thrown out by the manager itself (FDPOLL=1).
@@ -178,9 +180,7 @@ impl Keep for Store {
 impl Unclaimed {
     fn listens_at(&self, at: &SockAddr) -> bool {
         match at.as_socket() {
-            Some(address) => {
-                self.socket.local_addr().is_ok_and(|ours| ours.as_socket() == Some(address))
-            }
+            Some(address) => self.socket.local_addr().is_ok_and(|ours| ours.as_socket() == Some(address)),
             None => at.as_pathname().is_some_and(|path| self.path().as_deref() == Some(path)),
         }
     }
