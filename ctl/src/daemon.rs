@@ -83,11 +83,7 @@ impl Daemon {
             connected => connected?,
         };
         match status_on(&mut client, names.to_vec()).await {
-            Err(error)
-                if went_away(&error, &[FaultCode::Stopping, FaultCode::NoDaemon, FaultCode::Failed]) =>
-            {
-                Ok(Err(error))
-            }
+            Err(error) if went_away(&error, &[FaultCode::Stopping, FaultCode::NoDaemon]) => Ok(Err(error)),
             answer => answer.map(Ok),
         }
     }
