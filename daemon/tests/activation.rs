@@ -27,6 +27,10 @@ mod linux {
         match std::env::var("NBTUNNEL_TEST_CASE").as_deref() {
             Err(_) => all_cases(),
             Ok("taken once and passed to no child") => taken_once_and_passed_to_no_child(),
+            Ok("kept by the store") => {
+                let taken = take();
+                assert!(taken.control.is_empty() && taken.forwards.len() == 1, "{taken:?}");
+            }
             Ok(_) => assert!(take().control.is_empty()),
         }
     }
@@ -46,14 +50,17 @@ mod linux {
         case("a file", std::fs::File::open("/dev/null").unwrap().into(), "$$", "1");
         let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         case("listening, but for the network", tcp.into(), "$$", "1");
+        let kept = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        case("kept by the store", kept.into(), "$$", "1");
     }
 
     fn case(name: &str, handed: OwnedFd, listen_pid: &str, listen_fds: &str) {
+        let called = if name == "kept by the store" { "forward-1f" } else { "control" };
         let line = format!("exec 3<&0 0</dev/null; export LISTEN_PID={listen_pid}; exec \"$0\"");
         let status = Command::new("sh")
             .args(["-c", &line])
             .arg(std::env::current_exe().unwrap())
-            .envs([("LISTEN_FDS", listen_fds), ("LISTEN_FDNAMES", "control"), ("NBTUNNEL_TEST_CASE", name)])
+            .envs([("LISTEN_FDS", listen_fds), ("LISTEN_FDNAMES", called), ("NBTUNNEL_TEST_CASE", name)])
             .stdin(Stdio::from(handed))
             .status()
             .unwrap();

@@ -142,6 +142,7 @@ impl Keep for Store {
         let mut sockets = self.sockets();
         if let Some(at) = sockets.unclaimed.iter().position(|kept| kept.cookie == cookie) {
             let claimed = sockets.unclaimed.swap_remove(at);
+            tracing::debug!("{} was kept open for us", claimed.shown());
             sockets.kept.insert(cookie, claimed.name);
             return;
         }
