@@ -102,6 +102,7 @@ impl Effects {
                 let link = self.links.spawn_link(
                     &tunnel,
                     *route,
+                    room.policy.subscribe(),
                     Arc::new(move |said| {
                         let _ = events.send(Event::Link(name.clone(), epoch, said));
                     }),
@@ -111,6 +112,11 @@ impl Effects {
             Output::Probe(epoch) => {
                 if let Some(dialled) = room.links.get(&epoch) {
                     dialled.link.probe();
+                }
+            }
+            Output::Drain(epoch) => {
+                if let Some(dialled) = room.links.get(&epoch) {
+                    dialled.link.drain();
                 }
             }
             Output::Close(epoch) => {
@@ -140,7 +146,15 @@ impl Effects {
                         room.carriers.remove(&epoch);
                     }
                     LinkReport::Up => room.offered = None,
-                    LinkReport::Step(_) | LinkReport::Answers(_) => {}
+                    LinkReport::Step(_)
+                    | LinkReport::Asked
+                    | LinkReport::Answers(_)
+                    | LinkReport::Heard
+                    | LinkReport::Unanswered
+                    | LinkReport::AddressGone
+                    | LinkReport::Clogged(_)
+                    | LinkReport::Worn
+                    | LinkReport::Drained => {}
                 }
                 return (Some(report), None);
             }

@@ -126,6 +126,13 @@ pub enum ForwardReport {
     Served,
     /// A local program does not read (`None`: it reads again).
     SlowReader(Option<Failure>),
+    /// So many connections were held for as long as they may be, and reset.
+    Expired(u32),
+    /// As many connections are held as may be; whoever came beyond them was reset.
+    Overflow {
+        /// How many may be held.
+        most: u32,
+    },
 }
 
 /// What a link reports.
@@ -133,15 +140,34 @@ pub enum ForwardReport {
 pub enum LinkReport {
     /// It came to this step.
     Step(Step),
+    /// Logging in took a person: an answer that was typed, a key that was touched. Comes before `Up`, if at
+    /// all. Such a link is not replaced by another one without need.
+    Asked,
     /// It is authenticated and carries channels.
     Up,
     /// A probe was answered, in this time.
     Answers(Duration),
+    /// Something came from the server while a probe is unanswered. Told about once a second at most.
+    Heard,
+    /// Something was sent, and nothing has come from the server for [`STALL`].
+    Unanswered,
+    /// Its local address is no longer one of this machine. Told instead of asking the server.
+    AddressGone,
+    /// It is left unread because of a local program that does not read (`true`), or is read again. While it
+    /// is not read, its silence means nothing.
+    Clogged(bool),
+    /// It has carried [`Policy::renew_bytes`].
+    Worn,
+    /// It was to end when nothing is carried any more ([`Output::Drain`]), and now nothing is.
+    Drained,
     /// It ended by itself. Nothing more comes from it.
     Lost(Failure),
     /// It ended because it was closed. Nothing more comes from it.
     Closed,
 }
+
+/// So long nothing comes back for what was sent before [`LinkReport::Unanswered`] is told.
+pub const STALL: Duration = Duration::from_secs(3);
 
 /// The steps of connecting, in order. Each has a deadline of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -200,6 +226,8 @@ pub enum Output {
     Connect(Epoch, Box<Route>),
     /// Ask the server whether it is there. Answered by [`LinkReport::Answers`], or not.
     Probe(Epoch),
+    /// It gets no new connection; tell by [`LinkReport::Drained`] when it carries none any more.
+    Drain(Epoch),
     /// End it. Answered by [`LinkReport::Closed`] or [`LinkReport::Lost`].
     Close(Epoch),
     /// What happens to new local connections from now on.
@@ -232,6 +260,8 @@ pub struct Transition {
 pub enum About {
     /// The tunnel as a whole.
     Tunnel,
+    /// Its link, while the tunnel as a whole stays up: the words are `ok`, `suspect`, `replaced`, `renewed`.
+    Link,
     /// One forward of it, as shown to users.
     Forward(String),
 }
@@ -245,8 +275,14 @@ pub enum TimerReason {
     Retry,
     /// Silence lasted long enough for a probe.
     ProbeDue,
+    /// A suspect link has used up the patience with it.
+    Patience,
     /// The answer to a probe has a deadline.
     ProbeDeadline,
+    /// A link is so old that another one is to follow it.
+    Renew,
+    /// What an older link still carries has a deadline.
+    Drain,
     /// A close has a deadline.
     CloseDeadline,
     /// A listener answers by then or counts as failed.

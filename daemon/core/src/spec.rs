@@ -151,6 +151,12 @@ pub struct Policy {
     pub idle: Duration,
     /// How many bytes may wait in memory for one slow local reader.
     pub buffer: u64,
+    /// A session that has carried so many bytes, both ways together, is followed by a new one; zero: never.
+    pub renew_bytes: u64,
+    /// A session that is so old is followed by a new one; zero: never.
+    pub renew_after: Duration,
+    /// How long a session that was followed by another may finish what it carries.
+    pub drain: Duration,
 }
 
 impl Default for Policy {
@@ -161,6 +167,9 @@ impl Default for Policy {
             hold: Duration::from_secs(30),
             idle: Duration::from_secs(15 * 60),
             buffer: 64 << 20,
+            renew_bytes: 256 << 30,
+            renew_after: Duration::ZERO,
+            drain: Duration::from_secs(60 * 60),
         }
     }
 }

@@ -32,6 +32,9 @@ pub(super) struct Layer {
     hold: Option<String>,
     idle: Option<String>,
     buffer: Option<String>,
+    renew_after: Option<String>,
+    renew_bytes: Option<String>,
+    drain: Option<String>,
 }
 
 impl From<Keys> for Layer {
@@ -55,6 +58,9 @@ impl From<Keys> for Layer {
             hold: word(keys.hold),
             idle: word(keys.idle),
             buffer: word(keys.buffer),
+            renew_after: word(keys.renew_after),
+            renew_bytes: word(keys.renew_bytes),
+            drain: word(keys.drain),
         }
     }
 }
@@ -75,6 +81,9 @@ impl Source for Layer {
             ("hold", &self.hold),
             ("idle", &self.idle),
             ("buffer", &self.buffer),
+            ("renew_after", &self.renew_after),
+            ("renew_bytes", &self.renew_bytes),
+            ("drain", &self.drain),
         ];
         let lists = [
             ("forward", &self.forward),
@@ -180,6 +189,17 @@ fn spec(sum: Layer, ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
             hold: or_default(sum.hold, |p| p.hold, |t| values::duration(t, &values::HOLD))?,
             idle: or_default(sum.idle, |p| p.idle, |t| values::duration(t, &values::IDLE))?,
             buffer: or_default(sum.buffer, |p| p.buffer, |t| values::size(t, &values::BUFFER))?,
+            renew_after: or_default(
+                sum.renew_after,
+                |p| p.renew_after,
+                |t| values::duration(t, &values::RENEW_AFTER),
+            )?,
+            renew_bytes: or_default(
+                sum.renew_bytes,
+                |p| p.renew_bytes,
+                |t| values::size(t, &values::RENEW_BYTES),
+            )?,
+            drain: or_default(sum.drain, |p| p.drain, |t| values::duration(t, &values::DRAIN))?,
         },
     };
     if spec.start == nbtunnel_core::Start::Demand && spec.policy.hold.is_zero() {

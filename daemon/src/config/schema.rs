@@ -44,6 +44,9 @@ pub(super) struct Keys {
     pub(super) hold: Option<Spanned<String>>,
     pub(super) idle: Option<Spanned<String>>,
     pub(super) buffer: Option<Spanned<String>>,
+    pub(super) renew_after: Option<Spanned<String>>,
+    pub(super) renew_bytes: Option<Spanned<String>>,
+    pub(super) drain: Option<Spanned<String>>,
 
     // The words of `LATER`.
     pub(super) remote: Option<Spanned<toml::Value>>,
@@ -52,13 +55,12 @@ pub(super) struct Keys {
     pub(super) ssh_config: Option<Spanned<toml::Value>>,
     pub(super) options: Option<Spanned<toml::Value>>,
     pub(super) share: Option<Spanned<toml::Value>>,
-    pub(super) drain: Option<Spanned<toml::Value>>,
     pub(super) notebook: Option<Spanned<toml::Value>>,
 }
 
 /// The words of the design that this version knows and does not do.
-pub(super) const LATER: [&str; 8] =
-    ["remote", "dynamic", "jump", "ssh_config", "options", "share", "drain", "notebook"];
+pub(super) const LATER: [&str; 7] =
+    ["remote", "dynamic", "jump", "ssh_config", "options", "share", "notebook"];
 
 impl Keys {
     /// The keys of other versions that stand here with a value that means something.
@@ -70,7 +72,6 @@ impl Keys {
             &self.ssh_config,
             &self.options,
             &self.share,
-            &self.drain,
             &self.notebook,
         ];
         LATER.into_iter().zip(values).filter_map(|(key, value)| {

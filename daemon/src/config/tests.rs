@@ -76,6 +76,9 @@ fn every_key_reaches_the_spec() {
         hold = "10s"
         idle = "1h30m"
         buffer = "1MiB"
+        renew_after = "24h"
+        renew_bytes = "1GiB"
+        drain = "10m"
         remote = []
         ssh_config = "none"
         "#,
@@ -96,6 +99,9 @@ fn every_key_reaches_the_spec() {
         hold: secs(10),
         idle: secs(5400),
         buffer: 1 << 20,
+        renew_after: secs(86400),
+        renew_bytes: 1 << 30,
+        drain: secs(600),
     };
     assert_eq!(spec.policy, policy);
 }

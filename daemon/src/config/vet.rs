@@ -35,6 +35,9 @@ pub(super) fn tunnel_keys(
     vet.value(&keys.hold, |text| values::duration(text, &values::HOLD));
     vet.value(&keys.idle, |text| values::duration(text, &values::IDLE));
     vet.value(&keys.buffer, |text| values::size(text, &values::BUFFER));
+    vet.value(&keys.renew_after, |text| values::duration(text, &values::RENEW_AFTER));
+    vet.value(&keys.renew_bytes, |text| values::size(text, &values::RENEW_BYTES));
+    vet.value(&keys.drain, |text| values::duration(text, &values::DRAIN));
     vet.list(&keys.tags, values::tag);
     vet.list(&keys.identity_file, |text| values::path(text, home, base));
     vet.list(&keys.known_hosts, |text| values::path(text, home, base));

@@ -27,7 +27,7 @@ impl Driver {
             at_ms: self.clock.wall_ms(),
             tunnel: Some(name.to_string()),
             forward: match &transition.about {
-                About::Tunnel => None,
+                About::Tunnel | About::Link => None,
                 About::Forward(forward) => Some(forward.clone()),
             },
             from: transition.from.to_owned(),
@@ -36,6 +36,9 @@ impl Driver {
             retry_in_s: transition.retry_in.map(|retry_in| retry_in.as_secs_f64()),
             text,
         });
+        if transition.about == About::Tunnel {
+            self.remember(name, &transition);
+        }
     }
 
     /// Writes down a sentence that is no transition.
@@ -52,6 +55,8 @@ impl Driver {
 fn sentence(transition: &Transition) -> String {
     let mut text = match &transition.about {
         About::Forward(forward) => format!("forward {forward}: {}", transition.to),
+        About::Link if transition.from == transition.to => "no other session could be made".to_owned(),
+        About::Link => link_sentence(transition.to).to_owned(),
         About::Tunnel if transition.from == transition.to => format!("still {}", transition.to),
         About::Tunnel => format!("{}, was {}", transition.to, transition.from),
     };
@@ -62,6 +67,16 @@ fn sentence(transition: &Transition) -> String {
         text.push_str(&format!("; next attempt {}", within(retry_in)));
     }
     text
+}
+
+/// What happened to the link of a tunnel that stayed up.
+fn link_sentence(to: &str) -> &'static str {
+    match to {
+        "suspect" => "the server does not answer; new connections wait while another session is tried",
+        "replaced" => "a new session took the place of one that did not answer",
+        "renewed" => "a new session takes new connections; the old one finishes what it carries",
+        _ => "the server answers again",
+    }
 }
 
 fn within(delay: Duration) -> String {

@@ -33,6 +33,7 @@ pub use keep::Keep;
 pub use listener::Forward;
 pub use pump::pump;
 pub use services::{Budgets, Services};
+pub(crate) use spool::private_dir;
 pub use tally::{Counts, Tally};
 
 /// Takes what happened to core. Called with a lock of this module held, so that reports keep their order: it
