@@ -292,6 +292,7 @@ impl Driver {
         self.answer_reloads(loaded.asked, &changes);
         if !self.loaded_once {
             self.loaded_once = true;
+            self.services.all_forwards_known();
             let text = format!("watching {} with {}", self.config_dir.display(), self.count());
             self.note(None, &text);
             self.answer_early();
