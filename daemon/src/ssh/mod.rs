@@ -14,6 +14,13 @@ mod hostkey;
 mod known_hosts;
 mod link;
 mod lookout;
+#[cfg(target_os = "linux")]
+#[path = "low_water_linux.rs"]
+mod low_water;
+#[cfg(not(target_os = "linux"))]
+#[path = "low_water_other.rs"]
+mod low_water;
+mod read_ahead;
 mod report;
 mod resolve;
 mod settings;

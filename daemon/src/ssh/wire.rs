@@ -11,6 +11,8 @@ use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::read_ahead::ReadAhead;
+
 /// What comes before the version line is kept up to here; servers may say a few lines first (RFC 4253 §4.2).
 const MAX_PREAMBLE: usize = 8 << 10;
 
@@ -109,7 +111,7 @@ impl Tap {
 
 /// The stream that is handed to the session.
 pub(super) struct Wire {
-    tcp: TcpStream,
+    tcp: ReadAhead,
     tap: Arc<Tap>,
     on_version: Option<Box<dyn FnOnce() + Send>>,
 }
@@ -117,7 +119,7 @@ pub(super) struct Wire {
 impl Wire {
     /// `on_version` is called once, when the server's version line is complete. It must not block.
     pub(super) fn new(tcp: TcpStream, tap: Arc<Tap>, on_version: impl FnOnce() + Send + 'static) -> Wire {
-        Wire { tcp, tap, on_version: Some(Box::new(on_version)) }
+        Wire { tcp: ReadAhead::new(tcp), tap, on_version: Some(Box::new(on_version)) }
     }
 
     fn broken(&self, error: io::Error) -> io::Error {
