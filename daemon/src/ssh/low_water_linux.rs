@@ -10,7 +10,8 @@ use tokio::net::TcpStream;
 
 /// From how many waiting bytes on a stream counts as readable (SO_RCVLOWAT, socket(7)). Its end and its errors
 /// always do.
-pub(super) fn set(stream: &TcpStream, bytes: i32) -> io::Result<()> {
+pub(super) fn set(stream: &TcpStream, bytes: usize) -> io::Result<()> {
+    let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
     let size = mem::size_of_val(&bytes) as libc::socklen_t;
     // SAFETY: the descriptor is open for as long as `stream` is borrowed, and the option is an int, which
     // `bytes` is for the whole call.

@@ -5,7 +5,7 @@ use std::io;
 use tokio::net::TcpStream;
 
 /// Does nothing.
-pub(super) fn set(_stream: &TcpStream, _bytes: i32) -> io::Result<()> {
+pub(super) fn set(_stream: &TcpStream, _bytes: usize) -> io::Result<()> {
     Ok(())
 }
 

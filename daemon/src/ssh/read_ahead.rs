@@ -27,10 +27,11 @@ const SMALL: usize = 4 << 10;
 /// So many reads of [`MUCH`] in a row, and bulk begins.
 const STREAK: u32 = 8;
 
-/// In bulk, fewer bytes than these wake us only after [`IMPATIENCE`].
-const LOW_WATER: i32 = 128 << 10;
+/// In bulk, fewer bytes than the mark wake us only after [`IMPATIENCE`]. It is at most so high; a peer that
+/// sends less at a time, because its window is smaller, lowers it.
+const HIGHEST: usize = 128 << 10;
 
-/// How long fewer bytes than [`LOW_WATER`] may wait. A wait that lasts so long and brings little ends bulk.
+/// How long fewer bytes than the mark may wait. A wait that lasts so long and brings little ends bulk.
 const IMPATIENCE: Duration = Duration::from_millis(1);
 
 /// A TCP stream, with a buffer that is large only while it is used.
@@ -45,8 +46,9 @@ pub(super) struct ReadAhead {
 enum Pace {
     /// Every byte wakes us. `next` is how much is read next.
     Usual { next: usize, streak: u32 },
-    /// The low-water mark is set. `waits` is whether the timer runs, for a wait that has not ended.
-    Bulk { timer: Pin<Box<Sleep>>, waits: bool },
+    /// Only so many bytes as the `mark` says do. `waits` is whether the timer runs, for a wait that has not
+    /// ended.
+    Bulk { mark: usize, timer: Pin<Box<Sleep>>, waits: bool },
 }
 
 /// As at the beginning, and whenever nothing comes.
@@ -78,7 +80,7 @@ impl ReadAhead {
     /// Nothing woke us. In bulk there may be something nevertheless, too little for the mark: looks when it
     /// has waited long enough.
     fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let Pace::Bulk { timer, waits } = &mut self.pace else {
+        let Pace::Bulk { timer, waits, .. } = &mut self.pace else {
             return self.rest();
         };
         if !*waits {
@@ -93,7 +95,8 @@ impl ReadAhead {
         match low_water::read_now(&self.tcp, &mut self.buffer) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.rest(),
             Ok(count) if count >= MUCH => {
-                self.begin_bulk();
+                // All that its window allows may be here: it must go on sending while we read.
+                self.set_mark(count / 2);
                 Poll::Ready(Ok(count))
             }
             looked => Poll::Ready(looked),
@@ -112,23 +115,31 @@ impl ReadAhead {
     /// Notes that a read brought `count` bytes.
     fn came(&mut self, count: usize) {
         match &mut self.pace {
-            Pace::Bulk { waits, .. } => *waits = false,
+            Pace::Bulk { mark, waits, .. } => {
+                *waits = false;
+                if *mark < HIGHEST && count >= 2 * *mark {
+                    let higher = 2 * *mark;
+                    self.set_mark(higher);
+                }
+            }
             Pace::Usual { next, streak } => {
                 *streak = if count >= MUCH { *streak + 1 } else { 0 };
                 *next = if count >= *next { MUCH } else { *next };
                 if *streak == STREAK {
-                    self.begin_bulk();
+                    self.set_mark(HIGHEST);
                 }
             }
         }
     }
 
-    fn begin_bulk(&mut self) {
+    /// Bulk begins or goes on, with another mark.
+    fn set_mark(&mut self, mark: usize) {
+        let mark = mark.clamp(MUCH, HIGHEST);
         // Without a mark all is as right, only slower.
-        if let Err(error) = low_water::set(&self.tcp, LOW_WATER) {
+        if let Err(error) = low_water::set(&self.tcp, mark) {
             tracing::debug!(%error, "no low-water mark");
         }
-        self.pace = Pace::Bulk { timer: Box::pin(sleep(IMPATIENCE)), waits: false };
+        self.pace = Pace::Bulk { mark, timer: Box::pin(sleep(IMPATIENCE)), waits: false };
     }
 }
 

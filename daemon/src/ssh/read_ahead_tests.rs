@@ -56,7 +56,7 @@ fn in_bulk(reader: &ReadAhead) -> bool {
 
 #[tokio::test]
 async fn a_stream_that_stalls_anywhere_around_the_mark_never_hangs() {
-    let mark = LOW_WATER as usize;
+    let mark = HIGHEST;
     let sizes =
         [1, 2, MUCH - 1, MUCH, MUCH + 1, mark - 1, mark, mark + 1, BULK - 1, BULK, BULK + 1, 2 * BULK];
     let (mut sender, mut reader) = pair().await;
