@@ -14,16 +14,16 @@ mod hostkey;
 mod known_hosts;
 mod link;
 mod lookout;
-#[cfg(target_os = "linux")]
-#[path = "low_water_linux.rs"]
-mod low_water;
-#[cfg(not(target_os = "linux"))]
-#[path = "low_water_other.rs"]
-mod low_water;
 mod read_ahead;
 mod report;
 mod resolve;
 mod settings;
+#[cfg(target_os = "linux")]
+#[path = "socket_linux.rs"]
+mod socket;
+#[cfg(not(target_os = "linux"))]
+#[path = "socket_other.rs"]
+mod socket;
 mod system;
 mod trust;
 mod wire;

@@ -9,11 +9,12 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-use super::low_water;
+use super::socket;
 
 /// How much is read at a time in bulk.
 const BULK: usize = 256 << 10;
@@ -33,6 +34,13 @@ const HIGHEST: usize = 128 << 10;
 
 /// How long fewer bytes than the mark may wait. A wait that lasts so long and brings little ends bulk.
 const IMPATIENCE: Duration = Duration::from_millis(1);
+
+/// A server that answers so fast is near.
+const NEAR: Duration = Duration::from_millis(1);
+
+/// How much a near server may have sent that we have not read yet. Enough for any rate over such a distance,
+/// and a key that is typed waits behind no more than that, however large the windows of the channels are.
+const NEAR_QUEUE: usize = 1 << 20;
 
 /// A TCP stream, with a buffer that is large only while it is used.
 pub(super) struct ReadAhead {
@@ -56,6 +64,11 @@ const QUIET: Pace = Pace::Usual { next: SMALL, streak: 0 };
 
 impl ReadAhead {
     pub(super) fn new(tcp: TcpStream) -> ReadAhead {
+        if socket::round_trip(&tcp).is_some_and(|time| time < NEAR)
+            && let Err(error) = SockRef::from(&tcp).set_recv_buffer_size(NEAR_QUEUE)
+        {
+            tracing::debug!(%error, "the receive queue cannot be bounded");
+        }
         ReadAhead { tcp, buffer: Vec::new(), taken: 0, pace: QUIET }
     }
 
@@ -90,9 +103,9 @@ impl ReadAhead {
         }
         ready!(timer.as_mut().poll(cx));
         // First the mark, then the look: what comes in between wakes us.
-        low_water::set(&self.tcp, 1)?;
+        socket::set_low_water(&self.tcp, 1)?;
         self.pace = QUIET;
-        match low_water::read_now(&self.tcp, &mut self.buffer) {
+        match socket::read_now(&self.tcp, &mut self.buffer) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.rest(),
             Ok(count) if count >= MUCH => {
                 // All that its window allows may be here: it must go on sending while we read.
@@ -136,7 +149,7 @@ impl ReadAhead {
     fn set_mark(&mut self, mark: usize) {
         let mark = mark.clamp(MUCH, HIGHEST);
         // Without a mark all is as right, only slower.
-        if let Err(error) = low_water::set(&self.tcp, mark) {
+        if let Err(error) = socket::set_low_water(&self.tcp, mark) {
             tracing::debug!(%error, "no low-water mark");
         }
         self.pace = Pace::Bulk { mark, timer: Box::pin(sleep(IMPATIENCE)), waits: false };

@@ -1,5 +1,6 @@
 //! What tunnels cost that nobody uses.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -19,9 +20,9 @@ pub(crate) fn measure(args: &Args) -> Result<Table> {
     wait::pace(began + Duration::from_secs(args.idle));
     let (seconds, after) = (began.elapsed().as_secs_f64(), [Used::by(&sshs)?, Used::by(&ours)?]);
 
-    let of = |what: fn(&Used) -> f64| [0, 1].map(|side| (what(&after[side]) - what(&before[side])) / seconds);
-    let an_hour = of(|used| used.seconds * 3600.0);
-    let a_second = of(|used| used.wakes as f64);
+    let of = |what: fn(&Used, &Used) -> f64| [0, 1].map(|side| what(&before[side], &after[side]) / seconds);
+    let an_hour = of(|before, after| (after.seconds - before.seconds) * 3600.0);
+    let a_second = of(|before, after| after.wakes_since(before) as f64);
     let mut table = Table::new(BOTH);
     let idle = format!("{} idle tunnels", args.tunnels);
     table.row(format!("{idle}, processor time an hour"), "s").push(&an_hour);
@@ -32,16 +33,23 @@ pub(crate) fn measure(args: &Args) -> Result<Table> {
 /// What some processes used so far.
 struct Used {
     seconds: f64,
-    wakes: u64,
+    /// Of each thread.
+    wakes: BTreeMap<u32, u64>,
 }
 
 impl Used {
     fn by(pids: &[u32]) -> Result<Used> {
-        let mut used = Used { seconds: 0.0, wakes: 0 };
+        let mut used = Used { seconds: 0.0, wakes: BTreeMap::new() };
         for &pid in pids {
             used.seconds += processor_seconds(pid)?;
-            used.wakes += wakes(pid)?;
+            used.wakes.extend(wakes(pid)?);
         }
         Ok(used)
+    }
+
+    /// Threads that ended meanwhile have taken their counts with them.
+    fn wakes_since(&self, before: &Used) -> u64 {
+        let grown = self.wakes.iter().map(|(id, count)| count - before.wakes.get(id).unwrap_or(&0));
+        grown.sum()
     }
 }

@@ -47,16 +47,19 @@ pub(crate) fn processor_seconds(pid: u32) -> Result<f64> {
     Ok(TICK.as_secs_f64() * f64::from(ticks.0 + ticks.1))
 }
 
-/// How often the threads of a process went to sleep and were woken.
-pub(crate) fn wakes(pid: u32) -> Result<u64> {
-    let mut sum = 0;
+/// How often each thread of a process went to sleep and was woken, by its id.
+pub(crate) fn wakes(pid: u32) -> Result<Vec<(u32, u64)>> {
+    let mut all = Vec::new();
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let task = task?.path();
         // A thread may end while we look.
-        let Ok(status) = fs::read_to_string(task?.path().join("status")) else { continue };
+        let Ok(status) = fs::read_to_string(task.join("status")) else { continue };
         let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-        sum += count.and_then(|word| word.trim().parse::<u64>().ok()).unwrap_or(0);
+        let count = count.and_then(|word| word.trim().parse().ok()).context("there is a count of wakes")?;
+        let id = task.file_name().and_then(|name| name.to_str()?.parse().ok()).context("it has an id")?;
+        all.push((id, count));
     }
-    Ok(sum)
+    Ok(all)
 }
 
 pub(crate) fn megabytes(bytes: u64) -> f64 {
