@@ -9,7 +9,6 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
@@ -35,13 +34,6 @@ const HIGHEST: usize = 128 << 10;
 /// How long fewer bytes than the mark may wait. A wait that lasts so long and brings little ends bulk.
 const IMPATIENCE: Duration = Duration::from_millis(1);
 
-/// A server that answers so fast is near.
-const NEAR: Duration = Duration::from_millis(1);
-
-/// How much a near server may have sent that we have not read yet. Enough for any rate over such a distance,
-/// and a key that is typed waits behind no more than that, however large the windows of the channels are.
-const NEAR_QUEUE: usize = 1 << 20;
-
 /// A TCP stream, with a buffer that is large only while it is used.
 pub(super) struct ReadAhead {
     tcp: TcpStream,
@@ -64,11 +56,6 @@ const QUIET: Pace = Pace::Usual { next: SMALL, streak: 0 };
 
 impl ReadAhead {
     pub(super) fn new(tcp: TcpStream) -> ReadAhead {
-        if socket::round_trip(&tcp).is_some_and(|time| time < NEAR)
-            && let Err(error) = SockRef::from(&tcp).set_recv_buffer_size(NEAR_QUEUE)
-        {
-            tracing::debug!(%error, "the receive queue cannot be bounded");
-        }
         ReadAhead { tcp, buffer: Vec::new(), taken: 0, pace: QUIET }
     }
 

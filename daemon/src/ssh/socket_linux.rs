@@ -1,10 +1,9 @@
-//! Linux: what a TCP socket queues for us, and when it wakes us.
+//! Linux: the low-water mark of a socket, and reading below it.
 #![allow(unsafe_code)]
 
 use std::io;
 use std::mem;
 use std::os::fd::AsRawFd;
-use std::time::Duration;
 
 use rustix::net::RecvFlags;
 use tokio::net::TcpStream;
@@ -31,23 +30,4 @@ pub(super) fn set_low_water(stream: &TcpStream, bytes: usize) -> io::Result<()> 
 /// Appends what is there to `buffer`, however little, as far as its capacity goes. `WouldBlock` for nothing.
 pub(super) fn read_now(stream: &TcpStream, buffer: &mut Vec<u8>) -> io::Result<usize> {
     Ok(rustix::net::recv(stream, rustix::buffer::spare_capacity(buffer), RecvFlags::DONTWAIT)?.1)
-}
-
-/// The round trip as the system has measured it so far (TCP_INFO, tcp(7)).
-pub(super) fn round_trip(stream: &TcpStream) -> Option<Duration> {
-    // SAFETY: `tcp_info` is plain numbers, for which zero is a value.
-    let mut info: libc::tcp_info = unsafe { mem::zeroed() };
-    let mut size = mem::size_of_val(&info) as libc::socklen_t;
-    // SAFETY: the descriptor is open for as long as `stream` is borrowed, and the system writes at most
-    // `size` bytes to `info`, which has as many.
-    let got = unsafe {
-        libc::getsockopt(
-            stream.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            (&raw mut info).cast(),
-            &raw mut size,
-        )
-    };
-    (got == 0 && info.tcpi_rtt > 0).then(|| Duration::from_micros(info.tcpi_rtt.into()))
 }

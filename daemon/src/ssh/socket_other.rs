@@ -1,7 +1,6 @@
-//! Neither low-water marks nor measured round trips here: every byte wakes us, and no distance is known.
+//! No low-water marks here: every byte wakes us.
 
 use std::io;
-use std::time::Duration;
 
 use tokio::net::TcpStream;
 
@@ -13,9 +12,4 @@ pub(super) fn set_low_water(_stream: &TcpStream, _bytes: usize) -> io::Result<()
 /// Finds nothing: there is nothing below a mark.
 pub(super) fn read_now(_stream: &TcpStream, _buffer: &mut Vec<u8>) -> io::Result<usize> {
     Err(io::ErrorKind::WouldBlock.into())
-}
-
-/// Not known.
-pub(super) fn round_trip(_stream: &TcpStream) -> Option<Duration> {
-    None
 }
