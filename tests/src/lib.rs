@@ -15,6 +15,7 @@ pub mod logind;
 pub mod net;
 pub mod plain_ssh;
 pub mod programs;
+pub mod relay;
 pub mod server;
 #[cfg(target_os = "linux")]
 pub mod shim;
@@ -27,6 +28,7 @@ pub mod world;
 pub use agent::Agent;
 pub use jupyter::Jupyter;
 pub use knocker::Knocker;
+pub use relay::Relay;
 pub use server::Server;
 pub use sshd::Sshd;
 pub use tunnel_file::TunnelFile;
