@@ -14,6 +14,7 @@ pub mod net;
 pub mod plain_ssh;
 pub mod programs;
 pub mod server;
+pub mod sim;
 pub mod sshd;
 pub mod told;
 pub mod tunnel_file;
