@@ -189,7 +189,10 @@ impl<M: Machine> Sim<M> {
         hold("on_demand_dials_for_somebody", needed, || format!("t{slot} dials for nobody"))?;
         let waits = room.parked.filter(|parked| parked.due.is_none_or(|due| due > now));
         hold("a_parked_tunnel_waits", waits.is_none(), || format!("t{slot} dials, parked as {waits:?}"))?;
-        room.parked = None;
+        if room.parked.take().is_some() {
+            // Only from now on it can come up.
+            room.changed_at = now;
+        }
         let minute = Duration::from_secs(60);
         room.attempts.retain(|at| *at + minute > now);
         room.encouraged.retain(|at| *at + minute > now);

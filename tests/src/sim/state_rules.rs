@@ -138,6 +138,8 @@ fn check_waits(room: &Room, tunnel: &Tunnel, said: impl Fn() -> String) -> Check
             (WaitFor::Down, state) => state == State::Stopped || !down,
             (WaitFor::Up, _) if down => true,
             (WaitFor::Up, State::Parked) => true,
+            // A link that is suspect is waited for.
+            (WaitFor::Up, State::Up) if !matches!(room.gate, Gate::Serve(_)) => false,
             (WaitFor::Up, State::Up | State::Idle) => {
                 let view = tunnel.view(moment(At::ZERO));
                 view.forwards.iter().all(|forward| !forward.listens.is_empty())

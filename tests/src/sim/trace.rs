@@ -11,7 +11,7 @@ const KEPT: usize = 50;
 
 /// The lines of one run.
 #[derive(Debug, Default)]
-pub struct Trace {
+pub(super) struct Trace {
     last: VecDeque<String>,
     hash: u64,
     lines: u64,
@@ -19,7 +19,7 @@ pub struct Trace {
 
 impl Trace {
     /// Takes down one line.
-    pub fn line(&mut self, text: fmt::Arguments<'_>) {
+    pub(super) fn line(&mut self, text: fmt::Arguments<'_>) {
         let mut line = if self.last.len() < KEPT {
             String::new()
         } else {
@@ -37,12 +37,12 @@ impl Trace {
     }
 
     /// One number for everything that was taken down.
-    pub fn hash(&self) -> u64 {
+    pub(super) fn hash(&self) -> u64 {
         self.hash ^ self.lines
     }
 
     /// The last lines.
-    pub fn last(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn last(&self) -> impl Iterator<Item = &str> {
         self.last.iter().map(String::as_str)
     }
 }

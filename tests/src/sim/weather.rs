@@ -68,6 +68,13 @@ impl<M: Machine> Sim<M> {
         Ok(())
     }
 
+    /// How long something lasts: at most so many seconds, less where much happens, so that no world is broken
+    /// all of the time.
+    fn a_while(&mut self, seconds: u64) -> Duration {
+        let part = (self.style.pace.as_secs_f64() / 5.0).min(1.0);
+        self.chance.secs(0, seconds).mul_f64(part)
+    }
+
     /// Everything is mended, and nothing new happens for a good while.
     fn calm(&mut self) {
         self.queue.retain(|_, event| !matches!(event, Event::Fate | Event::Mend(_)));
@@ -137,14 +144,14 @@ impl<M: Machine> Sim<M> {
             if choice != 1 {
                 self.hang_up_on_everybody(host);
             }
-            let lasting = if choice == 2 { Duration::ZERO } else { self.chance.secs(1, 150) };
+            let lasting = if choice == 2 { Duration::ZERO } else { self.a_while(150) };
             if let Some(there) = self.far.hosts.get_mut(host) {
                 there.power = if choice == 1 { Power::Gone } else { Power::Refuses };
                 there.life += 1;
             }
             self.push(lasting, Event::Mend(Mend::Serves(host)));
         } else {
-            let lasting = self.chance.secs(1, 45);
+            let lasting = self.a_while(45);
             if let Some(there) = self.far.hosts.get_mut(host) {
                 there.frozen = true;
             }
@@ -154,7 +161,7 @@ impl<M: Machine> Sim<M> {
 
     fn path_fails(&mut self, host: usize) {
         self.disturb(host);
-        let (choice, lasting) = (self.chance.below(3), self.chance.secs(1, 200));
+        let (choice, lasting) = (self.chance.below(3), self.a_while(200));
         let Some(there) = self.far.hosts.get_mut(host) else { return };
         if choice == 0 {
             there.nat += 1;
@@ -180,7 +187,7 @@ impl<M: Machine> Sim<M> {
             3 => there.banner = banner,
             _ => there.rtt = rtt,
         }
-        let lasting = self.chance.secs(30, 900);
+        let lasting = self.a_while(900);
         self.push(lasting, Event::Mend(Mend::Eases(host)));
     }
 
@@ -191,7 +198,7 @@ impl<M: Machine> Sim<M> {
             self.push(NETWORK_SETTLES, Event::Nudged(Nudge::Network));
         } else {
             self.far.online = false;
-            let lasting = self.chance.secs(0, 120);
+            let lasting = self.a_while(120);
             self.push(lasting, Event::Mend(Mend::Online));
             self.push(NETWORK_SETTLES, Event::Nudged(Nudge::Network));
         }
@@ -210,7 +217,7 @@ impl<M: Machine> Sim<M> {
             1 if carries => {
                 self.rooms[slot].changed_at = self.now;
                 self.clog(slot, epoch, true);
-                let lasting = self.chance.secs(1, 200);
+                let lasting = self.a_while(200);
                 self.push(lasting, Event::Reads(slot, epoch));
             }
             _ => self.wear(slot, epoch),
@@ -236,7 +243,7 @@ impl<M: Machine> Sim<M> {
         self.far.agent = !self.far.agent;
         self.credentials_changed();
         if !self.far.agent {
-            let lasting = self.chance.secs(1, 600);
+            let lasting = self.a_while(600);
             self.push(lasting, Event::Mend(Mend::Agent));
         }
     }
@@ -250,7 +257,7 @@ impl<M: Machine> Sim<M> {
     fn port_is_taken(&mut self) {
         let port = 6000 + u16::try_from(self.chance.below(12)).unwrap_or(0);
         self.far.taken.insert(port, ());
-        let lasting = self.chance.secs(1, 300);
+        let lasting = self.a_while(300);
         self.push(lasting, Event::Mend(Mend::Port(port)));
     }
 
