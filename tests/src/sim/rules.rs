@@ -16,7 +16,7 @@ use super::shell::{Sim, moment};
 use super::{Checked, hold};
 
 /// A link that does not answer is given up after this.
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// The same where logging in took a person.
 const PATIENCE_WITH_PERSON: Duration = Duration::from_secs(15 * 60);
 /// Delays follow the backoff: no minute has more attempts, and some more for each encouragement.
@@ -121,7 +121,12 @@ impl<M: Machine> Sim<M> {
             }
             LinkReport::Drained => link.drained = true,
             LinkReport::AddressGone => link.address_gone = true,
-            LinkReport::Lost(_) | LinkReport::Closed => drop(room.links.remove(&epoch)),
+            LinkReport::Lost(_) | LinkReport::Closed => {
+                if link.asked {
+                    room.changed_at = now;
+                }
+                room.links.remove(&epoch);
+            }
             LinkReport::Up | LinkReport::Step(_) | LinkReport::Asked | LinkReport::Unanswered | LinkReport::Worn => {}
         }
     }
@@ -278,7 +283,7 @@ fn is_true(wait: WaitFor, settled: &Settled, room: &Room, state: Option<State>) 
     match (wait, settled) {
         (WaitFor::Up, Settled::Overtaken) => down,
         (WaitFor::Down, Settled::Overtaken) => !down,
-        (WaitFor::Down, Settled::Reached) => state == Some(State::Stopped),
+        (WaitFor::Down, Settled::Reached) => matches!(state, Some(State::Stopped) | None),
         (WaitFor::Up, Settled::Reached) => matches!(state, Some(State::Up | State::Idle)),
         (WaitFor::Up, Settled::Stuck(_)) => matches!(state, Some(State::Parked | State::Up | State::Idle)),
         (WaitFor::Down, Settled::Stuck(_)) => false,

@@ -303,8 +303,12 @@ impl<M: Machine> Sim<M> {
     pub(super) fn tell(&mut self, input: FleetInput) -> Checked {
         self.steps += 1;
         self.touched.clear();
-        if let FleetInput::Tunnel(name, _) = &input {
-            self.touched.extend(self.slots.get(name));
+        match &input {
+            FleetInput::Tunnel(name, _) => self.touched.extend(self.slots.get(name)),
+            FleetInput::Apply(changes) => {
+                self.touched.extend(changes.iter().filter_map(|change| self.slots.get(change.name())));
+            }
+            FleetInput::Nudge(_) | FleetInput::Timeout => {}
         }
         self.before_telling(&input)?;
         self.machine.handle(moment(self.now), input.clone());
@@ -385,8 +389,13 @@ impl<M: Machine> Sim<M> {
                 self.tell_if_drained(slot, epoch);
             }
             Output::Close(epoch) => {
-                if let Some(link) = self.rooms[slot].links.get_mut(&epoch) {
+                let room = &mut self.rooms[slot];
+                if let Some(link) = room.links.get_mut(&epoch) {
                     link.known = Known::Closing;
+                    if link.asked {
+                        // Only from now on another one may come up.
+                        room.changed_at = self.now;
+                    }
                 }
                 self.close(slot, epoch);
             }

@@ -9,6 +9,7 @@ use super::dial::Path;
 use super::far::At;
 use super::machine::Machine;
 use super::room::{Known, Link, Parked, Room};
+use super::rules::PATIENCE;
 use super::shell::{Sim, moment};
 use super::{Checked, hold};
 
@@ -65,8 +66,10 @@ impl<M: Machine> Sim<M> {
         for slot in 0..self.rooms.len() {
             let room = &self.rooms[slot];
             let since = self.awake_at.max(room.changed_at);
+            // On trial first, then for good.
+            let longest = PATIENCE + self.style.drain + SLACK;
             let late = room.links.iter().find(|(_, link)| {
-                let over = link.draining.map(|draining| draining.max(since) + self.style.drain + SLACK);
+                let over = link.draining.map(|draining| draining.max(since) + longest);
                 link.known == Known::Up && over.is_some_and(|over| over < self.now)
             });
             hold("older_links_end_by_a_deadline", late.is_none(), || format!("t{slot} at {:?}: {late:?}", self.now))?;
