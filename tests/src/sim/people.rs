@@ -8,6 +8,8 @@ use nbtunnel_core::{
     Order, Policy, Route, Start, Step, Target, TunnelSpec, WaitFor, WaitId,
 };
 
+use nbtunnel_core::tunnel::Desire;
+
 use super::Checked;
 use super::machine::Machine;
 use super::shell::{Event, Sim, moment};
@@ -95,8 +97,10 @@ impl<M: Machine> Sim<M> {
 
     fn apply(&mut self, slot: usize, spec: TunnelSpec) -> Checked {
         let (now, room) = (self.now, &mut self.rooms[slot]);
+        let was_down = room.desire() == Desire::Down;
         let (name, before) = (room.name.clone(), room.spec.replace(spec.clone()));
-        if before.as_ref().is_none_or(|before| before.route != spec.route || before.start != spec.start) {
+        let is_down = room.desire() == Desire::Down;
+        if was_down || is_down || before.as_ref().is_none_or(|before| before.route != spec.route) {
             room.unpark(now);
             if before.is_none_or(|before| !before.route.leads_where(&spec.route)) {
                 room.authenticated = false;
