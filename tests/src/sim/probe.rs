@@ -127,7 +127,11 @@ impl<M: Machine> Sim<M> {
         if self.question(slot, epoch, number).is_none() {
             return;
         }
-        if self.is_busy(slot, epoch) && self.path(slot, epoch) == Path::Alive {
+        if !self.is_busy(slot, epoch) {
+            // Nothing is before the answer any more.
+            return self.answer(slot, epoch, number);
+        }
+        if self.path(slot, epoch) == Path::Alive {
             self.report(slot, epoch, LinkReport::Heard);
         }
         self.push(SECOND, Event::Tick(slot, epoch, number));

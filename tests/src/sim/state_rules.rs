@@ -20,6 +20,8 @@ const COMES_UP_WITHIN: Duration = Duration::from_secs(240);
 const WITH_PERSON: Duration = Duration::from_secs(15 * 60);
 /// The longest that any step, bind, close or delay between two attempts lasts, and a little.
 const UNDER_WAY: Duration = Duration::from_secs(37);
+/// A server on a good path answers within this, whatever is lost on the way.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(15);
 /// What is late by less than this is not late.
 const SLACK: Duration = Duration::from_secs(10);
 
@@ -103,7 +105,12 @@ impl<M: Machine> Sim<M> {
                 room.links.get(&epoch).is_some_and(|link| link.known == Known::Up)
                     && self.path(slot, epoch) == Path::Alive
             }
-            Gate::Hold | Gate::Reset => false,
+            // Packets may be lost: then it is suspect for a moment.
+            Gate::Hold => room.links.iter().any(|(epoch, link)| {
+                let asked = link.silent_since.is_some_and(|asked| asked + ANSWERS_WITHIN > self.now);
+                asked && link.may_serve() && self.path(slot, *epoch) == Path::Alive
+            }),
+            Gate::Reset => false,
         };
         hold("what_is_wanted_and_possible_comes_up", rightly_parked || carries, || {
             let tunnel = self.machine.tunnels().get(&room.name);
