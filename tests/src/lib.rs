@@ -10,10 +10,14 @@ pub mod demo;
 pub mod http;
 pub mod jupyter;
 pub mod knocker;
+#[cfg(target_os = "linux")]
+pub mod logind;
 pub mod net;
 pub mod plain_ssh;
 pub mod programs;
 pub mod server;
+#[cfg(target_os = "linux")]
+pub mod shim;
 pub mod sim;
 pub mod sshd;
 pub mod told;

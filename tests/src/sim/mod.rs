@@ -18,6 +18,7 @@ mod state_rules;
 mod trace;
 mod weather;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use nbtunnel_core::Fleet;
@@ -26,16 +27,14 @@ pub use machine::Machine;
 pub use shell::{Sim, Style};
 
 /// How a run ended well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// How many inputs core took in.
     pub steps: u64,
     /// How many days passed.
     pub days: u64,
-    /// How many links were dialled, and how many came up.
-    pub dialled: u64,
-    /// How many links came up.
-    pub came_up: u64,
+    /// How often something happened: what links told, what states came, what was asked for.
+    pub seen: BTreeMap<&'static str, u64>,
     /// How many local connections were carried.
     pub carried: u64,
     /// One number for all that happened.

@@ -103,6 +103,7 @@ impl<M: Machine> Sim<M> {
     /// What core knows of a link now.
     fn take_in(&mut self, slot: usize, epoch: Epoch, report: &LinkReport) {
         let now = self.now;
+        self.see(word(report));
         let room = &mut self.rooms[slot];
         let Some(link) = room.links.get_mut(&epoch) else { return };
         match report {
@@ -111,7 +112,6 @@ impl<M: Machine> Sim<M> {
                 link.up_at = now;
                 room.authenticated = true;
                 room.refusals = 0;
-                self.came_up += 1;
             }
             LinkReport::Answers(_) => link.silent_since = None,
             LinkReport::Heard => link.silent_since = link.silent_since.map(|_| now),
@@ -133,7 +133,7 @@ impl<M: Machine> Sim<M> {
 
     /// Whether core may say that.
     pub(super) fn check_output(&mut self, slot: usize, output: &Output, input: &FleetInput) -> Checked {
-        let (now, room) = (self.now, &self.rooms[slot]);
+        let room = &self.rooms[slot];
         let said = || format!("t{slot}: {output:?} after {}", super::trace::input(input));
         match output {
             Output::Connect(epoch, route) => {
@@ -171,10 +171,7 @@ impl<M: Machine> Sim<M> {
                 let left = room.links.values().any(|link| link.known != Known::Closing);
                 hold("gone_when_nothing_is_left", room.spec.is_none() && !left, said)
             }
-            Output::Unbind(_) | Output::Retarget(..) | Output::Repolicy(_) | Output::Gate(_) | Output::Announce(_) => {
-                let _ = now;
-                Ok(())
-            }
+            Output::Unbind(_) | Output::Retarget(..) | Output::Repolicy(_) | Output::Gate(_) | Output::Announce(_) => Ok(()),
         }
     }
 
@@ -275,6 +272,23 @@ impl Room {
         let delay = REFUSAL_RETRIES.get(self.refusals).filter(|_| refused)?;
         self.refusals += 1;
         Some(now + Duration::from_secs(*delay))
+    }
+}
+
+fn word(report: &LinkReport) -> &'static str {
+    match report {
+        LinkReport::Step(_) => "Step",
+        LinkReport::Asked => "Asked",
+        LinkReport::Up => "Up",
+        LinkReport::Answers(_) => "Answers",
+        LinkReport::Heard => "Heard",
+        LinkReport::Unanswered => "Unanswered",
+        LinkReport::AddressGone => "AddressGone",
+        LinkReport::Clogged(_) => "Clogged",
+        LinkReport::Worn => "Worn",
+        LinkReport::Drained => "Drained",
+        LinkReport::Lost(failure) => failure.kind.code(),
+        LinkReport::Closed => "Closed",
     }
 }
 

@@ -120,8 +120,7 @@ pub struct Sim<M> {
     pub(super) trace: Trace,
     pub(super) told: Told,
     pub(super) steps: u64,
-    pub(super) dialled: u64,
-    pub(super) came_up: u64,
+    pub(super) seen: BTreeMap<&'static str, u64>,
     pub(super) carried: u64,
     pub(super) touched: BTreeSet<usize>,
 }
@@ -150,8 +149,7 @@ impl<M: Machine> Sim<M> {
             trace: Trace::default(),
             told: Told::default(),
             steps: 0,
-            dialled: 0,
-            came_up: 0,
+            seen: BTreeMap::new(),
             carried: 0,
             touched: BTreeSet::new(),
         }
@@ -179,8 +177,7 @@ impl<M: Machine> Sim<M> {
         Report {
             steps: self.steps,
             days: self.now.as_secs() / 86_400,
-            dialled: self.dialled,
-            came_up: self.came_up,
+            seen: self.seen.clone(),
             carried: self.carried,
             trace: self.trace.hash(),
         }
@@ -295,6 +292,7 @@ impl<M: Machine> Sim<M> {
                 room.spec = Some(spec);
             }
         }
+        self.see("crash");
         self.trace.line(format_args!("{:?} the daemon crashed", self.now));
         self.tell(FleetInput::Apply(changes))
     }
@@ -331,6 +329,11 @@ impl<M: Machine> Sim<M> {
             self.carry_out(slot, output);
         }
         self.check_touched(&input)
+    }
+
+    /// Counts what happened.
+    pub(super) fn see(&mut self, what: &'static str) {
+        *self.seen.entry(what).or_default() += 1;
     }
 
     fn happen(&mut self, event: Event) -> Checked {
@@ -377,7 +380,6 @@ impl<M: Machine> Sim<M> {
                 let room = &mut self.rooms[slot];
                 room.newest = epoch;
                 room.links.insert(epoch, Link::new(self.now, host, pure));
-                self.dialled += 1;
                 self.push(Duration::ZERO, Event::Dial(slot, epoch));
             }
             Output::Probe(epoch) => self.ask(slot, epoch),
@@ -401,6 +403,7 @@ impl<M: Machine> Sim<M> {
             }
             Output::Gate(gate) => self.set_gate(slot, gate),
             Output::Announce(transition) => {
+                self.see(transition.to);
                 if transition.about == About::Tunnel {
                     self.look_out(slot, transition.to == State::Parked.word());
                 }
