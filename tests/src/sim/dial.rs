@@ -24,15 +24,14 @@ enum Went {
 
 impl<M: Machine> Sim<M> {
     pub(super) fn dial(&mut self, slot: usize, epoch: Epoch) {
-        let Some((host, stage)) = self.rooms[slot].links.get(&epoch).map(|link| (link.host, link.stage)) else {
+        let Some((host, stage)) = self.rooms[slot].links.get(&epoch).map(|link| (link.host, link.stage))
+        else {
             return;
         };
         let went = match stage {
             Stage::Resolve => self.resolve(slot, host),
             Stage::Tcp => self.connect(slot, epoch, host),
-            Stage::Banner => {
-                self.on_the_way(slot, epoch, Stage::KeyExchange, Some(Step::KeyExchange), 2)
-            }
+            Stage::Banner => self.on_the_way(slot, epoch, Stage::KeyExchange, Some(Step::KeyExchange), 2),
             Stage::KeyExchange => self.exchange_keys(slot, epoch, host),
             Stage::Authenticate(tries) => self.log_in(slot, epoch, host, tries),
             Stage::Person(until) if self.now < until => Went::Nowhere,

@@ -152,11 +152,7 @@ impl Far {
         let there = self.hosts.get(host)?;
         let fair = self.online && self.agent && there.is_fair();
         fair.then(|| {
-            there
-                .changed_at
-                .max(self.net_changed_at)
-                .max(self.agent_changed_at)
-                .max(self.known_changed_at)
+            there.changed_at.max(self.net_changed_at).max(self.agent_changed_at).max(self.known_changed_at)
         })
     }
 

@@ -162,7 +162,10 @@ impl<M: Machine> Sim<M> {
                     .filter(|client| client.link.is_none())
                     .map(|client| (client.number, client.busy))
                     .collect();
-                if self.rooms[slot].links.get(&epoch).is_none_or(|link| link.stage == super::room::Stage::Over)
+                if self.rooms[slot]
+                    .links
+                    .get(&epoch)
+                    .is_none_or(|link| link.stage == super::room::Stage::Over)
                 {
                     // It died this very moment: they are held on.
                     return;

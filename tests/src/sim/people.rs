@@ -50,8 +50,7 @@ impl<M: Machine> Sim<M> {
 
     fn a_route(&mut self) -> Route {
         let host = self.chance.below(self.far.hosts.len());
-        let host_key =
-            if self.chance.one_in(3) { HostKeyPolicy::AcceptNew } else { HostKeyPolicy::Strict };
+        let host_key = if self.chance.one_in(3) { HostKeyPolicy::AcceptNew } else { HostKeyPolicy::Strict };
         Route {
             host: format!("h{host}"),
             port: 22,
@@ -95,7 +94,7 @@ impl<M: Machine> Sim<M> {
         self.apply(slot, spec)
     }
 
-    fn apply(&mut self, slot: usize, spec: TunnelSpec) -> Checked {
+    pub(super) fn apply(&mut self, slot: usize, spec: TunnelSpec) -> Checked {
         let (now, room) = (self.now, &mut self.rooms[slot]);
         let was_down = room.desire() == Desire::Down;
         let (name, before) = (room.name.clone(), room.spec.replace(spec.clone()));

@@ -83,7 +83,9 @@ impl<M: Machine> Sim<M> {
             hold("an_early_timeout_changes_nothing", outputs.is_empty(), || format!("{outputs:?}"))?;
         }
         if self.told.stale && !self.told.overdue {
-            hold("what_is_stale_changes_nothing", outputs.is_empty(), || format!("{input:?} led to {outputs:?}"))?;
+            hold("what_is_stale_changes_nothing", outputs.is_empty(), || {
+                format!("{input:?} led to {outputs:?}")
+            })?;
         }
         if *input == FleetInput::Timeout {
             let timer = self.machine.poll_timeout();
@@ -127,7 +129,11 @@ impl<M: Machine> Sim<M> {
                 }
                 room.links.remove(&epoch);
             }
-            LinkReport::Up | LinkReport::Step(_) | LinkReport::Asked | LinkReport::Unanswered | LinkReport::Worn => {}
+            LinkReport::Up
+            | LinkReport::Step(_)
+            | LinkReport::Asked
+            | LinkReport::Unanswered
+            | LinkReport::Worn => {}
         }
     }
 
@@ -171,7 +177,11 @@ impl<M: Machine> Sim<M> {
                 let left = room.links.values().any(|link| link.known != Known::Closing);
                 hold("gone_when_nothing_is_left", room.spec.is_none() && !left, said)
             }
-            Output::Unbind(_) | Output::Retarget(..) | Output::Repolicy(_) | Output::Gate(_) | Output::Announce(_) => Ok(()),
+            Output::Unbind(_)
+            | Output::Retarget(..)
+            | Output::Repolicy(_)
+            | Output::Gate(_)
+            | Output::Announce(_) => Ok(()),
         }
     }
 
@@ -227,16 +237,21 @@ impl<M: Machine> Sim<M> {
             || silent + Duration::from_secs(5) >= patience
             || link.draining.is_some_and(|since| now >= since + self.style.drain);
         let rule = if link.pure { "a_link_on_a_living_path_is_kept" } else { "patience_is_kept" };
-        hold(rule, good, || format!("t{slot} closes {link:?} at {now:?} after {}", super::trace::input(input)))
+        hold(rule, good, || {
+            format!("t{slot} closes {link:?} at {now:?} after {}", super::trace::input(input))
+        })
     }
 
     /// Nobody who was held in a fair world is turned away.
     pub(super) fn check_hold_over(&self, slot: usize, client: &Client) -> Checked {
         let room = &self.rooms[slot];
-        let since = self.fair_since(slot).filter(|since| *since + self.comes_up_within(slot) < client.came_at);
+        let since =
+            self.fair_since(slot).filter(|since| *since + self.comes_up_within(slot) < client.came_at);
         let waited = room.spec.as_ref().is_some_and(|spec| client.came_at + spec.policy.hold <= self.now);
         let served = since.is_none() || !waited || room.parked.is_some();
-        hold("held_connections_are_served", served, || format!("t{slot}: {client:?} though fair since {since:?}"))
+        hold("held_connections_are_served", served, || {
+            format!("t{slot}: {client:?} though fair since {since:?}")
+        })
     }
 }
 

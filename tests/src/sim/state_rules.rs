@@ -74,7 +74,9 @@ impl<M: Machine> Sim<M> {
                 let over = link.draining.map(|draining| draining.max(since) + longest);
                 link.known == Known::Up && over.is_some_and(|over| over < self.now)
             });
-            hold("older_links_end_by_a_deadline", late.is_none(), || format!("t{slot} at {:?}: {late:?}", self.now))?;
+            hold("older_links_end_by_a_deadline", late.is_none(), || {
+                format!("t{slot} at {:?}: {late:?}", self.now)
+            })?;
             let late = room.parked.and_then(|parked| parked.due).map(|due| due.max(since) + SLACK);
             let late = late.filter(|late| *late < self.now && room.desire() == Desire::Up);
             hold("refused_keys_are_tried_again", late.is_none(), || format!("t{slot}: {:?}", room.parked))?;

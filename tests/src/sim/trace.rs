@@ -20,11 +20,8 @@ pub(super) struct Trace {
 impl Trace {
     /// Takes down one line.
     pub(super) fn line(&mut self, text: fmt::Arguments<'_>) {
-        let mut line = if self.last.len() < KEPT {
-            String::new()
-        } else {
-            self.last.pop_front().unwrap_or_default()
-        };
+        let mut line =
+            if self.last.len() < KEPT { String::new() } else { self.last.pop_front().unwrap_or_default() };
         line.clear();
         // Writing to a string cannot fail.
         let _ = line.write_fmt(text);
@@ -64,7 +61,14 @@ pub(super) fn input(input: &FleetInput) -> impl fmt::Display + '_ {
 fn brief(spec: &TunnelSpec) -> impl fmt::Display + '_ {
     fmt::from_fn(move |f| {
         let TunnelSpec { route, forwards, start, tags, policy } = spec;
-        write!(f, "[{} {:?} {start:?} {} forwards, {} tags, ", route.host, route.host_key, forwards.len(), tags.len())?;
+        write!(
+            f,
+            "[{} {:?} {start:?} {} forwards, {} tags, ",
+            route.host,
+            route.host_key,
+            forwards.len(),
+            tags.len()
+        )?;
         write!(f, "keepalive {:?}, hold {:?}, idle {:?}]", policy.keepalive, policy.hold, policy.idle)
     })
 }
