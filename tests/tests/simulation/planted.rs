@@ -33,12 +33,20 @@ struct Planted {
     bug: Bug,
     timeouts: u64,
     drained: BTreeSet<(Name, Epoch)>,
+    over: BTreeSet<(Name, Epoch)>,
     outputs: VecDeque<(Name, Output)>,
 }
 
 impl Planted {
     fn new(fleet: Fleet, bug: Bug) -> Self {
-        Planted { fleet, bug, timeouts: 0, drained: BTreeSet::new(), outputs: VecDeque::new() }
+        Planted {
+            fleet,
+            bug,
+            timeouts: 0,
+            drained: BTreeSet::new(),
+            over: BTreeSet::new(),
+            outputs: VecDeque::new(),
+        }
     }
 
     /// What the fleet is told instead.
@@ -61,7 +69,9 @@ impl Planted {
             (Bug::IgnoresAnswers, Input::Link(_, LinkReport::Answers(_) | LinkReport::Heard))
             | (Bug::MissesNewCredentials, Input::CredentialsChanged)
             | (Bug::ForgetsThatAPersonWasAsked, Input::Link(_, LinkReport::Asked)) => Vec::new(),
-            (Bug::TakesStaleReportsForNewOnes, Input::Link(_, report)) => {
+            (Bug::TakesStaleReportsForNewOnes, Input::Link(epoch, report))
+                if self.over.contains(&(name.clone(), *epoch)) =>
+            {
                 let newest = self.fleet.tunnels().get(name).map_or(0, |tunnel| tunnel.next_epoch().0 - 1);
                 vec![FleetInput::Tunnel(name.clone(), Input::Link(Epoch(newest), report.clone()))]
             }
@@ -109,6 +119,9 @@ impl Machine for Planted {
             self.say(name, output);
         }
         let FleetInput::Tunnel(name, said) = input else { return };
+        if let Input::Link(epoch, LinkReport::Lost(_) | LinkReport::Closed) = &said {
+            self.over.insert((name.clone(), *epoch));
+        }
         match (self.bug, said) {
             (Bug::ServesAStaleEpoch, Input::Link(epoch, LinkReport::Lost(_))) => {
                 self.outputs.push_back((name, Output::Gate(Gate::Serve(epoch))));
