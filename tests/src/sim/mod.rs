@@ -6,11 +6,13 @@
 
 pub mod chance;
 mod dial;
+mod effects;
 pub mod far;
 mod local;
 pub mod machine;
 mod people;
 mod probe;
+mod quiet;
 pub mod room;
 mod rules;
 mod shell;

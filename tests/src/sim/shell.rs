@@ -6,16 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use nbtunnel_core::io::About;
-use nbtunnel_core::{
-    Epoch, Fleet, FleetInput, ForwardId, Input, LinkReport, Moment, Name, Nudge, Output, State, TunnelSpec,
-    WaitId,
-};
+use nbtunnel_core::{Epoch, FleetInput, ForwardId, Input, LinkReport, Moment, Name, Nudge, WaitId};
 
 use super::chance::Chance;
 use super::far::{At, Far};
 use super::machine::Machine;
-use super::room::{Known, Link, Room};
+use super::room::Room;
 use super::rules::Told;
 use super::trace::Trace;
 use super::{Broken, Checked, Report};
@@ -174,7 +170,7 @@ impl<M: Machine> Sim<M> {
         })
     }
 
-    fn summary(&self) -> Report {
+    pub(super) fn summary(&self) -> Report {
         Report {
             steps: self.steps,
             days: self.now.as_secs() / 86_400,
@@ -198,7 +194,7 @@ impl<M: Machine> Sim<M> {
     }
 
     /// One turn of the loop: the next event and all others of that moment, or the end of a nap.
-    fn turn(&mut self) -> Checked {
+    pub(super) fn turn(&mut self) -> Checked {
         let next = self.queue.first_key_value().map(|((at, _), _)| *at);
         match next {
             Some(at) if at <= self.looks_at || self.queue_goes_first(at) => {
@@ -363,109 +359,9 @@ impl<M: Machine> Sim<M> {
         }
         Ok(())
     }
-
-    fn carry_out(&mut self, slot: usize, output: Output) {
-        match output {
-            Output::Bind(id, spec) => self.bind(slot, id, spec),
-            Output::Unbind(id) => self.unbind(slot, id),
-            Output::Retarget(id, target) => {
-                if let Some(listener) = self.rooms[slot].listeners.get_mut(&id) {
-                    listener.spec.target = target;
-                }
-            }
-            Output::Connect(epoch, _) => {
-                let host = self.rooms[slot].host();
-                let pure = self.far.fair_since(host).is_some();
-                let room = &mut self.rooms[slot];
-                room.newest = epoch;
-                room.links.insert(epoch, Link::new(self.now, host, pure));
-                self.push(Duration::ZERO, Event::Dial(slot, epoch));
-            }
-            Output::Probe(epoch) => self.ask(slot, epoch),
-            Output::Drain(epoch) => {
-                let now = self.now;
-                if let Some(link) = self.rooms[slot].links.get_mut(&epoch) {
-                    link.draining = Some(now);
-                }
-                self.tell_if_drained(slot, epoch);
-            }
-            Output::Close(epoch) => {
-                let room = &mut self.rooms[slot];
-                if let Some(link) = room.links.get_mut(&epoch) {
-                    link.known = Known::Closing;
-                    if link.asked {
-                        // Only from now on another one may come up.
-                        room.changed_at = self.now;
-                    }
-                }
-                self.close(slot, epoch);
-            }
-            Output::Gate(gate) => self.set_gate(slot, gate),
-            Output::Announce(transition) => {
-                self.see(transition.to);
-                if transition.about == About::Tunnel {
-                    self.look_out(slot, transition.to == State::Parked.word());
-                }
-            }
-            Output::Answer(id, _) => drop(self.rooms[slot].waits.remove(&id)),
-            Output::Gone => {
-                let room = &mut self.rooms[slot];
-                // What is left of its links in the world has nobody who listens.
-                room.links.clear();
-                room.clients.clear();
-                room.watch = None;
-                room.looked = None;
-            }
-            Output::Repolicy(_) => {}
-        }
-    }
 }
 
 /// What core calls this moment.
 pub(super) fn moment(at: At) -> Moment {
     Moment::from_origin(at)
-}
-
-impl Sim<Fleet> {
-    /// A world with one good server and one tunnel to it, in which nothing happens by itself.
-    ///
-    /// # Errors
-    /// The first rule that does not hold.
-    pub fn quiet(seed: u64, spec: TunnelSpec) -> Result<Self, Box<Broken>> {
-        let style = Style { hosts: 1, tunnels: 1, pace: Duration::ZERO, drain: spec.policy.drain };
-        let mut sim = Sim::new(Fleet::new(seed, BTreeMap::new()), seed, style);
-        for host in &mut sim.far.hosts {
-            (host.rtt, host.loss, host.stranger) = (Duration::from_millis(20), 0, false);
-            host.asks = super::far::Asks::Nothing;
-        }
-        sim.far.trust(At::ZERO, 0);
-        sim.apply(0, spec)?;
-        Ok(sim)
-    }
-
-    /// The network ends every connection.
-    pub fn cut_links(&mut self) {
-        let links: Vec<Epoch> = self.rooms.iter().flat_map(|room| room.links.keys().copied()).collect();
-        for epoch in links {
-            self.rooms[0].changed_at = self.now;
-            self.push(Duration::ZERO, Event::Killed(0, epoch));
-        }
-    }
-
-    /// Lets so much time pass.
-    ///
-    /// # Errors
-    /// The first rule that does not hold.
-    pub fn pass(&mut self, lasting: Duration) -> Result<Report, Box<Broken>> {
-        let until = self.now + lasting;
-        while self.now < until {
-            self.turn()?;
-        }
-        Ok(self.summary())
-    }
-
-    /// How much there is to be said of the core's whole state, in bytes.
-    pub fn size_of_core(&self) -> usize {
-        format!("{:?}", self.machine).len()
-    }
 }

@@ -77,7 +77,8 @@ impl<M: Machine> Sim<M> {
             hold("older_links_end_by_a_deadline", late.is_none(), || {
                 format!("t{slot} at {:?}: {late:?}", self.now)
             })?;
-            let late = room.parked.and_then(|parked| parked.due).map(|due| due.max(since) + SLACK);
+            let late =
+                room.parked.and_then(|parked| parked.due).map(|due| due.max(since) + UNDER_WAY + SLACK);
             let late = late.filter(|late| *late < self.now && room.desire() == Desire::Up);
             hold("refused_keys_are_tried_again", late.is_none(), || format!("t{slot}: {:?}", room.parked))?;
             if room.desire() == Desire::Up
