@@ -147,7 +147,7 @@ impl<M: Machine> Sim<M> {
                 let right = room.spec.as_ref().is_some_and(|spec| spec.route == **route);
                 hold("it_dials_where_the_file_says", right, said)?;
                 hold("epochs_only_grow", *epoch > room.newest, said)?;
-                return self.check_attempt(slot);
+                self.check_attempt(slot)
             }
             Output::Bind(..) => hold("what_is_not_wanted_never_binds", room.desire() != Desire::Down, said),
             Output::Gate(Gate::Serve(epoch)) => {

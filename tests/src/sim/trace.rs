@@ -46,7 +46,7 @@ impl Trace {
 
 /// An input in a few words.
 pub(super) fn input(input: &FleetInput) -> impl fmt::Display + '_ {
-    fmt::from_fn(move |f| match input {
+    Words(move |f: &mut fmt::Formatter<'_>| match input {
         FleetInput::Apply(changes) => changes.iter().try_for_each(|change| match change {
             Change::Add(name, spec) => write!(f, "add {name} {}", brief(spec)),
             Change::Respec(name, spec) => write!(f, "respec {name} {}", brief(spec)),
@@ -59,7 +59,7 @@ pub(super) fn input(input: &FleetInput) -> impl fmt::Display + '_ {
 }
 
 fn brief(spec: &TunnelSpec) -> impl fmt::Display + '_ {
-    fmt::from_fn(move |f| {
+    Words(move |f: &mut fmt::Formatter<'_>| {
         let TunnelSpec { route, forwards, start, tags, policy } = spec;
         write!(
             f,
@@ -75,7 +75,7 @@ fn brief(spec: &TunnelSpec) -> impl fmt::Display + '_ {
 
 /// Outputs in a few words.
 pub(super) fn outputs(outputs: &[(usize, Output)]) -> impl fmt::Display + '_ {
-    fmt::from_fn(move |f| {
+    Words(move |f: &mut fmt::Formatter<'_>| {
         outputs.iter().try_for_each(|(slot, output)| match output {
             Output::Connect(epoch, route) => write!(f, "t{slot}: Connect({}, {}) ", epoch.0, route.host),
             Output::Repolicy(_) => write!(f, "t{slot}: Repolicy "),
@@ -89,4 +89,13 @@ pub(super) fn outputs(outputs: &[(usize, Output)]) -> impl fmt::Display + '_ {
             other => write!(f, "t{slot}: {other:?} "),
         })
     })
+}
+
+/// Something that writes itself.
+struct Words<F>(F);
+
+impl<F: Fn(&mut fmt::Formatter<'_>) -> fmt::Result> fmt::Display for Words<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (self.0)(f)
+    }
 }
