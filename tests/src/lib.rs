@@ -19,6 +19,7 @@ pub mod relay;
 pub mod server;
 #[cfg(target_os = "linux")]
 pub mod shim;
+pub mod sim;
 pub mod sshd;
 pub mod told;
 pub mod tunnel_file;
