@@ -111,7 +111,7 @@ impl Up {
 
     fn patience_ends(&self) -> Option<Moment> {
         let patience = if self.asked { PATIENCE_WITH_PERSON } else { PATIENCE };
-        self.suspect_since.filter(|_| !self.clogged).map(|since| since + patience)
+        self.suspect_since.map(|since| since + patience)
     }
 
     /// One that does not answer proves nothing.
@@ -132,14 +132,14 @@ impl Up {
             self.worn = true;
             return Some(Due::Old);
         }
-        if self.clogged {
-            return None;
-        }
         if let Some(ends) = self.patience_ends().filter(|at| *at <= now) {
             if !is_late(ends, now) {
                 return Some(Due::Overdue(dead_peer()));
             }
             self.suspect_since = Some(now);
+        }
+        if self.clogged {
+            return None;
         }
         let at_least = match self.pulse {
             Pulse::Quiet { probe_at } if probe_at <= now => PROBE_DEADLINE,

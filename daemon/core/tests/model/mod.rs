@@ -121,9 +121,8 @@ impl Model {
             (Rest, _) if listening.settled => self.try_again(true),
             _ => {}
         }
-        if self.next == Waiting && self.renewing && self.known.suspect {
-            self.next = Rest;
-        }
+        let in_the_way = self.next == Waiting && self.renewing && self.known.suspect;
+        self.next = if in_the_way { Rest } else { self.next };
         self.next = match (self.next, self.wants_next()) {
             (Rest, true) => self.enqueue_next(),
             (Dialling(_), false) => {
