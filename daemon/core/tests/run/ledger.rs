@@ -28,6 +28,8 @@ pub(crate) struct Ledger {
     /// Those that said something for which another session may follow them, and those for which none may.
     spent: BTreeSet<Epoch>,
     asked: BTreeSet<Epoch>,
+    /// Those that are left unread.
+    unread: BTreeSet<Epoch>,
     /// Those that were closed while they were the link, and not beside it.
     closed_as_link: BTreeSet<Epoch>,
     /// Forwards whose last listener failed.
@@ -51,6 +53,12 @@ impl Ledger {
 
     pub(crate) fn links(&self) -> &BTreeMap<Epoch, LinkFact> {
         &self.links
+    }
+
+    /// The links that are there and left unread.
+    pub(super) fn unread(&self) -> impl Iterator<Item = Epoch> {
+        let is_live = |epoch: &Epoch| self.links.get(epoch).is_some_and(|link| link.is_live());
+        self.unread.iter().copied().filter(move |epoch| is_live(epoch))
     }
 
     /// Whether it was the link that was closed, and not what was to follow it or came before it.
@@ -162,6 +170,12 @@ impl Ledger {
                         }
                         (LinkReport::Worn | LinkReport::Clogged(true), _) => {
                             self.spent.insert(*epoch);
+                            if *report != LinkReport::Worn {
+                                self.unread.insert(*epoch);
+                            }
+                        }
+                        (LinkReport::Clogged(false), _) => {
+                            self.unread.remove(epoch);
                         }
                         (_, _) => {}
                     }

@@ -212,6 +212,7 @@ impl<M: Machine> Run<M> {
                 LinkFact::Up { probed: false } | LinkFact::Ended => {}
             }
         }
+        due.extend(self.ledger.unread().map(|epoch| Input::Link(epoch, LinkReport::Clogged(false))));
         if self.machine.tunnel().queued_since().is_some() {
             due.push(Input::Go);
         }
