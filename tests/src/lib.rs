@@ -6,16 +6,24 @@
 
 pub mod agent;
 pub mod child;
+#[cfg(target_os = "linux")]
+pub mod delay;
 pub mod demo;
+#[cfg(target_os = "linux")]
+pub mod dns;
 pub mod http;
 pub mod jupyter;
 pub mod knocker;
 pub mod net;
+#[cfg(target_os = "linux")]
+pub mod netns;
 pub mod plain_ssh;
 pub mod programs;
 pub mod server;
 pub mod sshd;
 pub mod told;
+#[cfg(target_os = "linux")]
+mod tun;
 pub mod tunnel_file;
 pub mod wait;
 pub mod world;

@@ -19,7 +19,7 @@ pub fn command(sshd: &Sshd, local: u16, remote: u16) -> Result<Command> {
     command.arg("-o").arg(format!("UserKnownHostsFile={}", sshd.known_hosts().display()));
     command.arg("-i").arg(sshd.user_key()).arg("-p").arg(sshd.port().to_string());
     command.arg("-L").arg(format!("localhost:{local}:127.0.0.1:{remote}"));
-    command.arg(format!("{}@127.0.0.1", sshd.user()));
+    command.arg(format!("{}@{}", sshd.user(), sshd.host()));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     Ok(command)
 }
