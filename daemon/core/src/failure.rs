@@ -19,6 +19,11 @@ impl Failure {
         Failure { kind, message: message.into(), hint: hint.into() }
     }
 
+    /// A connection that ended though nobody here asked for it, without a word why.
+    pub(crate) fn closed() -> Self {
+        Failure::new(FailureKind::Disconnected, "the connection was closed", "it is tried again by itself")
+    }
+
     /// What is to be done about it: see [`FailureKind::verdict`].
     pub fn verdict(&self) -> Verdict {
         self.kind.verdict()

@@ -15,6 +15,7 @@ pub mod forward;
 pub mod io;
 pub mod moment;
 pub mod reconcile;
+mod round_trip;
 pub mod session;
 pub mod spec;
 pub mod tunnel;

@@ -25,6 +25,8 @@ pub struct TunnelView {
     pub attempt: u32,
     /// Until the next attempt, while waiting.
     pub retry_in: Option<Duration>,
+    /// How many older sessions only finish what they carry.
+    pub draining: usize,
     /// How often it came up again after it had been up.
     pub reconnects: u64,
     /// The smoothed round trip to the server.

@@ -52,6 +52,7 @@ impl Driver {
 fn sentence(transition: &Transition) -> String {
     let mut text = match &transition.about {
         About::Forward(forward) => format!("forward {forward}: {}", transition.to),
+        About::Link if transition.from == transition.to => "no other session could be made".to_owned(),
         About::Link => link_sentence(transition.to).to_owned(),
         About::Tunnel if transition.from == transition.to => format!("still {}", transition.to),
         About::Tunnel => format!("{}, was {}", transition.to, transition.from),

@@ -1,10 +1,9 @@
-//! The link of a tunnel: at most one session at a time, and what comes after it.
+//! The link of a tunnel: the one session that takes new connections, and what comes after it.
 
-use std::time::Duration;
-
+use super::successor::Successor;
 use super::{CLOSE_DEADLINE, Desire, REFUSAL_RETRIES, Tunnel};
 use crate::failure::{Failure, FailureKind, Verdict, WakesOn};
-use crate::io::{Epoch, Output, Step, Timer, TimerReason};
+use crate::io::{Epoch, LinkReport, Nudge, Output, Timer, TimerReason};
 use crate::moment::Moment;
 use crate::session::{Due, Session};
 use crate::spec::Policy;
@@ -44,48 +43,16 @@ impl Link {
         self.session().is_some_and(Session::is_up)
     }
 
-    pub(super) fn queued_since(&self) -> Option<Moment> {
-        self.session()
-            .filter(|session| session.step() == Some(Step::Queued))
-            .and_then(Session::dialling_since)
-    }
-
-    pub(super) fn dialling_since(&self) -> Option<Moment> {
-        self.session()
-            .filter(|session| session.step() != Some(Step::Queued))
-            .and_then(Session::dialling_since)
-    }
-
-    pub(super) fn stepped(&mut self, now: Moment, step: Step, policy: &Policy) {
-        if let Link::Live(session) = self {
-            session.stepped(now, step, policy);
-        }
-    }
-
-    pub(super) fn answered(&mut self, now: Moment, took: Duration, policy: &Policy) {
-        if let Link::Live(session) = self {
-            session.answered(now, took, policy);
-        }
-    }
-
-    /// Returns the epoch to probe, if there is one.
-    pub(super) fn nudged(&mut self, now: Moment) -> Option<Epoch> {
-        match self {
-            Link::Live(session) => session.nudged(now).then(|| session.epoch()),
-            Link::None | Link::Waiting { .. } | Link::Parked { .. } | Link::Closing { .. } => None,
-        }
-    }
-
     pub(super) fn retry_now(&mut self, now: Moment) {
         if let Link::Waiting { until, .. } = self {
             *until = now.min(*until);
         }
     }
 
-    pub(super) fn timer(&self) -> Option<Timer> {
+    pub(super) fn timer(&self, policy: &Policy) -> Option<Timer> {
         match self {
             Link::None => None,
-            Link::Live(session) => session.timer(),
+            Link::Live(session) => session.timer(policy),
             Link::Waiting { until, .. } => Some((*until, TimerReason::Retry)),
             Link::Parked { retry_at, .. } => retry_at.map(|at| (at, TimerReason::Retry)),
             Link::Closing { deadline, .. } => Some((*deadline, TimerReason::CloseDeadline)),
@@ -94,47 +61,89 @@ impl Link {
 }
 
 impl Tunnel {
-    /// Queues a new session; the fleet says when it may dial.
-    pub(super) fn connect(&mut self, now: Moment) {
+    /// A new session that waits for its turn; the fleet says when it may dial.
+    pub(super) fn next_session(&mut self, now: Moment) -> Session {
         let epoch = Epoch(self.next_epoch);
         self.next_epoch += 1;
-        self.link = Link::Live(Session::queued(epoch, now));
+        Session::queued(epoch, now)
+    }
+
+    pub(super) fn connect(&mut self, now: Moment) {
+        self.link = Link::Live(self.next_session(now));
     }
 
     pub(super) fn go(&mut self, now: Moment) {
-        if let Link::Live(session) = &mut self.link
-            && session.go(now, &self.spec.policy)
-        {
-            let epoch = session.epoch();
-            let route = Box::new(self.spec.route.clone());
-            self.emit(Output::Connect(epoch, route));
-        }
-    }
-
-    pub(super) fn came_up(&mut self, now: Moment) {
-        if let Link::Live(session) = &mut self.link
-            && session.came_up(now)
-        {
-            // The first probe tells the round trip, on which the later deadlines depend.
-            let epoch = session.epoch();
-            self.emit(Output::Probe(epoch));
-            self.backoff.ease();
-            self.authenticated = true;
-            self.refusals = 0;
-            self.ups += 1;
-            self.unused_since = now;
-            for forward in &mut self.forwards {
-                forward.far_problem = None;
+        let sessions = match (&mut self.link, &mut self.successor) {
+            (Link::Live(link), Successor::Live(successor)) => [Some(link), Some(successor)],
+            (Link::Live(link), _) => [Some(link), None],
+            (_, _) => [None, None],
+        };
+        for session in sessions.into_iter().flatten() {
+            if session.go(now, &self.spec.policy) {
+                let route = Box::new(self.spec.route.clone());
+                self.outputs.push_back(Output::Connect(session.epoch(), route));
+                return;
             }
         }
     }
 
-    /// Ends the session in an orderly way, if there is one; forgets what was waited for otherwise.
+    fn came_up(&mut self, now: Moment) {
+        if matches!(&self.link, Link::Live(session) if !session.is_up() && !session.is_queued()) {
+            self.link_came_up(now, true);
+        }
+    }
+
+    /// The session that is the link now has logged in. `anew`: there was none that answered before.
+    pub(super) fn link_came_up(&mut self, now: Moment, anew: bool) {
+        let Link::Live(session) = &mut self.link else { return };
+        session.came_up(now);
+        // The first probe tells the round trip, on which the later deadlines depend.
+        let epoch = session.epoch();
+        self.emit(Output::Probe(epoch));
+        self.backoff.ease();
+        self.authenticated = true;
+        self.refusals = 0;
+        self.ups += u64::from(anew);
+        self.unused_since = now;
+        for forward in &mut self.forwards {
+            forward.far_problem = None;
+        }
+    }
+
+    pub(super) fn link_reported(&mut self, now: Moment, report: LinkReport) {
+        let policy = &self.spec.policy;
+        match (&mut self.link, report) {
+            (_, LinkReport::Lost(failure)) => self.link_ended(now, Some(failure)),
+            (_, LinkReport::Closed) => self.link_ended(now, None),
+            (Link::Live(session), report) => match report {
+                LinkReport::Step(step) => session.stepped(now, step, policy),
+                LinkReport::Asked => session.asked(),
+                LinkReport::Up => self.came_up(now),
+                LinkReport::Answers(took) => session.answered(now, took, policy),
+                LinkReport::Heard => session.heard(now),
+                LinkReport::Unanswered => {
+                    if session.unanswered(now) {
+                        let epoch = session.epoch();
+                        self.emit(Output::Probe(epoch));
+                    }
+                }
+                LinkReport::AddressGone => session.lost_its_address(now),
+                LinkReport::Clogged(clogged) => session.clogged(now, clogged, policy),
+                LinkReport::Worn => session.wear_out(),
+                LinkReport::Drained | LinkReport::Lost(_) | LinkReport::Closed => {}
+            },
+            (Link::None | Link::Waiting { .. } | Link::Parked { .. } | Link::Closing { .. }, _) => {}
+        }
+    }
+
+    /// Ends everything that there is of it in an orderly way; forgets what was waited for otherwise.
     pub(super) fn close_link(&mut self, now: Moment) {
+        self.withdraw_successor();
+        self.close_draining();
         match &mut self.link {
             Link::Live(session) => {
                 let epoch = session.epoch();
-                if session.step() == Some(Step::Queued) {
+                if session.is_queued() {
                     // Nothing of it is in the world yet.
                     self.link = Link::None;
                     return;
@@ -147,29 +156,41 @@ impl Tunnel {
         }
     }
 
+    /// Begins a dial anew of which nothing will hardly come.
+    pub(super) fn redial(&mut self, now: Moment, nudge: Nudge) {
+        let stuck = |session: &Session| session.is_stuck_after(nudge).then(|| session.epoch());
+        if let Some(epoch) = self.link.session().and_then(stuck) {
+            self.emit(Output::Close(epoch));
+            self.connect(now);
+        }
+        if let Some(epoch) = self.successor.session().and_then(stuck) {
+            self.emit(Output::Close(epoch));
+            self.successor = Successor::Live(self.next_session(now));
+        }
+    }
+
     /// The session is over: by itself (`Some`), or because it was closed.
     pub(super) fn link_ended(&mut self, now: Moment, lost: Option<Failure>) {
         match std::mem::replace(&mut self.link, Link::None) {
             Link::Closing { .. } => {}
-            Link::Live(_) => {
-                // A link that says it was closed though nobody asked is a lost one.
-                let failure = lost.unwrap_or_else(|| {
-                    Failure::new(
-                        FailureKind::Disconnected,
-                        "the connection was closed",
-                        "it is tried again by itself",
-                    )
-                });
-                self.lose(now, failure);
-            }
+            // A link that says it was closed though nobody asked is a lost one.
+            Link::Live(_) => self.lose(now, lost.unwrap_or_else(Failure::closed)),
             other @ (Link::None | Link::Waiting { .. } | Link::Parked { .. }) => self.link = other,
         }
     }
 
-    /// What a failure leads to: another attempt, or none until something changes.
+    /// What a failure leads to: the successor, another attempt, or none until something changes.
     fn lose(&mut self, now: Moment, failure: Failure) {
         self.because = Some(failure.clone());
         self.failed_with = Some(failure.clone());
+        let failure = match std::mem::replace(&mut self.successor, Successor::None) {
+            Successor::Live(session) => {
+                self.link = Link::Live(session);
+                return;
+            }
+            Successor::Refused { why } => why,
+            Successor::None | Successor::Waiting { .. } => failure,
+        };
         self.link = match failure.verdict() {
             Verdict::Retry => {
                 let until = now + self.backoff.next_delay();
@@ -190,13 +211,14 @@ impl Tunnel {
     }
 
     pub(super) fn link_timed_out(&mut self, now: Moment) {
-        // A session may have two things due at once; each is done at most once per moment.
+        // A session may have several things due at once; each is done at most once per moment.
         while let Link::Live(session) = &mut self.link {
             let epoch = session.epoch();
-            match session.due(now) {
+            match session.due(now, &self.spec.policy) {
                 None => break,
                 Some(Due::Probe) => self.emit(Output::Probe(epoch)),
                 Some(Due::Steady) => self.backoff.reset(),
+                Some(Due::Old) => {}
                 Some(Due::Overdue(failure)) => {
                     // Nobody answers over there: what it says from now on is stale.
                     self.emit(Output::Close(epoch));
@@ -225,10 +247,11 @@ impl Tunnel {
         let desire = self.desire();
         let unneeded = self.is_unneeded();
         match (&self.link, desire) {
-            (Link::None, Desire::Down) | (Link::Closing { .. }, _) => {}
+            (Link::None, Desire::Down) => self.close_draining(),
+            (Link::Closing { .. }, _) => {}
             (Link::Live(_), Desire::Down) => self.close_link(now),
             (Link::Waiting { .. } | Link::Parked { .. }, Desire::Down) => {
-                self.link = Link::None;
+                self.close_link(now);
                 self.backoff.reset();
             }
             (Link::None, Desire::Up) if self.listeners_settled() => self.connect(now),
@@ -236,7 +259,7 @@ impl Tunnel {
             // Its failures are kept: whoever comes and goes all the time makes it dial no more often.
             (Link::Waiting { until, .. }, _) if *until <= now && unneeded => self.link = Link::None,
             (Link::Waiting { until, .. }, _) if *until <= now => self.connect(now),
-            (Link::Live(session), _) if unneeded && session.step() == Some(Step::Queued) => {
+            (Link::Live(session), _) if unneeded && session.is_queued() => {
                 self.link = Link::None;
             }
             (Link::None | Link::Waiting { .. } | Link::Live(_) | Link::Parked { .. }, _) => {}

@@ -42,6 +42,7 @@ impl Tunnel {
             since: now.since(self.announced_at),
             attempt: self.backoff.attempt(),
             retry_in: self.retry_at().map(|at| at.since(now)),
+            draining: self.draining_count(),
             reconnects: self.ups.saturating_sub(1),
             rtt: session.and_then(Session::rtt),
             problem: self.problem().cloned(),

@@ -46,10 +46,12 @@
 //! - `a_wait_is_answered_at_most_once`, `a_wait_is_answered_when_it_is_over`, `an_answer_is_true`; one that was
 //!   withdrawn is never answered. `gone_when_nothing_is_left`: and only then.
 
+mod draining;
 mod link;
 mod listeners;
 mod look;
 mod settle;
+mod successor;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -58,11 +60,14 @@ use crate::backoff::Backoff;
 use crate::failure::{Failure, FailureKind};
 use crate::io::{Epoch, Gate, Input, LinkReport, Nudge, Order, Output, Timer, TimerReason, WaitFor, WaitId};
 use crate::moment::Moment;
+use crate::session::Session;
 use crate::spec::{Start, TunnelSpec};
 use crate::view::State;
 
+use draining::Draining;
 use link::Link;
 use listeners::Forward;
+use successor::Successor;
 
 /// An orderly close may take so long before it counts as done.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(3);
@@ -96,6 +101,12 @@ pub struct Tunnel {
     next_forward: u32,
 
     link: Link,
+    /// What is to follow the link, while that may still answer. Only beside one that is up.
+    successor: Successor,
+    /// What came before the link and only finishes what it carries, oldest first.
+    draining: Vec<Draining>,
+    /// Users know that the link is suspect.
+    suspicion_told: bool,
     next_epoch: u64,
     backoff: Backoff,
     /// The credentials worked at least once.
@@ -133,6 +144,9 @@ impl Tunnel {
             leaving: Vec::new(),
             next_forward: 0,
             link: Link::None,
+            successor: Successor::None,
+            draining: Vec::new(),
+            suspicion_told: false,
             next_epoch: first_epoch.0,
             backoff: Backoff::new(seed),
             authenticated: false,
@@ -168,7 +182,7 @@ impl Tunnel {
             Input::Listener(id, report) => self.listener_reported(now, id, report),
             Input::Forward(id, report) => self.forward_reported(now, id, report),
             Input::Activity { held, open } => self.activity(now, held, open),
-            Input::Link(epoch, report) => self.link_reported(now, epoch, report),
+            Input::Link(epoch, report) => self.session_reported(now, epoch, report),
             Input::Go => self.go(now),
             Input::CredentialsChanged => self.unpark(|kind| {
                 matches!(
@@ -194,7 +208,8 @@ impl Tunnel {
     /// When it wants [`Input::Timeout`], and why.
     pub fn poll_timeout(&self) -> Option<Timer> {
         let listeners = self.forwards.iter().chain(&self.leaving).filter_map(Forward::timer);
-        listeners.chain(self.link.timer()).chain(self.idle_timer()).min()
+        let links = [self.link.timer(&self.spec.policy), self.successor_timer(), self.draining_timer()];
+        listeners.chain(links.into_iter().flatten()).chain(self.idle_timer()).min()
     }
 
     /// What is wanted of it.
@@ -239,14 +254,20 @@ impl Tunnel {
         Epoch(self.next_epoch)
     }
 
+    /// The session that waits for its turn or dials; a tunnel has at most one.
+    fn dialling(&self) -> Option<&Session> {
+        let link = self.link.session().filter(|session| !session.is_up());
+        link.or(self.successor.session())
+    }
+
     /// Since when it waits for its turn to dial.
     pub fn queued_since(&self) -> Option<Moment> {
-        self.link.queued_since()
+        self.dialling().filter(|session| session.is_queued())?.dialling_since()
     }
 
     /// Since when it dials, its turn having come.
     pub fn dialling_since(&self) -> Option<Moment> {
-        self.link.dialling_since()
+        self.dialling().filter(|session| !session.is_queued())?.dialling_since()
     }
 
     fn emit(&mut self, output: Output) {
@@ -281,6 +302,8 @@ impl Tunnel {
             self.emit(Output::Repolicy(policy));
         }
         if old.route != self.spec.route {
+            // It dials with what the file said before.
+            self.withdraw_successor();
             // An up link stays when the new words only concern the next login.
             let same_place = old.route.leads_where(&self.spec.route);
             if !(same_place && self.link.is_up()) {
@@ -297,8 +320,16 @@ impl Tunnel {
     fn nudged(&mut self, now: Moment, nudge: Nudge) {
         self.backoff.reset();
         self.retry_listeners(now, |_| true);
-        if let Some(epoch) = self.link.nudged(now) {
+        if let Link::Live(session) = &mut self.link
+            && session.nudged(now)
+        {
+            let epoch = session.epoch();
             self.emit(Output::Probe(epoch));
+        }
+        self.nudge_draining(now);
+        self.redial(now, nudge);
+        if nudge == Nudge::Operator || !matches!(self.successor, Successor::Refused { .. }) {
+            self.encourage_successor();
         }
         match nudge {
             Nudge::Woke | Nudge::Network => self.link.retry_now(now),
@@ -310,6 +341,7 @@ impl Tunnel {
     fn forget_failures(&mut self) {
         self.backoff.reset();
         self.refusals = 0;
+        self.encourage_successor();
         if let Link::Waiting { .. } | Link::Parked { .. } = self.link {
             self.link = Link::None;
         }
@@ -317,6 +349,7 @@ impl Tunnel {
 
     /// Begins anew if it is parked for a reason that `concerns` what changed.
     fn unpark(&mut self, concerns: impl Fn(FailureKind) -> bool) {
+        self.unrefuse_successor(&concerns);
         if let Link::Parked { why, .. } = &self.link
             && concerns(why.kind)
         {
@@ -328,6 +361,8 @@ impl Tunnel {
     fn timed_out(&mut self, now: Moment) {
         self.listeners_timed_out(now);
         self.link_timed_out(now);
+        self.successor_timed_out(now);
+        self.draining_timed_out(now);
     }
 
     fn activity(&mut self, now: Moment, held: u32, open: u32) {
@@ -345,24 +380,18 @@ impl Tunnel {
             .then(|| (self.unused_since + self.spec.policy.idle, TimerReason::Idle))
     }
 
-    fn link_reported(&mut self, now: Moment, epoch: Epoch, report: LinkReport) {
+    fn session_reported(&mut self, now: Moment, epoch: Epoch, report: LinkReport) {
+        let sessions = [self.link.session(), self.successor.session()];
         // A session that is queued is not in the world yet: nothing can be true that is said of it.
-        if self.link.epoch() != Some(epoch) || self.link.queued_since().is_some() {
+        if sessions.into_iter().flatten().any(|session| session.epoch() == epoch && session.is_queued()) {
             return;
         }
-        match report {
-            LinkReport::Step(step) => self.link.stepped(now, step, &self.spec.policy),
-            LinkReport::Up => self.came_up(now),
-            LinkReport::Asked
-            | LinkReport::Heard
-            | LinkReport::Unanswered
-            | LinkReport::AddressGone
-            | LinkReport::Clogged(_)
-            | LinkReport::Worn
-            | LinkReport::Drained => {}
-            LinkReport::Answers(took) => self.link.answered(now, took, &self.spec.policy),
-            LinkReport::Lost(failure) => self.link_ended(now, Some(failure)),
-            LinkReport::Closed => self.link_ended(now, None),
+        if self.link.epoch() == Some(epoch) {
+            self.link_reported(now, report);
+        } else if self.successor.epoch() == Some(epoch) {
+            self.successor_reported(now, report);
+        } else if self.is_draining(epoch) {
+            self.draining_reported(now, epoch, &report);
         }
     }
 }

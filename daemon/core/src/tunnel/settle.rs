@@ -2,18 +2,22 @@
 
 use super::link::Link;
 use super::listeners::Listener;
+use super::successor::link_word;
 use super::{Desire, Tunnel};
 use crate::failure::{Failure, FailureKind};
 use crate::io::{About, Gate, Output, Settled, Transition, WaitFor};
 use crate::moment::Moment;
-use crate::view::{Health, State};
+use crate::session::Session;
+use crate::view::State;
 
 impl Tunnel {
     pub(super) fn settle(&mut self, now: Moment) {
         self.settle_listeners(now);
         self.settle_link(now);
+        self.settle_successor(now);
         self.settle_gate();
         self.announce(now);
+        self.announce_suspicion();
         self.answer_waits();
         if self.removing && self.link == Link::None && self.listeners_gone() {
             self.emit(Output::Gone);
@@ -23,7 +27,7 @@ impl Tunnel {
     fn settle_gate(&mut self) {
         let gate = match &self.link {
             _ if self.desire() == Desire::Down => Gate::Reset,
-            Link::Live(session) if session.health() == Some(Health::Ok) => Gate::Serve(session.epoch()),
+            Link::Live(session) if session.serves() => Gate::Serve(session.epoch()),
             Link::Parked { why, .. } if why.kind != FailureKind::AnswerNeeded => Gate::Reset,
             Link::None
             | Link::Live(_)
@@ -61,6 +65,22 @@ impl Tunnel {
         self.emit(Output::Announce(transition));
     }
 
+    /// Tells when a link that is up stops answering, and when it answers again.
+    fn announce_suspicion(&mut self) {
+        let suspect = self.link.session().is_some_and(Session::is_suspect);
+        let before = std::mem::replace(&mut self.suspicion_told, suspect);
+        if before != suspect && self.link.is_up() {
+            let (from, to) = (link_word(before), link_word(suspect));
+            self.emit(Output::Announce(Transition {
+                about: About::Link,
+                from,
+                to,
+                why: None,
+                retry_in: None,
+            }));
+        }
+    }
+
     fn answer_waits(&mut self) {
         if self.waits.is_empty() {
             return;
@@ -84,7 +104,7 @@ impl Tunnel {
             WaitFor::Up if desire == Desire::Down => Some(Settled::Overtaken),
             WaitFor::Up => match &self.link {
                 Link::Parked { why, .. } => Some(Settled::Stuck(why.clone())),
-                Link::Live(session) if session.is_up() => self.listeners_verdict(),
+                Link::Live(session) if session.is_up() && !session.is_suspect() => self.listeners_verdict(),
                 Link::None | Link::Waiting { .. } if self.state() == State::Idle => self.listeners_verdict(),
                 Link::None | Link::Live(_) | Link::Waiting { .. } | Link::Closing { .. } => None,
             },

@@ -1,0 +1,341 @@
+//! One SSH session: dialling step by step, then up and probed, perhaps suspect. Knows nothing of forwards, or
+//! of what comes after it; its tunnel decides that.
+
+mod up;
+
+use std::time::Duration;
+
+use up::Up;
+
+use crate::failure::{Failure, FailureKind};
+use crate::io::{Epoch, Nudge, Step, Timer, TimerReason};
+use crate::moment::Moment;
+use crate::spec::Policy;
+use crate::view::Health;
+
+/// A probe has at least this long to be answered.
+pub const PROBE_DEADLINE: Duration = Duration::from_secs(5);
+/// The same right after a nudge, or when something that was sent has been without an answer for a while: then
+/// the answer is wanted soon.
+pub const NUDGED_DEADLINE: Duration = Duration::from_millis(2500);
+/// A link that has been suspect for so long is given up.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// The same where another login would need a person: a hole in the Wi-Fi must not cost a one-time code.
+pub const PATIENCE_WITH_PERSON: Duration = Duration::from_secs(15 * 60);
+/// Up for so long, a session has proved itself.
+pub const STEADY_AFTER: Duration = Duration::from_secs(30);
+/// A deadline that is seen to have passed so late says nothing about the server: nobody looked, because the
+/// machine slept or this process was stopped.
+const LATE: Duration = Duration::from_secs(2);
+
+/// The state of one session, from its place in the queue to its end.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Session {
+    epoch: Epoch,
+    phase: Phase,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Phase {
+    Dialling(Dialling),
+    Up(Up),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Dialling {
+    step: Step,
+    /// When it queued, and later when it was let go.
+    since: Moment,
+    deadline: Option<Moment>,
+    /// When it came to this step.
+    at: Moment,
+    /// How long the connection took to open: about one round trip, if no packet was lost.
+    opened_in: Duration,
+    asked: bool,
+}
+
+/// What a session wants done when its timer fired.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Due {
+    /// Ask the server whether it is there.
+    Probe,
+    /// It has proved itself: forget the failures before it.
+    Steady,
+    /// It has become old.
+    Old,
+    /// It is over: it did not do its step, or answer, in time.
+    Overdue(Failure),
+}
+
+impl Session {
+    /// A session that waits for its turn to dial.
+    pub fn queued(epoch: Epoch, now: Moment) -> Self {
+        let dialling = Dialling {
+            step: Step::Queued,
+            since: now,
+            deadline: None,
+            at: now,
+            opened_in: Duration::ZERO,
+            asked: false,
+        };
+        Session { epoch, phase: Phase::Dialling(dialling) }
+    }
+
+    /// Its number.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Which step of dialling it is at; `None` once it is up.
+    pub fn step(&self) -> Option<Step> {
+        match &self.phase {
+            Phase::Dialling(dialling) => Some(dialling.step),
+            Phase::Up(_) => None,
+        }
+    }
+
+    /// Whether it waits for its turn: nothing of it is in the world yet.
+    pub fn is_queued(&self) -> bool {
+        self.step() == Some(Step::Queued)
+    }
+
+    /// When it queued, or when it was let go; `None` once it is up.
+    pub fn dialling_since(&self) -> Option<Moment> {
+        match &self.phase {
+            Phase::Dialling(dialling) => Some(dialling.since),
+            Phase::Up(_) => None,
+        }
+    }
+
+    fn up(&self) -> Option<&Up> {
+        match &self.phase {
+            Phase::Dialling(_) => None,
+            Phase::Up(up) => Some(up),
+        }
+    }
+
+    fn up_mut(&mut self) -> Option<&mut Up> {
+        match &mut self.phase {
+            Phase::Dialling(_) => None,
+            Phase::Up(up) => Some(up),
+        }
+    }
+
+    /// Whether it carries channels.
+    pub fn is_up(&self) -> bool {
+        self.up().is_some()
+    }
+
+    /// Whether the server answers; `None` before it is up.
+    pub fn health(&self) -> Option<Health> {
+        self.up().map(|up| if up.suspect_since.is_some() { Health::Suspect } else { Health::Ok })
+    }
+
+    /// Whether a probe was not answered in time.
+    pub fn is_suspect(&self) -> bool {
+        self.health() == Some(Health::Suspect)
+    }
+
+    /// Whether it is left unread because of a local program that does not read.
+    pub fn is_clogged(&self) -> bool {
+        self.up().is_some_and(|up| up.clogged)
+    }
+
+    /// Whether it may take new connections.
+    pub fn serves(&self) -> bool {
+        self.is_up() && !self.is_suspect() && !self.is_clogged()
+    }
+
+    /// Whether it has carried enough, or for long enough, to be followed by another.
+    pub fn is_worn(&self) -> bool {
+        self.up().is_some_and(|up| up.worn)
+    }
+
+    /// Whether its local address is gone.
+    pub fn has_no_address(&self) -> bool {
+        self.up().is_some_and(|up| up.address_gone)
+    }
+
+    /// Whether its login took a person, so that another login would too.
+    pub fn took_a_person(&self) -> bool {
+        match &self.phase {
+            Phase::Dialling(dialling) => dialling.asked,
+            Phase::Up(up) => up.asked,
+        }
+    }
+
+    /// The smoothed round trip, once one was measured.
+    pub fn rtt(&self) -> Option<Duration> {
+        self.up().and_then(|up| up.rtt.smoothed())
+    }
+
+    /// Since when nothing was heard from it.
+    pub fn silent_for(&self, now: Moment) -> Duration {
+        self.up().map(|up| now.since(up.heard_at)).unwrap_or_default()
+    }
+
+    /// How long an answer to a probe may take that is wanted soon.
+    pub fn soon(&self) -> Duration {
+        self.up().map_or(NUDGED_DEADLINE, Up::soon)
+    }
+
+    /// Its turn has come. Returns whether it was waiting for that.
+    pub fn go(&mut self, now: Moment, policy: &Policy) -> bool {
+        match &mut self.phase {
+            Phase::Dialling(dialling) if dialling.step == Step::Queued => {
+                dialling.step = Step::Resolve;
+                dialling.since = now;
+                dialling.at = now;
+                dialling.deadline = Some(now + policy.connect_timeout);
+                true
+            }
+            Phase::Dialling(_) | Phase::Up(_) => false,
+        }
+    }
+
+    /// It came to `at`, which has a deadline of its own. Each key that is tried is a step of its own: the
+    /// agent may ask its user every time.
+    pub fn stepped(&mut self, now: Moment, at: Step, policy: &Policy) {
+        if let Phase::Dialling(dialling) = &mut self.phase
+            && dialling.step != Step::Queued
+            && at >= dialling.step
+        {
+            if dialling.step == Step::Tcp && at > Step::Tcp {
+                dialling.opened_in = now.since(dialling.at);
+            }
+            dialling.step = at;
+            dialling.at = now;
+            dialling.deadline = Some(now + policy.connect_timeout);
+        }
+    }
+
+    /// Logging in took a person.
+    pub fn asked(&mut self) {
+        if let Phase::Dialling(dialling) = &mut self.phase
+            && dialling.step != Step::Queued
+        {
+            dialling.asked = true;
+        }
+    }
+
+    /// Whether `nudge` says that what this dial waits for will hardly come: a packet that went to another
+    /// network, or a server that was told of nothing while the machine slept. Who talks to the server, or to
+    /// a person, is left alone.
+    pub fn is_stuck_after(&self, nudge: Nudge) -> bool {
+        match nudge {
+            Nudge::Woke => self.step().is_some_and(|step| (Step::Tcp..Step::Authenticate).contains(&step)),
+            Nudge::Network => self.step() == Some(Step::Tcp),
+            Nudge::Operator => false,
+        }
+    }
+
+    /// It is authenticated. Returns whether that was news: then it is to be probed.
+    pub fn came_up(&mut self, now: Moment) -> bool {
+        let Phase::Dialling(dialling) = &self.phase else { return false };
+        if dialling.step == Step::Queued {
+            return false;
+        }
+        self.phase = Phase::Up(Up::new(now, dialling.opened_in, dialling.asked));
+        true
+    }
+
+    /// The server answered a probe.
+    pub fn answered(&mut self, now: Moment, took: Duration, policy: &Policy) {
+        if let Some(up) = self.up_mut() {
+            up.answered(now, took, policy);
+        }
+    }
+
+    /// Something else came from the server: it is there, however long its answer takes.
+    pub fn heard(&mut self, now: Moment) {
+        if let Some(up) = self.up_mut() {
+            up.heard(now);
+        }
+    }
+
+    /// What was sent has had no answer for a while. Returns whether to probe.
+    pub fn unanswered(&mut self, now: Moment) -> bool {
+        self.up_mut().is_some_and(|up| up.unanswered(now))
+    }
+
+    /// Its local address is gone. It may come back, as after a sleep.
+    pub fn lost_its_address(&mut self, now: Moment) {
+        if let Some(up) = self.up_mut() {
+            up.lost_its_address(now);
+        }
+    }
+
+    /// It is left unread, or read again. While it is unread, its silence means nothing.
+    pub fn clogged(&mut self, now: Moment, clogged: bool, policy: &Policy) {
+        if let Some(up) = self.up_mut() {
+            up.set_clogged(now, clogged, policy);
+        }
+    }
+
+    /// It has carried enough.
+    pub fn wear_out(&mut self) {
+        if let Some(up) = self.up_mut() {
+            up.worn = true;
+        }
+    }
+
+    /// Something happened that may have broken it: ask at once, and want the answer soon. Returns whether to
+    /// probe.
+    pub fn nudged(&mut self, now: Moment) -> bool {
+        self.up_mut().is_some_and(|up| up.nudged(now))
+    }
+
+    /// What is due at `now`, if anything; to be called until it says `None`.
+    pub fn due(&mut self, now: Moment, policy: &Policy) -> Option<Due> {
+        match &mut self.phase {
+            Phase::Dialling(dialling) => {
+                let deadline = dialling.deadline.filter(|at| *at <= now)?;
+                if is_late(deadline, now) {
+                    dialling.deadline = Some(now + policy.connect_timeout);
+                    return None;
+                }
+                Some(Due::Overdue(overdue(dialling.step)))
+            }
+            Phase::Up(up) => up.due(now, policy),
+        }
+    }
+
+    /// When it wants [`Session::due`] to be called, and why.
+    pub fn timer(&self, policy: &Policy) -> Option<Timer> {
+        match &self.phase {
+            Phase::Dialling(dialling) => dialling.deadline.map(|at| (at, TimerReason::StepDeadline)),
+            Phase::Up(up) => up.timer(policy),
+        }
+    }
+}
+
+/// Whether nobody looked when `deadline` passed.
+pub(crate) fn is_late(deadline: Moment, now: Moment) -> bool {
+    deadline + LATE <= now
+}
+
+fn overdue(step: Step) -> Failure {
+    let (message, hint) = match step {
+        Step::Queued => ("the connection waited too long for its turn", ""),
+        Step::Resolve => ("looking up the host name took too long", "check the network and its DNS"),
+        Step::Tcp => (
+            "the server did not answer the connection attempt in time",
+            "check host, port, VPN and firewall; it is tried again by itself",
+        ),
+        Step::Banner => (
+            "the server took the connection but did not say that it is an SSH server",
+            "check the port; an overloaded server may also be this slow; it is tried again by itself",
+        ),
+        Step::KeyExchange => {
+            ("the key exchange with the server took too long", "it is tried again by itself")
+        }
+        Step::Authenticate => (
+            "the server or the agent took too long to authenticate us",
+            "if the agent asks for a confirmation, answer it; otherwise it is tried again by itself",
+        ),
+    };
+    Failure::new(FailureKind::TimedOut, message, hint)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,170 @@
+//! A session that is up: probed, believed while it answers, suspect when it does not.
+
+use std::time::Duration;
+
+use super::{Due, NUDGED_DEADLINE, PATIENCE, PATIENCE_WITH_PERSON, PROBE_DEADLINE, STEADY_AFTER, is_late};
+use crate::failure::{Failure, FailureKind};
+use crate::io::{Timer, TimerReason};
+use crate::moment::Moment;
+use crate::round_trip::RoundTrip;
+use crate::spec::Policy;
+
+/// See [`super::Session`], which hands everything on to it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Up {
+    since: Moment,
+    steady: bool,
+    pulse: Pulse,
+    pub(super) suspect_since: Option<Moment>,
+    pub(super) heard_at: Moment,
+    pub(super) address_gone: bool,
+    pub(super) clogged: bool,
+    pub(super) worn: bool,
+    pub(super) asked: bool,
+    pub(super) rtt: RoundTrip,
+}
+
+/// Where the next proof of life comes from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Pulse {
+    Quiet { probe_at: Moment },
+    Asked { deadline: Moment },
+}
+
+impl Up {
+    /// A session that has just logged in. `opened_in` is what is known of the path: one round trip, and what
+    /// was lost on the way.
+    pub(super) fn new(now: Moment, opened_in: Duration, asked: bool) -> Self {
+        let first = PROBE_DEADLINE.max((opened_in * 4).min(PATIENCE));
+        Up {
+            since: now,
+            steady: false,
+            pulse: Pulse::Asked { deadline: now + first },
+            suspect_since: None,
+            heard_at: now,
+            address_gone: false,
+            clogged: false,
+            worn: false,
+            asked,
+            rtt: RoundTrip::default(),
+        }
+    }
+
+    pub(super) fn answered(&mut self, now: Moment, took: Duration, policy: &Policy) {
+        self.pulse = Pulse::Quiet { probe_at: now + policy.keepalive };
+        self.is_there(now);
+        self.rtt.measured(took);
+    }
+
+    pub(super) fn heard(&mut self, now: Moment) {
+        self.is_there(now);
+        if let Pulse::Asked { deadline } = &mut self.pulse {
+            *deadline = now + self.rtt.deadline(PROBE_DEADLINE);
+        }
+    }
+
+    pub(super) fn unanswered(&mut self, now: Moment) -> bool {
+        let asks = matches!(self.pulse, Pulse::Quiet { .. }) && !self.clogged;
+        if asks {
+            self.pulse = Pulse::Asked { deadline: now + self.soon() };
+        }
+        asks
+    }
+
+    pub(super) fn lost_its_address(&mut self, now: Moment) {
+        self.address_gone = true;
+        self.suspect_since.get_or_insert(now);
+    }
+
+    pub(super) fn set_clogged(&mut self, now: Moment, clogged: bool, policy: &Policy) {
+        if self.clogged != clogged {
+            self.clogged = clogged;
+            self.suspect_since = None;
+            self.pulse = Pulse::Quiet { probe_at: now + policy.keepalive };
+        }
+    }
+
+    pub(super) fn nudged(&mut self, now: Moment) -> bool {
+        if self.clogged {
+            return false;
+        }
+        let soon = now + self.soon();
+        self.pulse = match self.pulse {
+            Pulse::Asked { deadline } if deadline > now => Pulse::Asked { deadline: soon.min(deadline) },
+            Pulse::Asked { .. } | Pulse::Quiet { .. } => Pulse::Asked { deadline: soon },
+        };
+        // What it did before, asleep or in another network, is not held against it.
+        self.suspect_since = self.suspect_since.map(|_| now);
+        true
+    }
+
+    /// How long an answer may take that is wanted soon.
+    pub(super) fn soon(&self) -> Duration {
+        self.rtt.deadline(NUDGED_DEADLINE)
+    }
+
+    fn is_there(&mut self, now: Moment) {
+        self.heard_at = now;
+        self.suspect_since = None;
+        self.address_gone = false;
+    }
+
+    fn patience_ends(&self) -> Option<Moment> {
+        let patience = if self.asked { PATIENCE_WITH_PERSON } else { PATIENCE };
+        self.suspect_since.filter(|_| !self.clogged).map(|since| since + patience)
+    }
+
+    fn renew_at(&self, policy: &Policy) -> Option<Moment> {
+        (!self.worn && !policy.renew_after.is_zero()).then(|| self.since + policy.renew_after)
+    }
+
+    pub(super) fn due(&mut self, now: Moment, policy: &Policy) -> Option<Due> {
+        if !self.steady && self.since + STEADY_AFTER <= now {
+            self.steady = true;
+            return Some(Due::Steady);
+        }
+        if self.renew_at(policy).is_some_and(|at| at <= now) {
+            self.worn = true;
+            return Some(Due::Old);
+        }
+        if self.clogged {
+            return None;
+        }
+        if let Some(ends) = self.patience_ends().filter(|at| *at <= now) {
+            if !is_late(ends, now) {
+                return Some(Due::Overdue(dead_peer()));
+            }
+            self.suspect_since = Some(now);
+        }
+        let at_least = match self.pulse {
+            Pulse::Quiet { probe_at } if probe_at <= now => PROBE_DEADLINE,
+            Pulse::Asked { deadline } if deadline <= now => {
+                if is_late(deadline, now) {
+                    NUDGED_DEADLINE
+                } else {
+                    self.suspect_since.get_or_insert(now);
+                    PROBE_DEADLINE
+                }
+            }
+            Pulse::Quiet { .. } | Pulse::Asked { .. } => return None,
+        };
+        self.pulse = Pulse::Asked { deadline: now + self.rtt.deadline(at_least) };
+        Some(Due::Probe)
+    }
+
+    pub(super) fn timer(&self, policy: &Policy) -> Option<Timer> {
+        let pulse = match self.pulse {
+            _ if self.clogged => None,
+            Pulse::Quiet { probe_at } => Some((probe_at, TimerReason::ProbeDue)),
+            Pulse::Asked { deadline } => Some((deadline, TimerReason::ProbeDeadline)),
+        };
+        let patience = self.patience_ends().map(|at| (at, TimerReason::Patience));
+        let renew = self.renew_at(policy).map(|at| (at, TimerReason::Renew));
+        let steady = (!self.steady).then(|| (self.since + STEADY_AFTER, TimerReason::Steady));
+        [pulse, patience, renew, steady].into_iter().flatten().min()
+    }
+}
+
+fn dead_peer() -> Failure {
+    Failure::new(FailureKind::DeadPeer, "the server stopped answering", "it is tried again by itself")
+}
