@@ -5,6 +5,7 @@
 //! [`wait`] sleeps.
 
 pub mod agent;
+pub mod callers;
 pub mod child;
 #[cfg(target_os = "linux")]
 pub mod delay;
@@ -29,6 +30,7 @@ pub mod wait;
 pub mod world;
 
 pub use agent::Agent;
+pub use callers::Callers;
 pub use jupyter::Jupyter;
 pub use knocker::Knocker;
 pub use server::Server;

@@ -124,6 +124,14 @@ impl Sshd {
         }
     }
 
+    /// Freezes all of it, or lets it go on: the kernel takes connections, and nobody serves them.
+    pub fn freeze(&mut self, frozen: bool) {
+        if let Some(listener) = &mut self.listener {
+            listener.signal(if frozen { Signal::Stop } else { Signal::Cont });
+        }
+        self.freeze_sessions(frozen);
+    }
+
     /// Gives it another host key; `known_hosts` keeps the old one. Stops every session.
     ///
     /// # Errors
