@@ -50,6 +50,9 @@ pub struct Fleet {
     seed: u64,
     /// Beyond every epoch that was used by tunnels that are gone.
     next_epoch: u64,
+    /// When each tunnel wants to be woken: looked at after every event, so there is no asking them all.
+    timers: BTreeSet<(Timer, Name)>,
+    timer_of: BTreeMap<Name, Timer>,
     queued: BTreeSet<(Moment, Name)>,
     dialling: BTreeMap<Name, Moment>,
     outputs: VecDeque<(Name, Output)>,
@@ -63,6 +66,8 @@ impl Fleet {
             remembered,
             seed,
             next_epoch: 1,
+            timers: BTreeSet::new(),
+            timer_of: BTreeMap::new(),
             queued: BTreeSet::new(),
             dialling: BTreeMap::new(),
             outputs: VecDeque::new(),
@@ -80,12 +85,8 @@ impl Fleet {
             FleetInput::Tunnel(name, input) => self.tell(now, &name, input),
             FleetInput::Nudge(nudge) => self.tell_all(now, &Input::Nudge(nudge)),
             FleetInput::Timeout => {
-                let due: Vec<Name> = self
-                    .tunnels
-                    .iter()
-                    .filter(|(_, tunnel)| tunnel.poll_timeout().is_some_and(|(at, _)| at <= now))
-                    .map(|(name, _)| name.clone())
-                    .collect();
+                let due = self.timers.iter().take_while(|((at, _), _)| *at <= now);
+                let due: Vec<Name> = due.map(|(_, name)| name.clone()).collect();
                 for name in due {
                     self.tell(now, &name, Input::Timeout);
                 }
@@ -102,7 +103,7 @@ impl Fleet {
     /// When it wants [`FleetInput::Timeout`], and why.
     pub fn poll_timeout(&self) -> Option<Timer> {
         let turn = (!self.queued.is_empty()).then(|| self.next_turn()).flatten();
-        self.tunnels.values().filter_map(Tunnel::poll_timeout).chain(turn).min()
+        self.timers.first().map(|(timer, _)| *timer).into_iter().chain(turn).min()
     }
 
     /// When so few dials will be young that another may begin. Those that gave up their turn earlier do not
@@ -185,6 +186,16 @@ impl Fleet {
         self.next_epoch = self.next_epoch.max(tunnel.next_epoch().0);
         let queued_since = tunnel.queued_since();
         let dialling_since = tunnel.dialling_since();
+        let timer = tunnel.poll_timeout().filter(|_| !gone);
+        if self.timer_of.get(name) != timer.as_ref() {
+            if let Some(before) = self.timer_of.remove(name) {
+                self.timers.remove(&(before, name.clone()));
+            }
+            if let Some(timer) = timer {
+                self.timers.insert((timer, name.clone()));
+                self.timer_of.insert(name.clone(), timer);
+            }
+        }
         if gone {
             // What still waits for it is answered: a removed tunnel wants nothing.
             self.tunnels.remove(name);

@@ -268,10 +268,10 @@ pub enum TimerReason {
     Retry,
     /// Silence lasted long enough for a probe.
     ProbeDue,
-    /// The answer to a probe has a deadline.
-    ProbeDeadline,
     /// A suspect link has used up the patience with it.
     Patience,
+    /// The answer to a probe has a deadline.
+    ProbeDeadline,
     /// A link is so old that another one is to follow it.
     Renew,
     /// What an older link still carries has a deadline.

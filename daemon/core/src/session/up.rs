@@ -114,12 +114,17 @@ impl Up {
         self.suspect_since.filter(|_| !self.clogged).map(|since| since + patience)
     }
 
+    /// One that does not answer proves nothing.
+    fn steady_at(&self) -> Option<Moment> {
+        (!self.steady && self.suspect_since.is_none()).then(|| self.since + STEADY_AFTER)
+    }
+
     fn renew_at(&self, policy: &Policy) -> Option<Moment> {
         (!self.worn && !policy.renew_after.is_zero()).then(|| self.since + policy.renew_after)
     }
 
     pub(super) fn due(&mut self, now: Moment, policy: &Policy) -> Option<Due> {
-        if !self.steady && self.since + STEADY_AFTER <= now {
+        if self.steady_at().is_some_and(|at| at <= now) {
             self.steady = true;
             return Some(Due::Steady);
         }
@@ -160,7 +165,7 @@ impl Up {
         };
         let patience = self.patience_ends().map(|at| (at, TimerReason::Patience));
         let renew = self.renew_at(policy).map(|at| (at, TimerReason::Renew));
-        let steady = (!self.steady).then(|| (self.since + STEADY_AFTER, TimerReason::Steady));
+        let steady = self.steady_at().map(|at| (at, TimerReason::Steady));
         [pulse, patience, renew, steady].into_iter().flatten().min()
     }
 }

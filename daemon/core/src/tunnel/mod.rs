@@ -19,8 +19,10 @@
 //! - In a fair world everything that is wanted comes about in a bounded number of steps.
 //!
 //! Links:
-//! - `at_most_one_live_link`, `epochs_only_increase` (also when a tunnel is removed and comes back),
-//!   `connects_only_after_go`, `connects_where_the_file_says`, `probes_what_is_up`, `closes_what_is_live`.
+//! - `at_most_one_live_link`, but for a second session that is to follow one that is suspect, worn or left unread
+//!   and whose login took no person; `at_most_one_link_and_one_to_follow_it`; `drains_what_was_followed`.
+//! - `epochs_only_increase` (also when a tunnel is removed and comes back), `connects_only_after_go`,
+//!   `connects_where_the_file_says`, `probes_what_is_up`, `closes_what_is_live`.
 //! - `serves_only_through_a_link_that_is_up`: `Gate::Serve` names the one link that is up and answers.
 //! - `attempts_are_bounded`: delays follow the backoff; only what makes success likelier shortens them.
 //!

@@ -53,34 +53,34 @@ impl Tunnel {
         if !link.is_up() || link.took_a_person() {
             return false;
         }
-        let (up, on_demand) = (self.desire() == Desire::Up, self.desire() == Desire::OnDemand);
-        let suspect = link.is_suspect() && (up || on_demand && self.held > 0);
-        let spent = (link.is_worn() || link.is_clogged()) && (up || on_demand && self.held + self.open > 0);
-        suspect || spent
+        let (somebody_waits, somebody_is_there) = match self.desire() {
+            Desire::Down => (false, false),
+            Desire::OnDemand => (self.held > 0, self.held > 0 || self.open > 0),
+            Desire::Up => (true, true),
+        };
+        link.is_suspect() && somebody_waits || (link.is_worn() || link.is_clogged()) && somebody_is_there
     }
 
     pub(super) fn successor_timer(&self) -> Option<Timer> {
         match &self.successor {
             Successor::Live(session) => session.timer(&self.spec.policy),
-            Successor::Waiting { until } if self.wants_successor() => Some((*until, TimerReason::Retry)),
-            Successor::None | Successor::Waiting { .. } | Successor::Refused { .. } => None,
+            Successor::Waiting { until } => Some((*until, TimerReason::Retry)),
+            Successor::None | Successor::Refused { .. } => None,
         }
     }
 
     /// Begins, or takes back, what the link needs.
     pub(super) fn settle_successor(&mut self, now: Moment) {
+        if matches!(&self.successor, Successor::Waiting { until } if *until <= now) {
+            self.successor = Successor::None;
+        }
         let wanted = self.wants_successor();
         match &self.successor {
             Successor::None if wanted => self.successor = Successor::Live(self.next_session(now)),
-            Successor::Waiting { until } if wanted && *until <= now => {
-                self.successor = Successor::Live(self.next_session(now));
-            }
-            Successor::Live(session) if !wanted => {
-                let apart = session.dialling_since().unwrap_or(now) + APART;
-                self.successor = match self.withdraw_successor() {
-                    true => Successor::Waiting { until: apart },
-                    false => Successor::None,
-                };
+            Successor::Live(_) if !wanted => {
+                if self.withdraw_successor() {
+                    self.successor = Successor::Waiting { until: now + APART };
+                }
             }
             Successor::None | Successor::Live(_) | Successor::Waiting { .. } | Successor::Refused { .. } => {}
         }

@@ -150,7 +150,7 @@ impl World {
     fn handle(&mut self, input: FleetInput) -> Checked {
         self.now = self.now + Duration::from_nanos(1);
         if let FleetInput::Tunnel(name, Input::Link(epoch, report)) = &input
-            && !matches!(report, LinkReport::Step(_) | LinkReport::Answers(_))
+            && matches!(report, LinkReport::Up | LinkReport::Lost(_) | LinkReport::Closed)
         {
             self.dialling.retain(|dialling, (at, _)| dialling != name || at != epoch);
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nbtunnel_core::io::Timer;
 use nbtunnel_core::{
-    Epoch, Gate, Input, Moment, Nudge, Order, Output, State, TimerReason, Tunnel, TunnelSpec,
+    Epoch, Gate, Input, LinkReport, Moment, Nudge, Order, Output, State, TimerReason, Tunnel, TunnelSpec,
 };
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
@@ -25,6 +25,9 @@ enum Bug {
     ServesBeforeItIsUp,
     SleepsOnAfterAWake,
     RebindsOnEveryRespec,
+    ForgetsToDrain,
+    GivesUpWhoTookAPerson,
+    BelievesTheSuspect,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +52,8 @@ impl Planted {
                     true
                 }
                 (Bug::ForgetsToCloseOnRestart, Output::Close(_)) => *input == Input::Order(Order::Restart),
+                (Bug::ForgetsToDrain, Output::Drain(_)) => true,
+                (Bug::BelievesTheSuspect, Output::Gate(Gate::Hold)) => *input == Input::Timeout,
                 _ => false,
             };
             if let (Bug::ServesBeforeItIsUp, Output::Connect(epoch, _)) = (self.bug, &output) {
@@ -78,7 +83,8 @@ impl Machine for Planted {
             (Bug::ActsBeforeItsTime, Input::Timeout) => {
                 self.tunnel.handle(now + Duration::from_secs(1), Input::Timeout);
             }
-            (Bug::SleepsOnAfterAWake, Input::Nudge(Nudge::Woke)) => {}
+            (Bug::SleepsOnAfterAWake, Input::Nudge(Nudge::Woke))
+            | (Bug::GivesUpWhoTookAPerson, Input::Link(_, LinkReport::Asked)) => {}
             (Bug::RebindsOnEveryRespec, Input::Respec(spec)) => {
                 let bare = TunnelSpec { forwards: Vec::new(), ..(*spec).clone() };
                 self.tunnel.handle(now, Input::Respec(Box::new(bare)));
@@ -146,6 +152,9 @@ fn every_planted_bug_is_found_and_shrunk_to_a_few_steps() {
         (Bug::ServesBeforeItIsUp, "serves_only_through_a_link_that_is_up"),
         (Bug::SleepsOnAfterAWake, "agrees_with_the_model"),
         (Bug::RebindsOnEveryRespec, "an_address_that_stays_keeps_its_listener"),
+        (Bug::ForgetsToDrain, "at_most_one_link_and_one_to_follow_it"),
+        (Bug::GivesUpWhoTookAPerson, "at_most_one_live_link"),
+        (Bug::BelievesTheSuspect, "agrees_with_the_model"),
     ] {
         let steps = found(bug, rule);
         assert!(steps.is_some_and(|steps| steps <= 12), "{bug:?} should break {rule}: {steps:?}");

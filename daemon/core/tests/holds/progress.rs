@@ -74,7 +74,8 @@ proptest! {
 
 fn any_spec() -> TunnelSpec {
     let drawn = spec().new_tree(&mut TestRunner::deterministic()).unwrap().current();
-    TunnelSpec { start: nbtunnel_core::Start::Login, forwards: Vec::new(), ..drawn }
+    let policy = nbtunnel_core::Policy::default();
+    TunnelSpec { start: nbtunnel_core::Start::Login, forwards: Vec::new(), policy, ..drawn }
 }
 
 /// Fails the newest link with `kind` and says how long it waits before the next one; `None`: it is parked.

@@ -1,5 +1,5 @@
-//! A second opinion of what a tunnel should be doing, without timers, backoff, listeners or probes. It is
-//! told why a timer fired and what the listeners do in the world; the rest it works out by itself.
+//! A second opinion of what a tunnel should be doing, without timers, backoff, listeners, probes or what
+//! drains. It is told why a timer fired and what the listeners do in the world; the rest it works out itself.
 
 use nbtunnel_core::{
     LinkReport as Says, TimerReason as Timer, Verdict::Park, WakesOn as On, tunnel::Desire, *,
@@ -12,12 +12,21 @@ use crate::run::{Listening, Phase};
 enum Link {
     Rest,
     Queued,
-    Dialling,
-    /// So many probes in a row were not answered.
-    Up(u32),
+    Dialling(Step),
+    Up,
     Waiting,
     Parked(FailureKind),
     Closing,
+}
+
+/// What is known of the session that is the link, or is to be it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    epoch: u64,
+    asked: bool,
+    suspect: bool,
+    worn: bool,
+    clogged: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -26,17 +35,23 @@ pub(crate) struct Model {
     order: Option<Order>,
     removing: bool,
     link: Link,
-    /// Of the newest link.
-    epoch: u64,
+    known: Known,
+    /// What is to follow the link; `Rest` if nothing is. `Parked`: nothing can before something changes.
+    next: Link,
+    next_known: Known,
+    newest: u64,
     held: u32,
+    open: u32,
     /// An attempt failed since failures were last forgotten: the next failure is not retried at once.
     failed: bool,
 }
 
 impl Model {
     pub(crate) fn new(spec: TunnelSpec, first_epoch: u64) -> Self {
-        let (link, epoch) = (Rest, first_epoch - 1);
-        Model { spec, order: None, removing: false, link, epoch, held: 0, failed: false }
+        let (known, newest) = (Known::default(), first_epoch - 1);
+        let (order, removing, failed, held, open) = (None, false, false, 0, 0);
+        let (link, next, next_known) = (Rest, Rest, known);
+        Model { spec, order, removing, link, known, next, next_known, newest, held, open, failed }
     }
 
     pub(crate) fn desire(&self) -> Desire {
@@ -54,8 +69,8 @@ impl Model {
             (Rest | Waiting, Desire::OnDemand) if listening.settled && !self.needed() => Phase::Rest,
             (Waiting, _) if self.needed() => Phase::Trying,
             (Rest | Waiting, _) => Phase::Binding,
-            (Queued | Dialling, _) => Phase::Trying,
-            (Up(_), _) => Phase::Up,
+            (Queued | Dialling(_), _) => Phase::Trying,
+            (Up, _) => Phase::Up,
             (Parked(_), _) => Phase::Parked,
         }
     }
@@ -63,7 +78,7 @@ impl Model {
     pub(crate) fn gate(&self) -> Gate {
         match self.link {
             _ if self.desire() == Desire::Down => Gate::Reset,
-            Up(0) => Gate::Serve(Epoch(self.epoch)),
+            Up if !self.known.suspect && !self.known.clogged => Gate::Serve(Epoch(self.known.epoch)),
             Parked(why) if why != FailureKind::AnswerNeeded => Gate::Reset,
             _ => Gate::Hold,
         }
@@ -79,27 +94,21 @@ impl Model {
             }
             (Input::Remove, _) => (self.removing, self.order) = (true, None),
             (Input::Respec(new), link) => {
-                let stays = self.spec.route.leads_where(&new.route) && matches!(link, Up(_));
-                let moved = self.spec.route != new.route && !stays;
-                self.close(moved);
-                self.forget(moved);
+                let stays = self.spec.route.leads_where(&new.route) && link == Up;
+                let differs = self.spec.route != new.route;
+                self.next = if differs { Rest } else { self.next };
+                self.close(differs && !stays);
+                self.forget(differs && !stays);
                 (self.spec, self.removing) = ((**new).clone(), false);
             }
-            (Input::Nudge(nudge), link) => {
-                self.failed = false;
-                self.forget(*nudge == Nudge::Operator);
-                self.try_again(*nudge != Nudge::Operator && link == Waiting);
-            }
-            (Input::Activity { held, .. }, _) => self.held = *held,
-            (Input::Go, Queued) => self.link = Dialling,
-            (Input::CredentialsChanged, Parked(why)) => self.forget(why.verdict() == Park(On::Credentials)),
-            (Input::KnownHostsChanged, Parked(why)) => self.forget(why.verdict() == Park(On::KnownHosts)),
-            (Input::Link(epoch, _), _) if epoch.0 != self.epoch => {}
-            (Input::Link(_, Says::Up), Dialling) => self.link = Up(0),
-            (Input::Link(_, Says::Answers(_)), Up(_)) => self.link = Up(0),
-            (Input::Link(_, Says::Lost(_) | Says::Closed), Closing) => self.link = Rest,
-            (Input::Link(_, Says::Lost(why)), Dialling | Up(_)) => self.lose(why.kind),
-            (Input::Link(_, Says::Closed), Dialling | Up(_)) => self.lose(FailureKind::Disconnected),
+            (Input::Nudge(nudge), link) => self.nudged(*nudge, link),
+            (Input::Activity { held, open }, _) => (self.held, self.open) = (*held, *open),
+            (Input::Go, Queued) => self.link = Dialling(Step::Resolve),
+            (Input::Go, _) if self.next == Queued => self.next = Dialling(Step::Resolve),
+            (Input::CredentialsChanged, _) => self.changed(On::Credentials),
+            (Input::KnownHostsChanged, _) => self.changed(On::KnownHosts),
+            (Input::Link(epoch, said), link) if epoch.0 == self.known.epoch => self.heard(said, link),
+            (Input::Link(epoch, said), _) if epoch.0 == self.next_known.epoch => self.heard_of_next(said),
             (Input::Timeout, _) => self.timed_out(fired),
             _ => {}
         }
@@ -110,13 +119,84 @@ impl Model {
             (Rest, _) if listening.settled => self.try_again(true),
             _ => {}
         }
+        self.next = match (self.next, self.wants_next()) {
+            (Rest, true) => self.enqueue_next(),
+            (Dialling(_), false) => Waiting,
+            (Queued, false) => Rest,
+            (next, _) => next,
+        };
+    }
+
+    fn wants_next(&self) -> bool {
+        let (Known { asked, suspect, worn, clogged, .. }, up) = (self.known, self.desire() == Desire::Up);
+        let spent = (worn || clogged) && (up || self.held > 0 || self.open > 0);
+        self.link == Up && !asked && self.desire() != Desire::Down && (suspect && self.needed() || spent)
+    }
+
+    fn nudged(&mut self, nudge: Nudge, link: Link) {
+        self.failed = false;
+        self.forget(nudge == Nudge::Operator);
+        let stuck = |link: Link| match (nudge, link) {
+            (Nudge::Woke, Dialling(step)) => (Step::Tcp..Step::Authenticate).contains(&step),
+            (Nudge::Network, Dialling(step)) => step == Step::Tcp,
+            _ => false,
+        };
+        if stuck(self.link) {
+            self.enqueue();
+        }
+        match self.next {
+            next if stuck(next) => self.next = self.enqueue_next(),
+            Waiting => self.next = Rest,
+            _ => {}
+        }
+        self.try_again(nudge != Nudge::Operator && link == Waiting);
+    }
+
+    fn changed(&mut self, what: On) {
+        let concerned = |link| matches!(link, Parked(why) if why.verdict() == Park(what));
+        self.next = if concerned(self.next) { Rest } else { self.next };
+        if concerned(self.link) {
+            (self.link, self.failed) = (Rest, false);
+        }
+    }
+
+    fn heard(&mut self, said: &Says, link: Link) {
+        match (said, link) {
+            (Says::Step(step), Dialling(before)) if *step >= before => self.link = Dialling(*step),
+            (Says::Asked, Dialling(_)) => self.known.asked = true,
+            (Says::Up, Dialling(_)) => self.link = Up,
+            (Says::Answers(_) | Says::Heard, Up) => self.known.suspect = false,
+            (Says::AddressGone, Up) => self.known.suspect = true,
+            (Says::Worn, Up) => self.known.worn = true,
+            (Says::Clogged(clogged), Up) if *clogged != self.known.clogged => {
+                (self.known.clogged, self.known.suspect) = (*clogged, false);
+            }
+            (Says::Lost(_) | Says::Closed, Closing) => self.link = Rest,
+            (Says::Lost(why), Dialling(_) | Up) => self.lose(why.kind),
+            (Says::Closed, Dialling(_) | Up) => self.lose(FailureKind::Disconnected),
+            _ => {}
+        }
+    }
+
+    fn heard_of_next(&mut self, said: &Says) {
+        match (said, self.next) {
+            (Says::Step(step), Dialling(before)) if *step >= before => self.next = Dialling(*step),
+            (Says::Asked, Dialling(_)) => self.next_known.asked = true,
+            (Says::Up, Dialling(_)) => (self.known, self.next) = (self.next_known, Rest),
+            (Says::Lost(why), Dialling(_)) => self.lose_next(why.kind),
+            (Says::Closed, Dialling(_)) => self.lose_next(FailureKind::Disconnected),
+            _ => {}
+        }
     }
 
     fn timed_out(&mut self, fired: Option<Timer>) {
         match (fired, self.link) {
+            (Some(Timer::StepDeadline), Up) => self.lose_next(FailureKind::TimedOut),
             (Some(Timer::StepDeadline), _) => self.lose(FailureKind::TimedOut),
-            (Some(Timer::ProbeDeadline), Up(2)) => self.lose(FailureKind::DeadPeer),
-            (Some(Timer::ProbeDeadline), Up(missed)) => self.link = Up(missed + 1),
+            (Some(Timer::Patience), _) => self.lose(FailureKind::DeadPeer),
+            (Some(Timer::ProbeDeadline), _) => self.known.suspect = true,
+            (Some(Timer::Renew), _) => self.known.worn = true,
+            (Some(Timer::Retry), Up) => self.next = Rest,
             (Some(Timer::Retry), Waiting) => self.try_again(true),
             (Some(Timer::Retry | Timer::CloseDeadline), _) => self.link = Rest,
             (Some(Timer::Steady), _) => self.failed = false,
@@ -128,33 +208,64 @@ impl Model {
         self.desire() == Desire::Up || self.desire() == Desire::OnDemand && self.held > 0
     }
 
+    fn enqueue(&mut self) {
+        self.newest += 1;
+        (self.link, self.known) = (Queued, Known { epoch: self.newest, ..Known::default() });
+    }
+
+    fn enqueue_next(&mut self) -> Link {
+        self.newest += 1;
+        self.next_known = Known { epoch: self.newest, ..Known::default() };
+        Queued
+    }
+
     fn try_again(&mut self, really: bool) {
         match self.needed() {
             _ if !really => {}
-            true => (self.link, self.epoch) = (Queued, self.epoch + 1),
+            true => self.enqueue(),
             false => self.link = Rest,
         }
     }
 
     fn close(&mut self, really: bool) {
+        self.next = if really { Rest } else { self.next };
         self.link = match self.link {
             link if !really => link,
-            Dialling | Up(_) | Closing => Closing,
+            Dialling(_) | Up | Closing => Closing,
             Rest | Queued | Waiting | Parked(_) => Rest,
         };
     }
 
     fn forget(&mut self, really: bool) {
         self.failed &= !really;
+        self.next = if really && matches!(self.next, Waiting | Parked(_)) { Rest } else { self.next };
         self.close(really && matches!(self.link, Waiting | Parked(_)));
     }
 
     fn lose(&mut self, why: FailureKind) {
+        let why = match std::mem::replace(&mut self.next, Rest) {
+            next @ (Queued | Dialling(_)) => {
+                (self.link, self.known) = (next, self.next_known);
+                return;
+            }
+            Parked(why) => why,
+            _ => why,
+        };
         match why.verdict() {
             Park(_) => self.link = Parked(why),
             Verdict::Retry if self.failed => self.link = Waiting,
             Verdict::Retry => self.try_again(true),
         }
         self.failed |= why.verdict() == Verdict::Retry;
+    }
+
+    fn lose_next(&mut self, why: FailureKind) {
+        let suspect = self.known.suspect;
+        self.next = match why.verdict() {
+            Park(_) => Parked(why),
+            Verdict::Retry if suspect && !self.failed => Rest,
+            Verdict::Retry => Waiting,
+        };
+        self.failed |= suspect && why.verdict() == Verdict::Retry;
     }
 }

@@ -102,11 +102,15 @@ fn start() -> impl Strategy<Value = Start> {
 
 /// Odd numbers, so that no two timers of the same origin tie.
 pub(crate) fn policy() -> impl Strategy<Value = Policy> {
-    (select(vec![10_007, 15_011]), select(vec![20_019, 3_023]), select(vec![40_003, 900_017])).prop_map(
-        |(keepalive, connect_timeout, idle)| Policy {
+    let idle = select(vec![40_003, 900_017]);
+    let (renew_after, drain) = (select(vec![0, 0, 30_029]), select(vec![0, 25_031, 3_600_037]));
+    (select(vec![10_007, 15_011]), select(vec![20_019, 3_023]), idle, renew_after, drain).prop_map(
+        |(keepalive, connect_timeout, idle, renew_after, drain)| Policy {
             keepalive: Duration::from_millis(keepalive),
             connect_timeout: Duration::from_millis(connect_timeout),
             idle: Duration::from_millis(idle),
+            renew_after: Duration::from_millis(renew_after),
+            drain: Duration::from_millis(drain),
             ..Policy::default()
         },
     )
@@ -184,6 +188,16 @@ fn link_report() -> impl Strategy<Value = LinkReport> {
         2 => prop_oneof![3 => 0..3000u64, 1 => any::<u64>()].prop_map(Duration::from_millis).prop_map(LinkReport::Answers),
         3 => failure().prop_map(LinkReport::Lost),
         1 => Just(LinkReport::Closed),
+        1 => Just(LinkReport::Asked),
+        4 => select(vec![
+            LinkReport::Heard,
+            LinkReport::Unanswered,
+            LinkReport::AddressGone,
+            LinkReport::Clogged(true),
+            LinkReport::Clogged(false),
+            LinkReport::Worn,
+            LinkReport::Drained,
+        ]),
     ]
 }
 

@@ -1,16 +1,17 @@
 //! What is in the world, worked out from inputs and outputs alone: which listeners and links there are, who
 //! waits. Checks every output against it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use nbtunnel_core::io::About;
 use nbtunnel_core::tunnel::Desire;
 use nbtunnel_core::{
-    Epoch, ForwardId, ForwardSpec, Gate, Input, LinkReport, ListenAt, ListenerReport, Moment, Nudge, Order,
-    Output, Settled, State, Transition, Tunnel, WaitFor, WaitId,
+    Epoch, ForwardId, Gate, Health, Input, LinkReport, ListenAt, ListenerReport, Moment, Order, Output,
+    State, Transition, Tunnel, WaitFor, WaitId,
 };
 
+use super::facts::{LinkFact, Listener, ListenerFact, is_encouraging, is_true, overlap};
 use super::{Checked, Listening, hold};
 
 /// A listener, or the close of one, that does not answer counts as failed, or closed, after this.
@@ -19,45 +20,26 @@ pub(super) const CLOSE_DEADLINE: Duration = Duration::from_secs(3);
 /// With the shortest delays that chance allows, and one steady link in between, no minute has more.
 const ATTEMPTS_A_MINUTE: usize = 18;
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum ListenerFact {
-    Asked {
-        at: Moment,
-    },
-    Bound,
-    /// `failed`: because it could not be bound in time.
-    Closing {
-        at: Moment,
-        failed: bool,
-    },
-    Gone,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Listener {
-    pub(crate) spec: ForwardSpec,
-    pub(crate) fact: ListenerFact,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum LinkFact {
-    Dialling,
-    Up { probed: bool },
-    Closing { at: Moment },
-    Ended,
-}
-
 /// See the module.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
     listeners: BTreeMap<ForwardId, Listener>,
     links: BTreeMap<Epoch, LinkFact>,
+    /// Those that said something for which another session may follow them, and those for which none may.
+    spent: BTreeSet<Epoch>,
+    asked: BTreeSet<Epoch>,
+    /// Those that were closed while they were the link, and not beside it.
+    closed_as_link: BTreeSet<Epoch>,
     /// Forwards whose last listener failed.
     failed: Vec<ListenAt>,
     /// Those that nobody answered yet; the others are `None`.
     waits: BTreeMap<WaitId, Option<WaitFor>>,
     gate: Option<Gate>,
     word: Option<&'static str>,
+    /// Sessions wear out by age, or did under an older policy.
+    ages: bool,
+    /// So many connections are carried.
+    open: u32,
     /// Since trying was last encouraged from outside.
     connects: Vec<Moment>,
 }
@@ -69,6 +51,11 @@ impl Ledger {
 
     pub(crate) fn links(&self) -> &BTreeMap<Epoch, LinkFact> {
         &self.links
+    }
+
+    /// Whether it was the link that was closed, and not what was to follow it or came before it.
+    pub(super) fn was_closed_as_link(&self, epoch: Epoch) -> bool {
+        self.closed_as_link.contains(&epoch)
     }
 
     pub(crate) fn gate(&self) -> Option<Gate> {
@@ -119,13 +106,26 @@ impl Ledger {
     pub(super) fn is_stale(&self, input: &Input, tunnel: &Tunnel) -> bool {
         match input {
             Input::Link(epoch, report) => match (self.links.get(epoch), report) {
-                (None | Some(LinkFact::Ended), _)
-                | (Some(LinkFact::Up { .. }), LinkReport::Step(_) | LinkReport::Up)
-                | (Some(LinkFact::Dialling), LinkReport::Answers(_)) => true,
+                (None | Some(LinkFact::Ended), _) => true,
                 (Some(LinkFact::Closing { .. }), report) => {
                     !matches!(report, LinkReport::Lost(_) | LinkReport::Closed)
                 }
-                (Some(LinkFact::Up { .. } | LinkFact::Dialling), _) => false,
+                (Some(LinkFact::Up { .. }), report) => matches!(
+                    report,
+                    LinkReport::Step(_) | LinkReport::Asked | LinkReport::Up | LinkReport::Drained
+                ),
+                (Some(LinkFact::Draining { .. }), report) => matches!(
+                    report,
+                    LinkReport::Step(_) | LinkReport::Asked | LinkReport::Up | LinkReport::Worn
+                ),
+                (Some(LinkFact::Dialling), report) => !matches!(
+                    report,
+                    LinkReport::Step(_)
+                        | LinkReport::Asked
+                        | LinkReport::Up
+                        | LinkReport::Lost(_)
+                        | LinkReport::Closed
+                ),
             },
             Input::Listener(id, report) => match self.listeners.get(id).map(|l| l.fact) {
                 None | Some(ListenerFact::Gone) => true,
@@ -152,7 +152,16 @@ impl Ledger {
                         (LinkReport::Lost(_) | LinkReport::Closed, _) => *link = LinkFact::Ended,
                         (LinkReport::Up, LinkFact::Dialling) => *link = LinkFact::Up { probed: false },
                         (LinkReport::Answers(_), LinkFact::Up { .. }) => {
-                            *link = LinkFact::Up { probed: false }
+                            *link = LinkFact::Up { probed: false };
+                        }
+                        (LinkReport::Answers(_), LinkFact::Draining { .. }) => {
+                            *link = LinkFact::Draining { probed: false };
+                        }
+                        (LinkReport::Asked, LinkFact::Dialling) => {
+                            self.asked.insert(*epoch);
+                        }
+                        (LinkReport::Worn | LinkReport::Clogged(true), _) => {
+                            self.spent.insert(*epoch);
                         }
                         (_, _) => {}
                     }
@@ -165,6 +174,7 @@ impl Ledger {
                     listener.forget_failure();
                 }
             }
+            Input::Activity { open, .. } => self.open = *open,
             Input::Wait(id, wait) => {
                 self.waits.insert(*id, Some(*wait));
             }
@@ -232,6 +242,7 @@ impl Ledger {
     pub(super) fn told(&mut self, now: Moment, input: &Input, output: &Output, after: &Tunnel) -> Checked {
         let said = || format!("{output:?} after {input:?}: {after:?}");
         let down = after.desire() == Desire::Down;
+        self.ages |= !after.spec().policy.renew_after.is_zero();
         match output {
             Output::Bind(id, spec) => {
                 hold("down_binds_and_connects_nothing", !down, said)?;
@@ -276,13 +287,19 @@ impl Ledger {
                 hold("connects_only_after_go", *input == Input::Go, said)?;
                 hold("epochs_only_increase", self.links.keys().all(|old| old < epoch), said)?;
                 hold("connects_where_the_file_says", after.spec().route == **route, said)?;
-                let alone = self.links.values().all(|link| match link {
-                    LinkFact::Ended => true,
+                let suspect = after.view(now).health == Some(Health::Suspect);
+                let alone = self.links.iter().all(|(other, link)| match link {
+                    LinkFact::Ended | LinkFact::Draining { .. } => true,
                     LinkFact::Closing { at } => *at + CLOSE_DEADLINE <= now,
-                    LinkFact::Dialling | LinkFact::Up { .. } => false,
+                    LinkFact::Up { .. } => {
+                        !self.asked.contains(other) && (suspect || self.ages || self.spent.contains(other))
+                    }
+                    LinkFact::Dialling => false,
                 });
                 hold("at_most_one_live_link", alone, said)?;
-                let needed = after.desire() == Desire::Up || after.held() > 0;
+                let up = |epoch: &&Epoch| matches!(self.links.get(epoch), Some(LinkFact::Up { .. }));
+                let in_use = self.open > 0 && (self.ages || self.spent.iter().any(|epoch| up(&epoch)));
+                let needed = after.desire() == Desire::Up || after.held() > 0 || in_use;
                 hold("on_demand_connects_only_for_somebody", needed, said)?;
                 self.connects.retain(|at| *at + Duration::from_secs(60) > now);
                 self.connects.push(now);
@@ -290,16 +307,38 @@ impl Ledger {
                 self.links.insert(*epoch, LinkFact::Dialling);
             }
             Output::Probe(epoch) => {
-                let link = self.links.get_mut(epoch).filter(|link| matches!(link, LinkFact::Up { .. }));
-                hold("probes_what_is_up", link.is_some(), said)?;
-                self.links.insert(*epoch, LinkFact::Up { probed: true });
+                let probed = match self.links.get(epoch) {
+                    Some(LinkFact::Up { .. }) => Some(LinkFact::Up { probed: true }),
+                    Some(LinkFact::Draining { .. }) => Some(LinkFact::Draining { probed: true }),
+                    _ => None,
+                };
+                hold("probes_what_is_up", probed.is_some(), said)?;
+                self.links.extend(probed.map(|probed| (*epoch, probed)));
             }
-            Output::Drain(_) => {}
+            Output::Drain(epoch) => {
+                let followed = self
+                    .links
+                    .range(epoch..)
+                    .any(|(newer, link)| newer > epoch && matches!(link, LinkFact::Up { .. }));
+                let up = matches!(self.links.get(epoch), Some(LinkFact::Up { .. }));
+                hold("drains_what_was_followed", up && followed, said)?;
+                self.links.insert(*epoch, LinkFact::Draining { probed: false });
+            }
             Output::Close(epoch) => {
-                let live = matches!(self.links.get(epoch), Some(LinkFact::Dialling | LinkFact::Up { .. }));
-                hold("closes_what_is_live", live, said)?;
-                // One that is given up is not waited for.
-                let orderly = after.state() == State::Closing;
+                let fact = self.links.get(epoch).copied().unwrap_or(LinkFact::Ended);
+                hold("closes_what_is_live", fact.is_live(), said)?;
+                let others_up = self
+                    .links
+                    .iter()
+                    .any(|(other, link)| other != epoch && matches!(link, LinkFact::Up { .. }));
+                let is_link = match fact {
+                    LinkFact::Up { .. } => true,
+                    LinkFact::Dialling => !others_up,
+                    LinkFact::Draining { .. } | LinkFact::Closing { .. } | LinkFact::Ended => false,
+                };
+                self.closed_as_link.extend(is_link.then_some(*epoch));
+                // One that is given up is not waited for, nor what goes beside the link.
+                let orderly = is_link && after.state() == State::Closing;
                 self.links
                     .insert(*epoch, if orderly { LinkFact::Closing { at: now } } else { LinkFact::Ended });
             }
@@ -324,58 +363,5 @@ impl Ledger {
             }
         }
         Ok(())
-    }
-}
-
-impl Listener {
-    /// It listens, or will.
-    pub(super) fn listens(&self) -> bool {
-        matches!(self.fact, ListenerFact::Asked { .. } | ListenerFact::Bound)
-    }
-
-    /// It may hold its address.
-    fn is_there(&self, now: Moment) -> bool {
-        self.listens() || matches!(self.fact, ListenerFact::Closing { at, .. } if at + CLOSE_DEADLINE > now)
-    }
-
-    fn forget_failure(&mut self) {
-        if let ListenerFact::Closing { failed, .. } = &mut self.fact {
-            *failed = false;
-        }
-    }
-}
-
-/// What comes from outside and makes it sensible to try at once.
-fn is_encouraging(input: &Input) -> bool {
-    matches!(
-        input,
-        Input::Order(Order::Start | Order::Stop | Order::Restart)
-            | Input::Nudge(Nudge::Woke | Nudge::Network | Nudge::Operator)
-            | Input::Respec(_)
-            | Input::Remove
-            | Input::CredentialsChanged
-            | Input::KnownHostsChanged
-    )
-}
-
-fn overlap(one: &ListenAt, other: &ListenAt) -> bool {
-    let port = |listen: &ListenAt| match listen {
-        ListenAt::Loopback(port) | ListenAt::Any(port) | ListenAt::Address(_, port) => Some(*port),
-        ListenAt::Socket(_) => None,
-    };
-    // Every address that is drawn here is a loopback address.
-    one == other || port(one).is_some() && port(one) == port(other)
-}
-
-fn is_true(wait: WaitFor, settled: &Settled, after: &Tunnel, now: Moment) -> bool {
-    let view = after.view(now);
-    let listens = view.forwards.iter().all(|forward| !forward.listens.is_empty());
-    match (wait, settled) {
-        (WaitFor::Up, Settled::Overtaken) => after.desire() == Desire::Down,
-        (WaitFor::Down, Settled::Overtaken) => after.desire() != Desire::Down,
-        (WaitFor::Down, Settled::Reached) => after.state() == State::Stopped,
-        (WaitFor::Up, Settled::Reached) => matches!(after.state(), State::Up | State::Idle) && listens,
-        (WaitFor::Up, Settled::Stuck(_)) => after.state() == State::Parked || !listens,
-        (WaitFor::Down, Settled::Stuck(_)) => false,
     }
 }

@@ -1,6 +1,7 @@
 //! Drives one tunnel through a random run and checks it after every input.
 
 pub(crate) mod draw;
+mod facts;
 pub(crate) mod ledger;
 mod respecs;
 mod rules;
@@ -14,7 +15,8 @@ use nbtunnel_core::{
 
 use crate::model::Model;
 use draw::Op;
-use ledger::{Ledger, LinkFact, ListenerFact};
+use facts::{LinkFact, ListenerFact};
+use ledger::Ledger;
 
 /// The word that users see, with less detail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -205,6 +207,7 @@ impl<M: Machine> Run<M> {
                 LinkFact::Up { probed: true } => {
                     due.push(Input::Link(*epoch, LinkReport::Answers(Duration::from_millis(20))));
                 }
+                LinkFact::Draining { .. } => due.push(Input::Link(*epoch, LinkReport::Drained)),
                 LinkFact::Closing { .. } => due.push(Input::Link(*epoch, LinkReport::Closed)),
                 LinkFact::Up { probed: false } | LinkFact::Ended => {}
             }

@@ -21,7 +21,7 @@ pub(super) fn check<M: Machine>(step: &Step<'_, M>) -> Checked {
                 });
                 hold("an_address_that_stays_keeps_its_listener", !named, said)?;
             }
-            Output::Close(_) => {
+            Output::Close(epoch) if step.ledger.was_closed_as_link(*epoch) => {
                 hold("only_a_new_route_ends_a_link", old.route != new.route, said)?;
                 let in_place = old.route.leads_where(&new.route)
                     && step.before.tunnel().state() == nbtunnel_core::State::Up;

@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use nbtunnel_core::tunnel::Desire;
-use nbtunnel_core::{FailureKind, Gate, Input, Moment, Nudge, Order, Output, State, Tunnel, WaitFor};
+use nbtunnel_core::{FailureKind, Gate, Health, Input, Moment, Nudge, Order, Output, State, Tunnel, WaitFor};
 
-use super::ledger::{BIND_DEADLINE, CLOSE_DEADLINE, Ledger, LinkFact, ListenerFact};
+use super::facts::{LinkFact, Listener, ListenerFact};
+use super::ledger::{BIND_DEADLINE, CLOSE_DEADLINE, Ledger};
 use super::{Checked, Machine, NOTHING, hold, told};
 
 /// Thirty seconds and the fifth of it that chance may add.
 const LONGEST_DELAY: Duration = Duration::from_secs(36);
+
+/// The longest that is drawn.
+const LONGEST_DRAIN: Duration = Duration::from_millis(3_600_037);
 
 /// One input and what came of it.
 pub(super) struct Step<'a, M> {
@@ -38,6 +42,10 @@ pub(super) fn check<M: Machine>(step: &Step<'_, M>) -> Checked {
         None => false,
     };
     hold("serves_only_through_a_link_that_is_up", serves, said)?;
+    let links = step.ledger.links().values();
+    let up = links.clone().filter(|link| matches!(link, LinkFact::Up { .. })).count();
+    let dialling = links.filter(|link| matches!(link, LinkFact::Dialling)).count();
+    hold("at_most_one_link_and_one_to_follow_it", up <= 1 && dialling <= 1, said)?;
     hold("transitions_form_a_chain", step.ledger.word() == step.tunnel().state().word(), said)
 }
 
@@ -86,7 +94,7 @@ fn down_is_down<M: Machine>(step: &Step<'_, M>) -> Checked {
         return Ok(());
     }
     let links = step.ledger.links().values();
-    let live = links.clone().any(|link| matches!(link, LinkFact::Dialling | LinkFact::Up { .. }));
+    let live = links.clone().any(|link| link.is_live());
     let listens = step.ledger.listeners().values().any(|listener| listener.listens());
     let queued = step.tunnel().queued_since().is_some();
     hold("down_keeps_nothing", !live && !listens && !queued, || step.said())?;
@@ -105,6 +113,10 @@ fn every_state_has_its_timer<M: Machine>(step: &Step<'_, M>) -> Checked {
             ListenerFact::Closing { at, .. } if at + CLOSE_DEADLINE > step.now => by(at + CLOSE_DEADLINE)?,
             ListenerFact::Closing { .. } | ListenerFact::Bound | ListenerFact::Gone => {}
         }
+    }
+    let draining = |link: &LinkFact| matches!(link, LinkFact::Draining { .. });
+    if step.ledger.links().values().any(draining) {
+        by(step.now + LONGEST_DRAIN)?;
     }
     for link in step.ledger.links().values() {
         if let LinkFact::Closing { at } = link
@@ -126,7 +138,12 @@ fn every_state_has_its_timer<M: Machine>(step: &Step<'_, M>) -> Checked {
             let retry_in = tunnel.view(step.now).retry_in;
             hold("what_is_under_way_has_a_deadline", retry_in.is_some(), || step.said())?;
         }
-        State::Up => hold("what_is_under_way_has_a_deadline", timer.is_some(), || step.said())?,
+        State::Up => {
+            // One that is left unread waits for its reader alone.
+            let health = tunnel.view(step.now).health;
+            let unread = step.ledger.gate() == Some(Gate::Hold) && health == Some(Health::Ok);
+            hold("what_is_under_way_has_a_deadline", timer.is_some() || unread, || step.said())?;
+        }
         State::Stopped => hold("stopped_needs_no_timer", timer.is_none(), || step.said())?,
         State::Connecting | State::Idle | State::Parked => {}
     }
@@ -148,7 +165,7 @@ fn forwards_are_served<M: Machine>(step: &Step<'_, M>) -> Checked {
         let right = known.is_none_or(|listener| !listener.listens() || listener.spec == *spec);
         hold("a_listener_leads_where_the_file_says", right, || step.said())?;
     }
-    let named = |listener: &super::ledger::Listener| tunnel.spec().forwards.contains(&listener.spec);
+    let named = |listener: &Listener| tunnel.spec().forwards.contains(&listener.spec);
     let strays = step.ledger.listeners().values().any(|listener| listener.listens() && !named(listener));
     hold("only_what_the_file_names_listens", !strays, || step.said())
 }
@@ -185,7 +202,9 @@ fn waits_end<M: Machine>(step: &Step<'_, M>) -> Checked {
         let over = match (wait, tunnel.state()) {
             (WaitFor::Down, state) => state == State::Stopped || tunnel.desire() != Desire::Down,
             (WaitFor::Up, _) if tunnel.desire() == Desire::Down => true,
-            (WaitFor::Up, State::Up | State::Idle) => listens,
+            // One that does not answer is not what was waited for.
+            (WaitFor::Up, State::Up) => listens && tunnel.view(step.now).health == Some(Health::Ok),
+            (WaitFor::Up, State::Idle) => listens,
             (WaitFor::Up, state) => state == State::Parked,
         };
         hold("a_wait_is_answered_when_it_is_over", !over, || step.said())?;

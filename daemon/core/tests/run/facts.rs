@@ -1,0 +1,94 @@
+//! What is known of one listener or one link of the world, and of what is said about it.
+
+use nbtunnel_core::tunnel::Desire;
+use nbtunnel_core::{ForwardSpec, Input, ListenAt, Moment, Nudge, Order, Settled, State, Tunnel, WaitFor};
+
+use super::ledger::CLOSE_DEADLINE;
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum ListenerFact {
+    Asked {
+        at: Moment,
+    },
+    Bound,
+    /// `failed`: because it could not be bound in time.
+    Closing {
+        at: Moment,
+        failed: bool,
+    },
+    Gone,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Listener {
+    pub(crate) spec: ForwardSpec,
+    pub(crate) fact: ListenerFact,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum LinkFact {
+    Dialling,
+    Up { probed: bool },
+    Draining { probed: bool },
+    Closing { at: Moment },
+    Ended,
+}
+
+impl LinkFact {
+    pub(super) fn is_live(self) -> bool {
+        matches!(self, LinkFact::Dialling | LinkFact::Up { .. } | LinkFact::Draining { .. })
+    }
+}
+
+impl Listener {
+    /// It listens, or will.
+    pub(super) fn listens(&self) -> bool {
+        matches!(self.fact, ListenerFact::Asked { .. } | ListenerFact::Bound)
+    }
+
+    /// It may hold its address.
+    pub(super) fn is_there(&self, now: Moment) -> bool {
+        self.listens() || matches!(self.fact, ListenerFact::Closing { at, .. } if at + CLOSE_DEADLINE > now)
+    }
+
+    pub(super) fn forget_failure(&mut self) {
+        if let ListenerFact::Closing { failed, .. } = &mut self.fact {
+            *failed = false;
+        }
+    }
+}
+
+/// What comes from outside and makes it sensible to try at once.
+pub(super) fn is_encouraging(input: &Input) -> bool {
+    matches!(
+        input,
+        Input::Order(Order::Start | Order::Stop | Order::Restart)
+            | Input::Nudge(Nudge::Woke | Nudge::Network | Nudge::Operator)
+            | Input::Respec(_)
+            | Input::Remove
+            | Input::CredentialsChanged
+            | Input::KnownHostsChanged
+    )
+}
+
+pub(super) fn overlap(one: &ListenAt, other: &ListenAt) -> bool {
+    let port = |listen: &ListenAt| match listen {
+        ListenAt::Loopback(port) | ListenAt::Any(port) | ListenAt::Address(_, port) => Some(*port),
+        ListenAt::Socket(_) => None,
+    };
+    // Every address that is drawn here is a loopback address.
+    one == other || port(one).is_some() && port(one) == port(other)
+}
+
+pub(super) fn is_true(wait: WaitFor, settled: &Settled, after: &Tunnel, now: Moment) -> bool {
+    let view = after.view(now);
+    let listens = view.forwards.iter().all(|forward| !forward.listens.is_empty());
+    match (wait, settled) {
+        (WaitFor::Up, Settled::Overtaken) => after.desire() == Desire::Down,
+        (WaitFor::Down, Settled::Overtaken) => after.desire() != Desire::Down,
+        (WaitFor::Down, Settled::Reached) => after.state() == State::Stopped,
+        (WaitFor::Up, Settled::Reached) => matches!(after.state(), State::Up | State::Idle) && listens,
+        (WaitFor::Up, Settled::Stuck(_)) => after.state() == State::Parked || !listens,
+        (WaitFor::Down, Settled::Stuck(_)) => false,
+    }
+}
