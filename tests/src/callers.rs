@@ -18,6 +18,9 @@ use crate::wait;
 
 /// Between two callers.
 const EVERY: Duration = Duration::from_millis(20);
+/// So many may wait at once; whoever comes then goes again. A tunnel holds a few more, so that a caller who is
+/// cut off was not one too many.
+const MOST: usize = 200;
 /// How long one waits for the answer.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -67,6 +70,10 @@ impl Callers {
         let thread = std::thread::spawn(move || {
             runtime.block_on(async {
                 while !stopped.load(Ordering::SeqCst) {
+                    if waiting(&book) >= MOST {
+                        tokio::time::sleep(EVERY).await;
+                        continue;
+                    }
                     let (book, began) = (Arc::clone(&book), Instant::now());
                     write_down(&book, began, None);
                     tokio::spawn(async move {
@@ -80,15 +87,34 @@ impl Callers {
         Ok(Callers { calls, stop, thread: Some(thread) })
     }
 
-    /// Waits until somebody is answered who called after `since`; says how long after `since` that was.
+    /// Waits until somebody is answered who called after `since`, when something broke; says how long after
+    /// `since` that was.
     ///
     /// # Errors
     /// Nobody is, within `patience`.
     pub fn answered_after(&self, since: Instant, patience: Duration) -> Result<Duration> {
+        self.first_answer(patience, |calls| {
+            calls.range(since..).filter_map(answered).map(|at| at - since).min()
+        })
+    }
+
+    /// Waits until somebody is answered after `since`, when something was mended, whenever the call was.
+    ///
+    /// # Errors
+    /// As [`Callers::answered_after`].
+    pub fn answered_again(&self, since: Instant, patience: Duration) -> Result<Duration> {
+        self.first_answer(patience, |calls| {
+            calls.iter().filter_map(answered).filter_map(|at| at.checked_duration_since(since)).min()
+        })
+    }
+
+    fn first_answer(
+        &self,
+        patience: Duration,
+        find: impl Fn(&Calls) -> Option<Duration>,
+    ) -> Result<Duration> {
         wait::until_some("a caller is answered", patience, || {
-            let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-            let ends = calls.range(since..).filter_map(|(_, end)| *end);
-            ends.filter(|(_, outcome)| *outcome == Outcome::Answered).map(|(at, _)| at - since).min()
+            find(&self.calls.lock().unwrap_or_else(PoisonError::into_inner))
         })
         .with_context(|| format!("{:?}", self.so_far()))
     }
@@ -137,6 +163,16 @@ impl Drop for Callers {
 
 fn write_down(book: &Mutex<Calls>, began: Instant, end: Option<(Instant, Outcome)>) {
     book.lock().unwrap_or_else(PoisonError::into_inner).insert(began, end);
+}
+
+fn waiting(book: &Mutex<Calls>) -> usize {
+    let calls = book.lock().unwrap_or_else(PoisonError::into_inner);
+    calls.values().filter(|end| end.is_none()).count()
+}
+
+/// When a call was answered, if it was.
+fn answered((_, end): (&Instant, &Option<(Instant, Outcome)>)) -> Option<Instant> {
+    end.filter(|(_, outcome)| *outcome == Outcome::Answered).map(|(at, _)| at)
 }
 
 async fn call(port: u16) -> Outcome {

@@ -32,14 +32,14 @@ fn a_name_that_did_not_resolve_is_tried_until_it_does() -> Result<()> {
     let daemon = with_mounts(&mount, &world.daemon_command());
     world.start_by(daemon)?;
 
-    let callers = Callers::start(local)?;
     wait_for(&world, "it says what is wrong", |tunnel| tunnel["problem"]["code"] == "dns")?;
+    let callers = Callers::start(local)?;
     let failed = dns.failed();
     ensure!(failed > 0, "nobody asked for the name");
     wait::until("it asks again", PATIENT, || dns.failed() > failed)?;
     let mended = Instant::now();
     dns.answer(there);
-    let soon = callers.answered_after(mended, PATIENT)?;
+    let soon = callers.answered_again(mended, PATIENT)?;
     let called = callers.settle(PATIENT)?;
     ensure!(called.cut_off == 0, "who was held is answered: {called:?}");
     told("DNS fails, then answers", "retries, new link", soon, Some(called))

@@ -51,7 +51,7 @@ fn a_path_that_is_back_within_patience_costs_no_connection_and_no_byte() -> Resu
     wait::throughout("the open connection stands", Duration::from_secs(8), || line.stands())?;
     let healed = Instant::now();
     lab.networks.heal()?;
-    let soon = callers.answered_after(healed, PATIENT)?;
+    let soon = callers.answered_again(healed, PATIENT)?;
     line.hear()?;
     line.close()?;
     let called = callers.settle(PATIENT)?;
@@ -72,7 +72,7 @@ fn a_path_that_is_back_after_patience_gets_a_new_link() -> Result<()> {
     lab.wait("it dials again", |tunnel| tunnel["state"] != "up")?;
     let healed = Instant::now();
     lab.networks.heal()?;
-    let soon = callers.answered_after(healed, PATIENT)?;
+    let soon = callers.answered_again(healed, PATIENT)?;
     let called = callers.settle(PATIENT)?;
     ensure!(called.cut_off == 0, "who was held is answered: {called:?}");
     told("all packets dropped, path healed after patience", lab.outcome(), soon, Some(called))
@@ -126,7 +126,7 @@ fn a_cable_that_was_out_for_a_while_costs_no_connection_and_no_byte() -> Result<
     wait::throughout("the open connection stands", Duration::from_secs(6), || line.stands())?;
     let back = Instant::now();
     lab.networks.plug(true)?;
-    let soon = callers.answered_after(back, PATIENT)?;
+    let soon = callers.answered_again(back, PATIENT)?;
     line.hear()?;
     line.close()?;
     let called = callers.settle(PATIENT)?;

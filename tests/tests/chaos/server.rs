@@ -26,7 +26,7 @@ fn a_server_that_froze_for_20_s_keeps_its_connections() -> Result<()> {
     wait::throughout("the open connection stands", FROZEN, || line.stands())?;
     let thawed = Instant::now();
     lab.sshd.freeze(false);
-    let soon = callers.answered_after(thawed, PATIENT)?;
+    let soon = callers.answered_again(thawed, PATIENT)?;
     line.hear()?;
     let called = callers.settle(PATIENT)?;
     ensure!(called.cut_off == 0, "who was held is answered: {called:?}");
@@ -105,13 +105,13 @@ fn a_server_that_takes_connections_and_says_nothing_is_tried_until_it_speaks() -
         // Those that were let in before are spoken to as well, but nobody listens there any more.
         let _ = wait::until("it speaks", PATIENT, || heard.load(Ordering::SeqCst));
     })?;
-    let callers = Callers::start(keeper.local)?;
     wait_for(&keeper.world, "it waits for the banner", |tunnel| tunnel["step"] == "banner")?;
+    let callers = Callers::start(keeper.local)?;
     wait_for(&keeper.world, "it says what is wrong", |tunnel| tunnel["problem"]["code"] == "timed_out")?;
     wait::until("it tries again", PATIENT, || keeper.door.served() >= 3)?;
     let spoke = Instant::now();
     speaks.store(true, Ordering::SeqCst);
-    let soon = callers.answered_after(spoke, PATIENT)?;
+    let soon = callers.answered_again(spoke, PATIENT)?;
     let called = callers.settle(PATIENT)?;
     ensure!(called.cut_off == 0, "who was held is answered: {called:?}");
     told("sshd accepts and never speaks, then does", "retries, new link", soon, Some(called))
@@ -123,8 +123,9 @@ fn a_banner_that_comes_after_15_s_still_connects() -> Result<()> {
     let late = Duration::from_secs(15);
     let began = Instant::now();
     let keeper = Doorkeeper::start(&sshd, |file| file, move || wait::pace(Instant::now() + late))?;
+    wait_for(&keeper.world, "it waits for the banner", |tunnel| tunnel["step"] == "banner")?;
     let callers = Callers::start(keeper.local)?;
-    let soon = callers.answered_after(began, PATIENT)?;
+    let soon = callers.answered_again(began, PATIENT)?;
     ensure!(soon > late && keeper.door.served() == 1, "{soon:?}, {} attempts", keeper.door.served());
     let called = callers.settle(PATIENT)?;
     ensure!(called.cut_off == 0, "who was held is answered: {called:?}");
@@ -133,21 +134,25 @@ fn a_banner_that_comes_after_15_s_still_connects() -> Result<()> {
 
 #[test]
 fn a_server_that_hangs_while_it_authenticates_is_tried_again() -> Result<()> {
-    // Before it looks for a key in a file it asks this program, which says nothing for an hour.
-    let mut sshd = Sshd::with(&["AuthorizedKeysCommand /bin/sleep 3600", "AuthorizedKeysCommandUser root"])?;
+    // It asks this program for the keys, which says nothing for an hour.
+    let mut sshd = Sshd::with(&[
+        "AuthorizedKeysFile none",
+        "AuthorizedKeysCommand /usr/bin/sleep 3600",
+        "AuthorizedKeysCommandUser root",
+    ])?;
     let (echo, mut world, local) = (Server::echo()?, World::new()?, net::free_port()?);
     let file = as_shipped(&sshd).set("connect_timeout", "\"3s\"").forward(local, echo.port());
     world.write("alice", &file)?;
     world.start()?;
+    wait_for(&world, "it is being authenticated", |tunnel| tunnel["step"] == "authenticating")?;
     let callers = Callers::start(local)?;
-    wait_for(&world, "it is authenticated", |tunnel| tunnel["step"] == "authenticating")?;
     wait_for(&world, "it says what is wrong", |tunnel| tunnel["problem"]["code"] == "timed_out")?;
     wait_for(&world, "it tries again", |tunnel| tunnel["attempt"].as_u64() >= Some(2))?;
     sshd.stop()?;
     sshd.set(&[]);
     sshd.start_again()?;
     let mended = Instant::now();
-    let soon = callers.answered_after(mended, PATIENT)?;
+    let soon = callers.answered_again(mended, PATIENT)?;
     let called = callers.settle(PATIENT)?;
     ensure!(called.cut_off == 0, "who was held is answered: {called:?}");
     told("authentication hangs, then does not", "retries, new link", soon, Some(called))
