@@ -1,5 +1,7 @@
 //! The table of `nbctl status`, and the notes below it. Pure: status in, text out.
 
+use std::time::Duration;
+
 use nbtunnel_proto::{FileProblem, ForwardStatus, Problem, Status, TunnelStatus};
 
 use crate::text::{Paint, duration, plain};
@@ -81,9 +83,10 @@ fn state(tunnel: &TunnelStatus) -> String {
     let state = plain(&tunnel.state);
     let suspect = tunnel.health.as_deref() == Some("suspect");
     match (&tunnel.step, tunnel.retry_in_s) {
+        // Whatever else is going on: that it may not answer is what its user has to know.
+        _ if suspect => format!("{state} (suspect)"),
         (Some(step), _) => format!("{state} ({})", plain(step)),
         (None, Some(seconds)) => format!("{state}, again in {}", duration(seconds)),
-        (None, None) if suspect => format!("{state} (suspect)"),
         (None, None) => state,
     }
 }
@@ -133,6 +136,35 @@ fn notes(status: &Status, paint: Paint) -> String {
         out += &file_note(problem, paint);
     }
     out
+}
+
+/// What a tunnel went through, for whoever asked for this one. Empty where nothing happened yet.
+pub(crate) fn past(tunnel: &TunnelStatus, now_ms: u64, paint: Paint) -> String {
+    let history = &tunnel.history;
+    let mut said = Vec::new();
+    match history.reconnects {
+        0 => {}
+        1 => said.push("reconnected once".to_owned()),
+        times => said.push(format!("reconnected {times} times")),
+    }
+    if history.up_s >= 1.0 {
+        said.push(format!("up {} in all", duration(history.up_s)));
+    }
+    if history.longest_gap_s >= 1.0 {
+        said.push(format!("longest gap {}", duration(history.longest_gap_s)));
+    } else if history.longest_gap_s > 0.0 {
+        said.push("no gap as long as a second".to_owned());
+    }
+    if let Some(failure) = &history.last_failure {
+        let ago = Duration::from_millis(now_ms.saturating_sub(failure.at_ms)).as_secs_f64();
+        said.push(format!("last failure {} ago: {}", duration(ago), plain(&failure.message)));
+    }
+    match tunnel.draining {
+        0 => {}
+        1 => said.push("an older session finishes what it carries".to_owned()),
+        many => said.push(format!("{many} older sessions finish what they carry")),
+    }
+    if said.is_empty() { String::new() } else { format!("\n{}\n", paint.dim(&said.join(", "))) }
 }
 
 fn note(who: &str, problem: &Problem, paint: Paint) -> String {

@@ -102,6 +102,7 @@ impl Effects {
                 let link = self.links.spawn_link(
                     &tunnel,
                     *route,
+                    room.policy.subscribe(),
                     Arc::new(move |said| {
                         let _ = events.send(Event::Link(name.clone(), epoch, said));
                     }),

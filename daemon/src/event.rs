@@ -1,7 +1,7 @@
 //! Everything that can happen to the daemon, in one closed enum. Adding to it makes the compiler list every
 //! place to think about.
 
-use nbtunnel_core::{Epoch, Failure, Input, Name};
+use nbtunnel_core::{Epoch, Failure, Input, Name, Nudge};
 use nbtunnel_proto::{Reply, Request};
 use tokio::sync::mpsc;
 
@@ -33,6 +33,8 @@ pub enum Event {
     Trusted(Asked, Name, Result<Written, Failure>),
     /// Descriptors ran out, or are there again.
     Exhausted(bool),
+    /// The machine woke, or its network changed; and why we think so.
+    Nudged(Nudge, String),
     /// Read the directory again.
     Reload,
     /// End.

@@ -45,7 +45,7 @@ pub enum Wants {
 impl Journal {
     /// Writes a line down and tells those who follow.
     pub fn line(&mut self, at_ms: u64, tunnel: Option<&str>, text: &str) {
-        let line = LogLine { at_ms, tunnel: tunnel.map(str::to_owned), text: shortened(text) };
+        let line = LogLine { at_ms, tunnel: tunnel.map(str::to_owned), text: shortened(text, LONGEST_LINE) };
         self.tell(|wants| match wants {
             Wants::Lines(accepts) if accepts(tunnel) => Some(Reply::Log(line.clone())),
             Wants::Lines(_) | Wants::Events => None,
@@ -106,11 +106,12 @@ impl Journal {
     }
 }
 
-fn shortened(text: &str) -> String {
-    if text.len() <= LONGEST_LINE {
+/// `text`, cut after `longest` bytes at most.
+pub(crate) fn shortened(text: &str, longest: usize) -> String {
+    if text.len() <= longest {
         return text.to_owned();
     }
-    let mut end = LONGEST_LINE;
+    let mut end = longest;
     while !text.is_char_boundary(end) {
         end -= 1;
     }

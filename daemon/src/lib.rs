@@ -9,6 +9,8 @@ pub mod driver;
 pub mod effects;
 pub mod event;
 pub mod forward;
+pub mod history;
+pub mod history_file;
 pub mod journal;
 pub mod logging;
 pub mod orders;

@@ -17,12 +17,13 @@ use nbtunneld::config::{self, Context, Watch};
 use nbtunneld::driver::{Driver, Parts};
 use nbtunneld::event::{Event, Events};
 use nbtunneld::forward::{Budgets, Services};
+use nbtunneld::history_file::history_path;
 use nbtunneld::service::instance::{Lock, LockError};
 use nbtunneld::service::signals::{self, Signal};
 use nbtunneld::service::{activation, limits};
 use nbtunneld::ssh::{AgentAt, Links};
 use nbtunneld::wake::{Clock, stopwatch};
-use nbtunneld::{control, logging};
+use nbtunneld::{control, logging, wake};
 
 /// Exit code for everything else that keeps the daemon from starting.
 const FAILED: u8 = 1;
@@ -168,6 +169,11 @@ async fn serve(
         Fault::new(FaultCode::Failed, format!("signals cannot be received: {why}"), "report this as a bug")
     })?;
 
+    let nudged = events.clone();
+    wake::watch(&Handle::current(), move |nudge, reason| {
+        let _ = nudged.send(Event::Nudged(nudge, reason));
+    });
+
     let clock = Clock;
     let parts = Parts {
         seed: clock.wall_ms() ^ (u64::from(std::process::id()) << 32),
@@ -177,6 +183,7 @@ async fn serve(
         data,
         watch: watch_config(config_dir, &events),
         filter,
+        history_path: history_path(state_dir, config_dir),
         orders_path: endpoint.runtime_dir()?.join("orders.json"),
         config_dir: config_dir.to_owned(),
         socket: endpoint.display().to_string(),

@@ -23,4 +23,6 @@ pub use fault::{Fault, FaultCode};
 pub use reply::{HostKeyOffer, Outcome, Reached, RecordedKey, Reply};
 pub use request::{Order, Request, Selection};
 pub use server::{Connection, Incoming, Listener};
-pub use status::{DaemonStatus, FileProblem, ForwardStatus, Problem, Status, TunnelStatus};
+pub use status::{
+    DaemonStatus, FileProblem, ForwardStatus, History, PastFailure, Problem, Status, TunnelStatus,
+};

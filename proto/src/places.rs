@@ -17,6 +17,14 @@ pub fn config_dir(flag: Option<PathBuf>) -> Result<PathBuf, Fault> {
     config_dir_in(flag, &environment)
 }
 
+/// The config directory where nothing names another.
+///
+/// # Errors
+/// As [`config_dir`].
+pub fn usual_config_dir() -> Result<PathBuf, Fault> {
+    system::config_home(&environment).map(|home| home.join("nbtunnel"))
+}
+
 /// The directory for lasting state: `$XDG_STATE_HOME/nbtunnel`, else `~/.local/state/nbtunnel`; below
 /// `Application Support` on macOS, `%LOCALAPPDATA%` on Windows. It need not exist.
 ///

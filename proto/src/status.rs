@@ -28,6 +28,8 @@ pub struct DaemonStatus {
     pub config_dir: String,
     /// Where it listens for `nbctl`.
     pub socket: String,
+    /// When it answered, in milliseconds since 1970-01-01 UTC: what every `at_ms` is to be compared with.
+    pub now_ms: u64,
 }
 
 /// One tunnel.
@@ -55,7 +57,7 @@ pub struct TunnelStatus {
     pub attempt: u32,
     /// Seconds until the next attempt, while waiting.
     pub retry_in_s: Option<f64>,
-    /// How often it came back.
+    /// How often it came back, also before a restart of the daemon.
     pub reconnects: u64,
     /// Smoothed round trip to the server, in milliseconds.
     pub rtt_ms: Option<f64>,
@@ -67,6 +69,36 @@ pub struct TunnelStatus {
     pub forwards: Vec<ForwardStatus>,
     /// Its notebooks; always empty in this version.
     pub notebooks: Vec<NotebookStatus>,
+    /// Older sessions that only finish what they carry.
+    pub draining: u32,
+    /// What is remembered of it, also over restarts of the daemon.
+    pub history: History,
+}
+
+/// What is remembered of a tunnel.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct History {
+    /// Since when, in milliseconds since 1970-01-01 UTC.
+    pub since_ms: u64,
+    /// How often it came back; the first time in a life of the daemon does not count.
+    pub reconnects: u64,
+    /// Seconds that it was up in all.
+    pub up_s: f64,
+    /// The longest time, in seconds, from the loss of a wanted link until it was up again.
+    pub longest_gap_s: f64,
+    /// What went wrong last, if anything ever did.
+    pub last_failure: Option<PastFailure>,
+}
+
+/// A failure that is over, or not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastFailure {
+    /// When, in milliseconds since 1970-01-01 UTC.
+    pub at_ms: u64,
+    /// A stable snake_case word, as in [`Problem`].
+    pub code: String,
+    /// What happened.
+    pub message: String,
 }
 
 /// One forward.

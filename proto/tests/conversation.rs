@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nbtunnel_proto::hello::Hello;
 use nbtunnel_proto::{
-    Client, DaemonStatus, Endpoint, Fault, FaultCode, Listener, Reply, Request, Status, TunnelStatus,
+    Client, DaemonStatus, Endpoint, Fault, FaultCode, History, Listener, Reply, Request, Status, TunnelStatus,
 };
 
 fn endpoint(dir: &Path) -> Endpoint {
@@ -43,6 +43,8 @@ fn big_status(tunnels: usize) -> Reply {
         problem: None,
         forwards: vec![],
         notebooks: vec![],
+        draining: 0,
+        history: History::default(),
     };
     Reply::Status(Box::new(Status {
         daemon: DaemonStatus {
@@ -52,6 +54,7 @@ fn big_status(tunnels: usize) -> Reply {
             uptime_s: 0.0,
             config_dir: "c".into(),
             socket: "s".into(),
+            now_ms: 0,
         },
         tunnels: (0..tunnels).map(tunnel).collect(),
         problems: vec![],

@@ -15,12 +15,16 @@ pub mod dns;
 pub mod http;
 pub mod jupyter;
 pub mod knocker;
+#[cfg(target_os = "linux")]
+pub mod logind;
 pub mod net;
 #[cfg(target_os = "linux")]
 pub mod netns;
 pub mod plain_ssh;
 pub mod programs;
 pub mod server;
+#[cfg(target_os = "linux")]
+pub mod shim;
 pub mod sshd;
 pub mod told;
 #[cfg(target_os = "linux")]

@@ -22,7 +22,7 @@ pub(crate) async fn run(args: StatusArgs, daemon: &Daemon, printer: &Printer) ->
         return watch(&args.names, &mut client, daemon, printer).await;
     }
     let status = about(status_on(&mut client, args.names.clone()).await?, &args.names, printer);
-    show(&status, printer, false)?;
+    show(&status, !args.names.is_empty(), printer, false)?;
     Ok(Exit::Done)
 }
 
@@ -37,7 +37,7 @@ async fn watch(
     let mut subscribed = false;
     loop {
         let status = about(status_on(client, names.to_vec()).await?, names, printer);
-        show(&status, printer, true)?;
+        show(&status, !names.is_empty(), printer, true)?;
         if !subscribed {
             events.send(&Request::Events).await?;
             subscribed = true;
@@ -72,10 +72,14 @@ fn about(mut status: Status, names: &[String], printer: &Printer) -> Status {
     status
 }
 
-fn show(status: &Status, printer: &Printer, again: bool) -> Result<(), CommandError> {
-    match (printer.is_json(), again) {
-        (true, _) => printer.json(status),
-        (false, false) => printer.data(&table::render(status, printer.paint)),
-        (false, true) => printer.screen(&table::render(status, printer.paint)),
+/// `named`: tunnels were asked for by name, and more is told where that is one.
+fn show(status: &Status, named: bool, printer: &Printer, again: bool) -> Result<(), CommandError> {
+    if printer.is_json() {
+        return printer.json(status);
     }
+    let mut text = table::render(status, printer.paint);
+    if let (true, [tunnel]) = (named, status.tunnels.as_slice()) {
+        text += &table::past(tunnel, status.daemon.now_ms, printer.paint);
+    }
+    if again { printer.screen(&text) } else { printer.data(&text) }
 }

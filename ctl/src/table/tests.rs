@@ -1,6 +1,6 @@
 //! The table, letter for letter.
 
-use nbtunnel_proto::DaemonStatus;
+use nbtunnel_proto::{DaemonStatus, History, PastFailure};
 
 use super::*;
 
@@ -39,6 +39,8 @@ fn tunnel(name: &str, state: &str, forwards: Vec<ForwardStatus>) -> TunnelStatus
         problem: None,
         forwards,
         notebooks: vec![],
+        draining: 0,
+        history: History::default(),
     }
 }
 
@@ -54,6 +56,7 @@ fn status(tunnels: Vec<TunnelStatus>, problems: Vec<FileProblem>) -> Status {
         uptime_s: 0.0,
         config_dir: "/c".into(),
         socket: "/s".into(),
+        now_ms: 1_700_000_000_000,
     };
     Status { daemon, tunnels, problems }
 }
@@ -128,4 +131,42 @@ fn what_a_server_sent_cannot_draw_on_the_screen() {
     bad.problem = problem("\x1b[2Jgone\nalice up", "\r");
     let text = render(&status(vec![bad], vec![]), Paint(false));
     assert!(!text.contains(['\x1b', '\r']) && text.lines().count() == 5, "{text:?}");
+}
+
+#[test]
+fn what_a_tunnel_went_through_is_one_line() {
+    let mut tunnel = tunnel("alice", "up", vec![]);
+    let now = 1_700_000_000_000;
+    assert_eq!(past(&tunnel, now, Paint(false)), "", "nothing happened yet");
+    tunnel.history = History {
+        since_ms: 1,
+        reconnects: 12,
+        up_s: 3.0 * 86400.0 + 4.0 * 3600.0 + 5.0,
+        longest_gap_s: 41.2,
+        last_failure: Some(PastFailure {
+            at_ms: now - 7_200_000,
+            code: "dead_peer".into(),
+            message: "the server stopped\x1b[2J answering".into(),
+        }),
+    };
+    assert_eq!(
+        past(&tunnel, now, Paint(false)),
+        "\nreconnected 12 times, up 3 d 4 h in all, longest gap 41 s, \
+         last failure 2 h ago: the server stopped [2J answering\n"
+    );
+    // A wall clock that was set back in between.
+    assert!(past(&tunnel, 5, Paint(false)).contains("last failure 0 s ago"));
+    tunnel.history = History { reconnects: 1, longest_gap_s: 0.3, ..History::default() };
+    tunnel.draining = 1;
+    assert_eq!(
+        past(&tunnel, now, Paint(false)),
+        "\nreconnected once, no gap as long as a second, an older session finishes what it carries\n"
+    );
+}
+
+#[test]
+fn a_link_that_may_be_dead_looks_so_while_another_is_dialled() {
+    let mut suspect = tunnel("alice", "up", vec![]);
+    (suspect.health, suspect.step) = (Some("suspect".into()), Some("tcp".into()));
+    assert!(render(&status(vec![suspect], vec![]), Paint(false)).contains("up (suspect)"));
 }

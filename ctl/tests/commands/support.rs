@@ -7,7 +7,8 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use nbtunnel_proto::{
-    DaemonStatus, Endpoint, ForwardStatus, HostKeyOffer, Listener, Reply, Request, Status, TunnelStatus,
+    DaemonStatus, Endpoint, ForwardStatus, History, HostKeyOffer, Listener, Reply, Request, Status,
+    TunnelStatus,
 };
 use tokio::sync::oneshot;
 
@@ -184,6 +185,7 @@ pub(crate) fn status(tunnels: Vec<TunnelStatus>) -> Reply {
         uptime_s: 1.5,
         config_dir: "/c".into(),
         socket: "/s".into(),
+        now_ms: 0,
     };
     Reply::Status(Box::new(Status { daemon, tunnels, problems: vec![] }))
 }
@@ -219,6 +221,8 @@ pub(crate) fn tunnel(name: &str, state: &str) -> TunnelStatus {
             problem: None,
         }],
         notebooks: vec![],
+        draining: 0,
+        history: History::default(),
     }
 }
 

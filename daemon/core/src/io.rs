@@ -126,6 +126,13 @@ pub enum ForwardReport {
     Served,
     /// A local program does not read (`None`: it reads again).
     SlowReader(Option<Failure>),
+    /// So many connections were held for as long as they may be, and reset.
+    Expired(u32),
+    /// As many connections are held as may be; whoever came beyond them was reset.
+    Overflow {
+        /// How many may be held.
+        most: u32,
+    },
 }
 
 /// What a link reports.

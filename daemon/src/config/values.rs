@@ -30,7 +30,7 @@ pub(super) const CONNECT_TIMEOUT: RangeInclusive<Duration> = SECOND..=Duration::
 /// How long a connection may be held.
 pub(super) const HOLD: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(600);
 /// How long an unused on-demand link may stay.
-pub(super) const IDLE: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(7 * 86400);
+pub(super) const IDLE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(7 * 86400);
 /// How much memory one slow reader may take.
 pub(super) const BUFFER: RangeInclusive<u64> = 64 << 10..=16 << 30;
 /// How old a session may become before a new one follows it; zero: as old as it likes.
@@ -305,7 +305,7 @@ mod tests {
         assert_eq!(duration("1s", &KEEPALIVE), Ok(SECOND));
         assert_eq!(duration("500ms", &KEEPALIVE).unwrap_err().hint, "choose between 1s and 1h");
         assert_eq!(duration("11m", &HOLD).unwrap_err().hint, "choose between 0s and 10m");
-        assert_eq!(duration("8d", &IDLE).unwrap_err().hint, "choose between 10s and 7d");
+        assert_eq!(duration("8d", &IDLE).unwrap_err().hint, "choose between 1s and 7d");
         assert_eq!(size("64MiB", &BUFFER), Ok(64 << 20));
         assert_eq!(size("1KiB", &BUFFER).unwrap_err().hint, "choose between 64KiB and 16GiB");
         for bad in ["", "MiB", "1.5MiB", "-1", "99999999999GiB", "1 mib"] {

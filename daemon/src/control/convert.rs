@@ -1,9 +1,14 @@
 //! The only crossing between what core knows and what goes over the socket.
 
+use std::time::Duration;
+
 use nbtunnel_core::{Failure, Name, TunnelView};
-use nbtunnel_proto::{ForwardStatus, HostKeyOffer, Order, Problem, RecordedKey, TunnelStatus};
+use nbtunnel_proto::{
+    ForwardStatus, History, HostKeyOffer, Order, PastFailure, Problem, RecordedKey, TunnelStatus,
+};
 
 use crate::forward::Counts;
+use crate::history::Past;
 use crate::ssh::OfferedKey;
 
 /// A failure as users see it.
@@ -24,8 +29,23 @@ pub fn order(order: Order) -> nbtunnel_core::Order {
     }
 }
 
+/// What is remembered of a tunnel as users see it.
+fn history(past: Past) -> History {
+    History {
+        since_ms: past.since_ms,
+        reconnects: past.reconnects,
+        up_s: Duration::from_millis(past.up_ms).as_secs_f64(),
+        longest_gap_s: Duration::from_millis(past.longest_gap_ms).as_secs_f64(),
+        last_failure: past.last_failure.map(|failure| PastFailure {
+            at_ms: failure.at_ms,
+            code: failure.code,
+            message: failure.message,
+        }),
+    }
+}
+
 /// A tunnel as users see it; `tallies` are those of its forwards, in the same order.
-pub fn tunnel(name: &Name, view: TunnelView, tallies: &[Counts]) -> TunnelStatus {
+pub fn tunnel(name: &Name, view: TunnelView, tallies: &[Counts], past: Past) -> TunnelStatus {
     let forwards = view.forwards.into_iter().zip(tallies).map(|(forward, tally)| ForwardStatus {
         kind: "local".to_owned(),
         listen: forward.listens.first().cloned().unwrap_or(forward.listen),
@@ -51,12 +71,14 @@ pub fn tunnel(name: &Name, view: TunnelView, tallies: &[Counts]) -> TunnelStatus
         since_s: view.since.as_secs_f64(),
         attempt: view.attempt,
         retry_in_s: view.retry_in.map(|retry_in| retry_in.as_secs_f64()),
-        reconnects: view.reconnects,
+        reconnects: past.reconnects,
         rtt_ms: view.rtt.map(|rtt| rtt.as_secs_f64() * 1e3),
         tags: view.spec.tags,
         problem: view.problem.as_ref().map(problem),
         forwards: forwards.collect(),
         notebooks: Vec::new(),
+        draining: u32::try_from(view.draining).unwrap_or(u32::MAX),
+        history: history(past),
     }
 }
 

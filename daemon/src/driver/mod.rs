@@ -1,6 +1,7 @@
 //! The one loop: takes in events, tells core, has `effects` carry out what core says. Nobody imports it but
 //! the program.
 
+mod memory;
 mod requests;
 mod tell;
 mod waits;
@@ -26,9 +27,11 @@ use crate::orders::Orders;
 use crate::service::readiness;
 use crate::ssh::{Changed, LinkEvent, Links};
 use crate::wake::Clock;
+use memory::Memory;
 use waits::Waits;
 
-/// The loop looks up at least this often, whatever core says: `tokio::time` does not count sleep.
+/// The loop looks up at least this often, whatever core says: `tokio::time` does not count sleep. After a wake
+/// it looks at once, since `wake` tells of it.
 const LONGEST_NAP: Duration = Duration::from_secs(5);
 /// Who asks before the files were read waits so long for that, and then hears what is known.
 const FIRST_READING: Duration = Duration::from_secs(5);
@@ -57,6 +60,8 @@ pub struct Parts {
     pub filter: Filter,
     /// Where orders are kept.
     pub orders_path: PathBuf,
+    /// Where the history of the tunnels is kept.
+    pub history_path: PathBuf,
     /// The directory that is watched.
     pub config_dir: PathBuf,
     /// Where `nbctl` finds us, as shown to users.
@@ -74,6 +79,7 @@ pub struct Driver {
     fleet: Fleet,
     effects: Effects,
     journal: Journal,
+    memory: Memory,
     orders: Orders,
     /// When orders that could not be written down are tried once more.
     orders_again_at: Moment,
@@ -108,6 +114,7 @@ impl Driver {
             inbox: parts.inbox,
             fleet: Fleet::new(parts.seed, remembered),
             journal: Journal::default(),
+            memory: Memory::open(parts.history_path),
             orders,
             orders_again_at: parts.clock.now(),
             waits: Waits::default(),
@@ -160,6 +167,7 @@ impl Driver {
             }
             // Answers wait in their channels until this loop next yields, so nobody has one before this.
             self.keep_orders(now);
+            self.keep_history(now);
             // Not at each event: there may be thousands of them in a second.
             if alive_at <= now {
                 alive_at = now + watchdog / 2;
@@ -193,6 +201,10 @@ impl Driver {
             }
             Event::Trusted(asked, name, result) => self.trusted(&asked, name, result),
             Event::Exhausted(exhausted) => self.exhausted(exhausted),
+            Event::Nudged(nudge, reason) => {
+                self.note(None, &reason);
+                self.tell(FleetInput::Nudge(nudge));
+            }
             Event::Reload => {
                 self.note(None, "asked to read the configuration again");
                 readiness::reloading();
@@ -223,6 +235,7 @@ impl Driver {
                 Output::Gone => {
                     self.effects.carry_out(&name, &nbtunnel_core::Policy::default(), Output::Gone);
                     self.journal.forget(name.as_str());
+                    self.memory.gone(&name, now);
                 }
                 Output::Bind(..)
                 | Output::Unbind(_)
@@ -274,6 +287,7 @@ impl Driver {
             }
         }
         self.problems = loaded.problems;
+        self.recall(&loaded.broken, loaded.all_broken);
         self.tell(FleetInput::Apply(changes.clone()));
         self.answer_reloads(loaded.asked, &changes);
         if !self.loaded_once {
@@ -340,6 +354,7 @@ impl Driver {
             .for_each(|asked| asked.answer(fault()));
         self.journal.stop(fault);
         self.effects.close_all();
+        self.write_history(self.clock.now());
         let goodbye = async {
             while self.effects.links_left() > 0 {
                 match self.inbox.recv().await {
@@ -351,8 +366,9 @@ impl Driver {
                 }
             }
         };
-        if tokio::time::timeout(GOODBYE, goodbye).await.is_err() {
-            tracing::debug!("some links did not say goodbye in time");
+        let kept = self.memory.written();
+        if tokio::time::timeout(GOODBYE, async { tokio::join!(goodbye, kept) }).await.is_err() {
+            tracing::debug!("some links did not say goodbye in time, or the disk is slow");
         }
         // Who asks from now on is turned away at the door.
         self.inbox.close();
@@ -375,6 +391,7 @@ fn late(event: Event, fault: impl Fn() -> Reply) {
         | Event::Loaded(_)
         | Event::HungUp(_)
         | Event::Exhausted(_)
+        | Event::Nudged(..)
         | Event::Reload
         | Event::Stop => {}
     }

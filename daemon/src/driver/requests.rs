@@ -109,6 +109,12 @@ impl Driver {
                 "make room beside the control socket; until then a crash of the daemon forgets it",
             ));
         }
+        if let Some((why, path)) = self.memory.trouble() {
+            problems.push(of_the_daemon(
+                format!("the history of the tunnels cannot be written down: {why}"),
+                &format!("make room for {path}, or mend its directory; until then a restart forgets it"),
+            ));
+        }
         let tunnels = names.iter().filter_map(|name| self.tunnel_status(now, name)).collect();
         let daemon = DaemonStatus {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -117,18 +123,20 @@ impl Driver {
             uptime_s: now.since(self.started).as_secs_f64(),
             config_dir: self.config_dir.display().to_string(),
             socket: self.socket.clone(),
+            now_ms: self.clock.wall_ms(),
         };
         Ok(Status { daemon, tunnels, problems })
     }
 
     fn tunnel_status(&self, now: Moment, name: &Name) -> Option<TunnelStatus> {
-        let view = self.fleet.tunnels().get(name)?.view(now);
+        let tunnel = self.fleet.tunnels().get(name)?;
+        let view = tunnel.view(now);
         let tallies = view.forwards.iter().map(|forward| {
             let tally = forward.id.and_then(|id| self.effects.tally(name, id));
             tally.map(|tally| tally.snapshot()).unwrap_or_default()
         });
         let tallies: Vec<_> = tallies.collect();
-        Some(convert::tunnel(name, view, &tallies))
+        Some(convert::tunnel(name, view, &tallies, self.memory.past(name, tunnel, now)))
     }
 
     fn order(

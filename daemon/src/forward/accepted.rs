@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::activity::{Counted, Place};
+use super::carrier::{Carrier, GateNow};
 use super::local::Local;
 use super::queue::{Bounds, Queue};
 use super::standing::Standing;
@@ -49,6 +50,21 @@ impl Accepted {
         tokio::select! {
             () = self.stop().cancelled() => {}
             () = self.local.failed() => {}
+        }
+    }
+
+    /// Resolves when the gate leads to another carrier than `from`. One that nothing was read from yet can
+    /// then be given back and is carried by that one.
+    pub async fn led_elsewhere(&self, from: &impl Carrier) {
+        let from = std::ptr::from_ref(from).addr();
+        let mut gate = self.standing.gate.clone();
+        let elsewhere = gate.wait_for(|now| match now {
+            GateNow::Serve(carrier) => Arc::as_ptr(carrier).addr() != from,
+            GateNow::Hold | GateNow::Reset => false,
+        });
+        if elsewhere.await.is_err() {
+            // Nobody leads anywhere any more.
+            std::future::pending().await
         }
     }
 

@@ -33,13 +33,21 @@ pub(super) async fn attend(mut local: Accepted, standing: Arc<Standing>) {
                     Carried::Denied(failure) => return standing.denied(failure),
                     // Nothing is lost yet. The gate is not looked at again before it changes: the same link
                     // would only say the same.
-                    Carried::LinkGone(back) => local = back,
+                    Carried::LinkGone(back) => {
+                        local = back;
+                        if gate.has_changed().unwrap_or(false) {
+                            continue;
+                        }
+                    }
                 }
             }
         }
         let hold = standing.policy.borrow().hold;
-        if hold.is_zero() || !local.move_to(Place::Held) {
+        if hold.is_zero() {
             return;
+        }
+        if !local.move_to(Place::Held) {
+            return standing.turned_away();
         }
         let patience = patience.get_or_insert_with(|| Box::pin(lasting(hold)));
         tokio::select! {
@@ -47,7 +55,7 @@ pub(super) async fn attend(mut local: Accepted, standing: Arc<Standing>) {
             () = standing.stop.cancelled() => return,
             () = local.local().failed() => return,
             changed = changed(&mut gate) => if !changed { return },
-            () = patience => return,
+            () = patience => return standing.expired(),
         }
     }
 }

@@ -25,6 +25,9 @@ pub trait FarReader: Send + 'static {
     /// The next message. Cancel safe: a dropped future has taken nothing. After [`FarMessage::Close`] or
     /// [`FarMessage::Gone`] it is not called again.
     fn next(&mut self) -> impl Future<Output = FarMessage> + Send;
+
+    /// Told when it is left unread for want of room (`true`), and when it is read again.
+    fn unread(&mut self, is_unread: bool);
 }
 
 /// Writes to the far end.

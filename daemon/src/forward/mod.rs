@@ -30,6 +30,7 @@ pub use far::{FarGone, FarMessage, FarReader, FarWriter};
 pub use listener::Forward;
 pub use pump::pump;
 pub use services::{Budgets, Services};
+pub(crate) use spool::private_dir;
 pub use tally::{Counts, Tally};
 
 /// Takes what happened to core. Called with a lock of this module held, so that reports keep their order: it

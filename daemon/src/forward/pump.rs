@@ -43,7 +43,7 @@ enum Ending {
 /// path the channel is closed and the local side is told how it ended.
 pub async fn pump(local: Accepted, reader: impl FarReader, mut writer: impl FarWriter) {
     local.standing().served();
-    let mut reader = Incoming { reader, over: false };
+    let mut reader = Incoming { reader, over: false, unread: false };
     let ending = converse(&local, &mut reader, &mut writer).await;
     match ending {
         Ending::Whole => local.finish(),
@@ -57,6 +57,7 @@ pub async fn pump(local: Accepted, reader: impl FarReader, mut writer: impl FarW
 struct Incoming<R> {
     reader: R,
     over: bool,
+    unread: bool,
 }
 
 impl<R: FarReader> Incoming<R> {
@@ -67,8 +68,17 @@ impl<R: FarReader> Incoming<R> {
         message
     }
 
+    /// Whether it is left unread from now on.
+    fn leave(&mut self, unread: bool) {
+        if unread != self.unread {
+            self.unread = unread;
+            self.reader.unread(unread);
+        }
+    }
+
     /// Reads away whatever still comes.
     async fn until_closed(&mut self) {
+        self.leave(false);
         while !self.over {
             self.next().await;
         }
@@ -172,6 +182,7 @@ async fn download(local: &Accepted, reader: &mut Incoming<impl FarReader>, sent_
     let mut slow = None;
     while far == Far::Sends || !queue.is_empty() {
         queue.arrange();
+        reader.leave(queue.is_full() && far.speaks());
         if queue.is_full() && slow.is_none() {
             slow = Some(Slow::begin(local));
         } else if !queue.spills() {

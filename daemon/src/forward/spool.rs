@@ -164,8 +164,13 @@ impl Drop for Spool {
 
 /// An unlinked file, 0600 (tempfile's own default), in `dir`, which is made 0700 if it is not there.
 fn create_in(dir: &Path) -> io::Result<Arc<File>> {
+    private_dir(dir)?;
+    tempfile::tempfile_in(dir).map(Arc::new)
+}
+
+/// Makes `dir` and what is missing above it, 0700, unless it is there.
+pub(crate) fn private_dir(dir: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
     super::sys::private(&mut builder);
-    builder.recursive(true).create(dir)?;
-    tempfile::tempfile_in(dir).map(Arc::new)
+    builder.recursive(true).create(dir)
 }

@@ -3,11 +3,13 @@
 
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use nbtunnel_core::{
     Failure, FailureKind, ForwardId, ForwardReport, Input, ListenAt, ListenerReport, Policy, Target,
 };
 use tokio::sync::watch;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::accepted::Accepted;
@@ -43,7 +45,23 @@ pub(super) struct Told {
     carrier: Option<Weak<dyn Carrier>>,
     slow: u32,
     slow_told: bool,
+    gave_up: GaveUp,
 }
+
+/// Held connections that were given up, and not told yet.
+#[derive(Default)]
+struct GaveUp {
+    expired: u32,
+    /// There was no room to hold somebody.
+    overflowed: bool,
+    /// Somebody collects them.
+    collected: bool,
+}
+
+/// Connections that came together are told together.
+const TOGETHER: Duration = Duration::from_millis(250);
+/// What becomes of held connections is told at most so often.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 impl Standing {
     pub(super) fn report_listener(&self, report: ListenerReport) {
@@ -84,6 +102,52 @@ impl Standing {
             told.far = Some(outcome);
             (self.report)(Input::Forward(self.id, report));
         }
+    }
+
+    /// A connection was held for as long as it may be. To be called on a tokio runtime.
+    pub(super) fn expired(self: &Arc<Self>) {
+        self.gave_up(|gave_up| gave_up.expired = gave_up.expired.saturating_add(1));
+    }
+
+    /// There was no room to hold a connection. To be called on a tokio runtime.
+    pub(super) fn turned_away(self: &Arc<Self>) {
+        self.gave_up(|gave_up| gave_up.overflowed = true);
+    }
+
+    fn gave_up(self: &Arc<Self>, note: impl FnOnce(&mut GaveUp)) {
+        let gave_up = &mut lock(&self.told).gave_up;
+        note(gave_up);
+        if !std::mem::replace(&mut gave_up.collected, true) {
+            let standing = self.clone();
+            tokio::spawn(async move {
+                let mut pause = TOGETHER;
+                loop {
+                    tokio::select! {
+                        () = standing.stop.cancelled() => return,
+                        () = sleep(pause) => {}
+                    }
+                    if !standing.tell_who_was_given_up() {
+                        return;
+                    }
+                    pause = TOLD_EVERY;
+                }
+            });
+        }
+    }
+
+    /// Whether there was anything to tell; if not, the next one has to be collected anew.
+    fn tell_who_was_given_up(&self) -> bool {
+        let mut told = lock(&self.told);
+        let GaveUp { expired, overflowed, .. } = std::mem::take(&mut told.gave_up);
+        let any = expired > 0 || overflowed;
+        told.gave_up.collected = any;
+        if overflowed {
+            (self.report)(Input::Forward(self.id, ForwardReport::Overflow { most: Activity::MAX_HELD }));
+        }
+        if expired > 0 {
+            (self.report)(Input::Forward(self.id, ForwardReport::Expired(expired)));
+        }
+        any
     }
 
     fn tell_slow(&self, failure: Failure) {

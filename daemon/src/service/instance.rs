@@ -73,9 +73,8 @@ impl Lock {
     /// # Errors
     /// Another daemon has it, or the file cannot be used.
     pub fn for_config_dir(runtime_dir: &Path, config_dir: &Path) -> Result<Lock, LockError> {
-        let real = real_path(config_dir);
-        let hash = fnv1a(real.as_os_str().as_encoded_bytes());
-        Self::take(&runtime_dir.join(format!("config-{hash:016x}.lock")), "config directory", &real)
+        let lock = runtime_dir.join(format!("config-{}.lock", tag(config_dir)));
+        Self::take(&lock, "config directory", &real_path(config_dir))
     }
 
     fn take(path: &Path, what: &'static str, of: &Path) -> Result<Lock, LockError> {
@@ -97,6 +96,11 @@ impl Lock {
         }
         Ok(Lock { _file: file })
     }
+}
+
+/// What names of files say instead of a directory: the same for every way to write its path.
+pub(crate) fn tag(dir: &Path) -> String {
+    format!("{:016x}", fnv1a(real_path(dir).as_os_str().as_encoded_bytes()))
 }
 
 /// The path without links, also where its last parts do not exist yet.

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use super::agent::{self, AgentAt, PatientSigner, Unsigned};
 use super::classify::{ended, overdue, too_many_keys};
-use super::credentials::{KeyFile, Offer, fingerprint};
+use super::credentials::{KeyFile, Offer, fingerprint, is_in_token};
 use super::handler::{Client, Shared};
 use super::wire::WireEnd;
 
@@ -41,6 +41,14 @@ pub(super) struct Login<'a> {
     rsa_hash: Option<Option<HashAlg>>,
 }
 
+/// Whom logging in took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    Nobody,
+    /// Somebody had to do something, and would have to do it again.
+    Person,
+}
+
 /// How one key fared.
 enum Tried {
     In,
@@ -56,30 +64,30 @@ impl<'a> Login<'a> {
         Login { shared, session, agent_at, methods: MethodSet::empty(), refused: Vec::new(), rsa_hash: None }
     }
 
-    /// Logs in with what `offer` has.
+    /// Logs in with what `offer` has, and says whom that took.
     ///
     /// # Errors
     /// `auth_refused`, `answer_needed`, or why the session ended meanwhile.
-    pub(super) async fn run(mut self, offer: &Offer) -> Result<(), Failure> {
+    pub(super) async fn run(mut self, offer: &Offer) -> Result<Asked, Failure> {
         // As ssh(1) does: a request without credentials tells which methods there are.
         let user = self.shared.route.user.clone();
         let first = answer(self.shared, self.session.authenticate_none(user)).await?;
         if let Tried::In = self.take(first).await? {
-            return Ok(());
+            return Ok(Asked::Nobody);
         }
-        if self.try_agent(&offer.named).await? {
-            return Ok(());
+        if let Some(asked) = self.try_agent(&offer.named).await? {
+            return Ok(asked);
         }
         for file in &offer.files {
             if let KeyFile::Ready { path, key } = file
                 && self.takes_keys()
                 && let Tried::In = self.try_file(&path.display().to_string(), key).await?
             {
-                return Ok(());
+                return Ok(Asked::Nobody);
             }
         }
-        if self.try_agent(&offer.strangers).await? {
-            return Ok(());
+        if let Some(asked) = self.try_agent(&offer.strangers).await? {
+            return Ok(asked);
         }
         Err(self.verdict(offer))
     }
@@ -88,19 +96,19 @@ impl<'a> Login<'a> {
         self.methods.contains(&MethodKind::PublicKey)
     }
 
-    /// Offers what the agent holds.
-    async fn try_agent(&mut self, held: &[AgentIdentity]) -> Result<bool, Failure> {
+    /// Offers what the agent holds; `None` when nothing of it worked.
+    async fn try_agent(&mut self, held: &[AgentIdentity]) -> Result<Option<Asked>, Failure> {
         if held.is_empty() || !self.takes_keys() {
-            return Ok(false);
+            return Ok(None);
         }
         // A connection of its own, bound to this session, for keys that may only be used with some hosts.
-        let Some(mut agent) = self.agent_at.connect().await else { return Ok(false) };
+        let Some(mut agent) = self.agent_at.connect().await else { return Ok(None) };
         if let Some(binding) = self.session.agent_session_binding() {
             agent::bind(&mut agent, binding).await;
         }
         for identity in held {
             if !self.takes_keys() {
-                return Ok(false);
+                return Ok(None);
             }
             let held = identity.public_key();
             let Some(hash) = self.hash_for(held.algorithm().is_rsa()).await? else {
@@ -126,7 +134,8 @@ impl<'a> Login<'a> {
             match tried {
                 Ok(result) => {
                     if let Tried::In = self.take(result).await? {
-                        return Ok(true);
+                        let took_touch = is_in_token(&held.algorithm());
+                        return Ok(Some(if took_touch { Asked::Person } else { Asked::Nobody }));
                     }
                     self.refused.push(what);
                 }
@@ -137,7 +146,7 @@ impl<'a> Login<'a> {
                 Err(Unsigned::Session) => return Err(self.last_words().await),
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     async fn try_file(&mut self, path: &str, key: &Arc<PrivateKey>) -> Result<Tried, Failure> {

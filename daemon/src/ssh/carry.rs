@@ -15,8 +15,10 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::count::{Count, One};
 use super::handler::Shared;
 use super::link::Session;
+use super::wire::Tap;
 use crate::forward::accepted::Accepted;
 use crate::forward::carrier::{Carried, Carrier};
 use crate::forward::far::{FarGone, FarMessage, FarReader, FarWriter};
@@ -37,20 +39,28 @@ pub(super) struct SshCarrier {
     session: Session,
     hop: String,
     gone: CancellationToken,
+    tap: Arc<Tap>,
     runtime: Handle,
     refusals: AtomicU32,
+    /// The connections that were handed to it and are not over.
+    pub(super) carried: Count,
+    /// The channels that are left unread, so that the whole session is.
+    pub(super) unread: Count,
 }
 
 impl SshCarrier {
     pub(super) fn new(session: Session, shared: &Shared, runtime: Handle) -> SshCarrier {
-        let (hop, gone) = (shared.hop.clone(), shared.gone.clone());
-        SshCarrier { session, hop, gone, runtime, refusals: AtomicU32::new(0) }
+        let (hop, gone, tap) = (shared.hop.clone(), shared.gone.clone(), Arc::clone(&shared.tap));
+        let (carried, unread) = Default::default();
+        SshCarrier { session, hop, gone, tap, runtime, refusals: AtomicU32::new(0), carried, unread }
     }
 
     async fn carry(self: Arc<Self>, local: Accepted, target: Target) -> Carried {
         let reached = tokio::select! {
             reached = self.reach(&target, local.origin()) => reached,
             () = local.given_up() => return Carried::Over,
+            // Another link is there, and perhaps this one is silent: nobody has to wait for it.
+            () = local.led_elsewhere(&*self) => return Carried::LinkGone(local),
         };
         match reached {
             Ok(far) => {
@@ -75,6 +85,8 @@ impl SshCarrier {
                 Err(Unreached::Denied(denied(&self.hop, target, &why)))
             }
             Ok(Ok(Err(_)) | Err(_)) => Err(Unreached::LinkGone),
+            // A server that says nothing at all has not denied it.
+            Err(_) if self.tap.traffic.is_silent() => Err(Unreached::LinkGone),
             Err(_) => Err(Unreached::Denied(Failure::new(
                 FailureKind::TimedOut,
                 format!("{} could not reach {target} within a minute", self.hop),
@@ -106,7 +118,7 @@ impl SshCarrier {
             if result.is_err() {
                 this.tidy().await;
             }
-            let far = result.map(|channel| Far::new(channel, &this.gone, this.runtime.clone()));
+            let far = result.map(|channel| Far::new(channel, &this));
             // What is not taken is dropped, and a `Far` closes its channel when it is.
             let _ = tell.send(far);
         });
@@ -136,7 +148,12 @@ impl Carrier for SshCarrier {
         local: Accepted,
         target: Target,
     ) -> Pin<Box<dyn Future<Output = Carried> + Send>> {
-        Box::pin(SshCarrier::carry(self, local, target))
+        // It counts from here on, and so at any moment between the gate and the end of the connection.
+        let carried = self.carried.one();
+        Box::pin(async move {
+            let Some(_carried) = carried else { return Carried::LinkGone(local) };
+            SshCarrier::carry(self, local, target).await
+        })
     }
 }
 
@@ -177,11 +194,12 @@ struct Far {
 }
 
 impl Far {
-    fn new(channel: Channel<Msg>, gone: &CancellationToken, runtime: Handle) -> Far {
+    fn new(channel: Channel<Msg>, carrier: &SshCarrier) -> Far {
         let (reader, writer) = channel.split();
-        let over = gone.child_token();
+        let over = carrier.gone.child_token();
+        let (all_unread, runtime) = (carrier.unread.clone(), carrier.runtime.clone());
         Far {
-            reader: ChannelReader { half: reader, over: over.clone() },
+            reader: ChannelReader { half: reader, over: over.clone(), all_unread, unread: None },
             writer: ChannelWriter { half: Some(writer), over, runtime },
         }
     }
@@ -191,6 +209,8 @@ impl Far {
 struct ChannelReader {
     half: ChannelReadHalf,
     over: CancellationToken,
+    all_unread: Count,
+    unread: Option<One>,
 }
 
 impl FarReader for ChannelReader {
@@ -211,6 +231,10 @@ impl FarReader for ChannelReader {
                 }
             }
         }
+    }
+
+    fn unread(&mut self, is_unread: bool) {
+        self.unread = is_unread.then(|| self.all_unread.one()).flatten();
     }
 }
 

@@ -19,7 +19,11 @@ use crate::ssh::wire::Wire;
 async fn carrier(sshd: &Sshd) -> Arc<SshCarrier> {
     let route = Arc::new(sshd.route());
     assert_eq!(route.host_key, HostKeyPolicy::Strict);
-    let shared = Shared::new(Arc::clone(&route), Reporter::new("t", Arc::new(|_| {}), Told::default()));
+    let shared = Shared::new(
+        Arc::clone(&route),
+        Reporter::new("t", Arc::new(|_| {}), Told::default()),
+        crate::wake::stopwatch(),
+    );
     let tcp = tokio::net::TcpStream::connect(("127.0.0.1", sshd.port)).await.unwrap();
     let wire = Wire::new(tcp, Arc::clone(&shared.tap), || {});
     let config = Arc::new(settings(KnownHosts::read(&route).order(&HOST_KEYS)));

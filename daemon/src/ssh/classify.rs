@@ -178,6 +178,10 @@ pub(super) fn overdue(hop: &str, what: &str) -> Failure {
 mod tests {
     use super::*;
 
+    fn tap() -> Tap {
+        Tap::new(crate::wake::stopwatch())
+    }
+
     #[test]
     fn texts_of_the_other_side_cannot_move_the_cursor() {
         assert_eq!(quote("a\x1b[2J\r\nb\u{202e}c\0"), "a [2J b c");
@@ -199,7 +203,7 @@ mod tests {
             ours: vec![],
             theirs: vec!["diffie-hellman-group1-sha1".into(), "evil\x1b[2J".into()],
         };
-        let failure = broken("h:22", &error, &Tap::default());
+        let failure = broken("h:22", &error, &tap());
         assert_eq!(failure.kind, FailureKind::NoCommonAlgorithm);
         assert!(failure.message.contains("diffie-hellman-group1-sha1") && !failure.message.contains('\x1b'));
     }
@@ -207,10 +211,10 @@ mod tests {
     #[test]
     fn every_end_of_the_wire_has_its_kind() {
         use io::ErrorKind::{ConnectionReset, HostUnreachable, TimedOut};
-        let kind = |kind: io::ErrorKind| broken("h:22", &Error::IO(kind.into()), &Tap::default()).kind;
+        let kind = |kind: io::ErrorKind| broken("h:22", &Error::IO(kind.into()), &tap()).kind;
         assert_eq!(kind(ConnectionReset), FailureKind::Disconnected);
         assert_eq!(kind(TimedOut), FailureKind::DeadPeer);
         assert_eq!(kind(HostUnreachable), FailureKind::Unreachable);
-        assert_eq!(broken("h:22", &Error::HUP, &Tap::default()).kind, FailureKind::Disconnected);
+        assert_eq!(broken("h:22", &Error::HUP, &tap()).kind, FailureKind::Disconnected);
     }
 }

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use nbtunnel_core::{Failure, FailureKind, Route};
 use russh::keys::agent::AgentIdentity;
-use russh::keys::{Error, HashAlg, PrivateKey, PublicKey, decode_secret_key};
+use russh::keys::{Algorithm, Error, HashAlg, PrivateKey, PublicKey, decode_secret_key};
 
 use super::agent::AgentAt;
 use super::system;
@@ -92,6 +92,12 @@ pub(super) fn fingerprint(key: &PublicKey) -> String {
     key.fingerprint(HashAlg::Sha256).to_string()
 }
 
+/// Whether keys of this kind are in a security token, which signs when it is touched (`PROTOCOL.u2f` of
+/// OpenSSH). That one of them need not be touched, its public half does not tell.
+pub(super) fn is_in_token(algorithm: &Algorithm) -> bool {
+    matches!(algorithm, Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256)
+}
+
 /// What one attempt can offer, in the order in which it is offered.
 #[derive(Default)]
 pub(super) struct Offer {
@@ -151,12 +157,9 @@ impl Offer {
             let is_it =
                 |key: &PublicKey, held: &AgentIdentity| held.public_key().key_data() == key.key_data();
             let in_agent = found.public.as_ref().is_some_and(|key| held.iter().any(|held| is_it(key, held)));
-            match found.file {
-                Some(file) if !in_agent => offer.files.push(file),
-                None if found.is_public_only && !in_agent => offer.notes.push(format!(
-                    "{} is a public key, and no SSH agent holds the private one",
-                    path.display()
-                )),
+            match (found.file, found.only_names) {
+                (Some(file), _) if !in_agent => offer.files.push(file),
+                (None, Some(what)) if !in_agent => offer.notes.push(format!("{} {what}", path.display())),
                 _ => {}
             }
             publics.extend(found.public);
@@ -218,9 +221,12 @@ fn no_credentials(route: &Route, notes: &[String]) -> Failure {
 struct Found {
     file: Option<KeyFile>,
     public: Option<PublicKey>,
-    /// The file itself is a public key: it only names one of the agent's.
-    is_public_only: bool,
+    /// The file itself cannot sign: it only names a key of the agent's. Says what it is.
+    only_names: Option<&'static str>,
 }
+
+const PUBLIC: &str = "is a public key, and no SSH agent holds the private one";
+const IN_TOKEN: &str = "is a key in a security token, and no SSH agent holds it (ssh-add asks the token)";
 
 /// Loads a key file. That there is none is no news: the usual names are tried blindly. A public key beside
 /// it may still name one that only the agent holds.
@@ -240,7 +246,7 @@ fn load_key(path: &Path) -> Result<Found, String> {
     }
     // Public keys may be read by everybody.
     if let Ok(key) = PublicKey::from_openssh(text.trim()) {
-        return Ok(Found { public: Some(key), is_public_only: true, ..Found::default() });
+        return Ok(Found { public: Some(key), only_names: Some(PUBLIC), ..Found::default() });
     }
     if system::is_exposed(&metadata) {
         return Err(format!("{shown} was not used, since others can read it (chmod 600 {shown})"));
@@ -253,6 +259,10 @@ fn load_key(path: &Path) -> Result<Found, String> {
         return Ok(Found::of(KeyFile::Encrypted { path: path.to_owned() }, Some(public)));
     }
     match decode_secret_key(&text, None) {
+        Ok(key) if is_in_token(&key.algorithm()) => {
+            let public = Some(key.public_key().clone());
+            Ok(Found { public, only_names: Some(IN_TOKEN), ..Found::default() })
+        }
         Ok(key) => {
             let public = key.public_key().clone();
             Ok(Found::of(KeyFile::Ready { path: path.to_owned(), key: Arc::new(key) }, Some(public)))
@@ -278,6 +288,6 @@ fn public_beside(path: &Path) -> Option<PublicKey> {
 
 impl Found {
     fn of(file: KeyFile, public: Option<PublicKey>) -> Found {
-        Found { file: Some(file), public, is_public_only: false }
+        Found { file: Some(file), public, only_names: None }
     }
 }

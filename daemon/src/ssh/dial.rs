@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use nbtunnel_core::{Failure, FailureKind};
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{SockRef, Socket, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
@@ -21,8 +21,15 @@ const APART: Duration = Duration::from_millis(250);
 /// No address is given longer; core has shorter deadlines.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(60);
 
-/// How long bytes may stay unacknowledged. Not shorter than the patience of core with a suspect link.
-const SILENCE: Duration = Duration::from_secs(60);
+/// How long bytes may stay unacknowledged. Longer than the patience of core with a suspect link, which
+/// begins up to 16 s after the silence: core decides, the system only cleans up after it.
+const SILENCE: Duration = Duration::from_secs(90);
+
+/// The same for a link that took a person, with which core has patience for 15 min.
+const SILENCE_WITH_PERSON: Duration = Duration::from_secs(16 * 60);
+
+/// So long a connection is idle before the system itself keeps NATs and firewalls from forgetting it.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// Connects to the first of `addresses` that answers. `hop` is how users know the machine.
 ///
@@ -70,9 +77,17 @@ async fn connect(address: SocketAddr) -> Result<TcpStream, (SocketAddr, io::Erro
 
 fn set_options(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    // Keeps NATs and firewalls from forgetting the connection, even while probes are paused.
-    SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENCE))?;
-    system::bound_silence(stream, SILENCE)
+    let socket = SockRef::from(stream);
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+    system::bound_silence(socket, SILENCE)
+}
+
+/// Makes the system as patient with a connection as core is with one that took a person.
+///
+/// # Errors
+/// The system's, if it will not.
+pub(super) fn be_patient(socket: &Socket) -> io::Result<()> {
+    system::bound_silence(SockRef::from(socket), SILENCE_WITH_PERSON)
 }
 
 /// One failure for all addresses: a refusal tells more than silence, silence more than a missing route.

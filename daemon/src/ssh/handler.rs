@@ -9,6 +9,7 @@ use russh::keys::{PublicKey, PublicKeyOrCertificate};
 use russh::{Channel, ChannelOpenFailure, Error};
 use tokio_util::sync::CancellationToken;
 
+use super::Stopwatch;
 use super::classify::{announced, broken, quote};
 use super::hostkey::{hop, judge, refusal};
 use super::known_hosts::Verdict;
@@ -29,9 +30,10 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(route: Arc<Route>, reporter: Arc<Reporter>) -> Arc<Shared> {
+    pub(super) fn new(route: Arc<Route>, reporter: Arc<Reporter>, stopwatch: Stopwatch) -> Arc<Shared> {
         let hop = hop(&route);
-        let (tap, gone, cause) = (Arc::default(), CancellationToken::new(), Mutex::default());
+        let tap = Arc::new(Tap::new(stopwatch));
+        let (gone, cause) = (CancellationToken::new(), Mutex::default());
         Arc::new(Shared { route, hop, reporter, tap, gone, cause })
     }
 

@@ -1,58 +1,61 @@
-//! One link: a task that looks, resolves, dials, checks the host key, logs in, and then answers probes until
-//! the session ends or is closed. Decides nothing: what a failure leads to is core's business.
+//! One link: a task that looks, resolves, dials, checks the host key, logs in, and is then looked after
+//! until its session ends or is closed. Decides nothing: what a failure leads to is core's business.
 
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use nbtunnel_core::{Failure, FailureKind, LinkReport, Route, Step};
-use russh::Disconnect;
+use nbtunnel_core::{Failure, FailureKind, LinkReport, Policy, Route, Step};
 use russh::client::{Handle, connect_stream};
+use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, RwLock};
+use tokio::sync::{Notify, RwLock, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::Links;
-use super::auth::Login;
+use super::auth::{Asked, Login};
 use super::carry::SshCarrier;
-use super::classify::{broken, ended, overdue};
+use super::classify::{broken, overdue};
 use super::credentials::look;
-use super::dial::dial;
+use super::dial::{be_patient, dial};
 use super::handler::{Client, Shared};
 use super::known_hosts::KnownHosts;
 use super::report::{LinkEvent, OnLink, Reporter};
 use super::settings::{HOST_KEYS, settings};
+use super::upkeep::Upkeep;
 use super::wire::{Tap, Wire};
 
 /// Core has a shorter deadline for every step; this one only keeps a fault from hanging for ever.
 const STEP_DEADLINE: Duration = Duration::from_secs(60);
-
-/// How long a close may take to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(1);
 
 /// A link that is running. Dropping it closes it.
 pub struct Link {
     control: Arc<Control>,
 }
 
+/// What its owner wants of a link.
 #[derive(Default)]
-struct Control {
-    close: CancellationToken,
-    probe: Notify,
+pub(super) struct Control {
+    pub(super) close: CancellationToken,
+    pub(super) drain: CancellationToken,
+    pub(super) probe: Notify,
 }
 
 impl Link {
-    /// Asks the server whether it is there; an answer is reported as `Answers`, silence is not reported.
-    /// At most one question is under way, and further ones become one more.
+    /// Asks the server whether it is there; an answer is reported as `Answers`, an end of ours that is gone
+    /// as `AddressGone`, silence not at all. At most one question is under way, and further ones become one
+    /// more.
     pub fn probe(&self) {
         self.control.probe.notify_one();
     }
 
-    /// Reports `Drained` as soon as it carries nothing. It is given no new connection from now on.
-    pub fn drain(&self) {}
+    /// Reports `Drained` as soon as it carries nothing. Until then it still takes what the gate let through
+    /// before it led elsewhere.
+    pub fn drain(&self) {
+        self.control.drain.cancel();
+    }
 
     /// Ends it at once, at whatever step it is. Reported as `Closed`, unless it was lost just before.
     pub fn close(&self) {
@@ -70,15 +73,22 @@ impl Drop for Link {
 type Ended = LinkReport;
 
 impl Links {
-    /// Starts a link for the tunnel `name`. What happens to it is told to `on`; `Lost` or `Closed` is told
-    /// exactly once, and last.
-    pub fn spawn_link(self: &Arc<Self>, name: &str, route: Route, on: OnLink) -> Link {
+    /// Starts a link for the tunnel `name`, whose times and bounds are always those of `policy`. What happens
+    /// to it is told to `on`; `Lost` or `Closed` is told exactly once, and last.
+    pub fn spawn_link(
+        self: &Arc<Self>,
+        name: &str,
+        route: Route,
+        policy: watch::Receiver<Policy>,
+        on: OnLink,
+    ) -> Link {
         let control = Arc::new(Control::default());
         let reporter = Reporter::new(name, on, Arc::clone(&self.told));
         let attempt = Attempt {
             links: Arc::clone(self),
             control: Arc::clone(&control),
-            shared: Shared::new(Arc::new(route), Arc::clone(&reporter)),
+            shared: Shared::new(Arc::new(route), Arc::clone(&reporter), Arc::clone(&self.stopwatch)),
+            policy,
         };
         self.data.spawn(async move {
             let tap = Arc::clone(&attempt.shared.tap);
@@ -105,6 +115,14 @@ struct Attempt {
     links: Arc<Links>,
     control: Arc<Control>,
     shared: Arc<Shared>,
+    policy: watch::Receiver<Policy>,
+}
+
+/// A session that let us in.
+struct Connected {
+    session: Handle<Client>,
+    local: Option<SocketAddr>,
+    asked: Asked,
 }
 
 /// A session's handle: opening a channel needs a shared borrow, tidying up needs all of it.
@@ -115,22 +133,27 @@ impl Attempt {
         // Also when this is dropped half-way: a session in the middle of its key exchange would otherwise
         // wait for a silent server for ever.
         let _cut = CutOnDrop(Arc::clone(&self.shared.tap));
-        let session = tokio::select! {
+        let Connected { session, local, asked } = tokio::select! {
             biased;
             () = self.control.close.cancelled() => return LinkReport::Closed,
             connected = self.connect() => match connected {
-                Ok(session) => session,
+                Ok(connected) => connected,
                 Err(failure) => return LinkReport::Lost(failure),
             },
         };
+        let Attempt { links, control, shared, policy } = self;
         let session: Session = Arc::new(RwLock::new(session));
-        let carrier = SshCarrier::new(Arc::clone(&session), &self.shared, self.links.data.clone());
-        self.shared.reporter.tell(LinkEvent::Carrier(Arc::new(carrier)));
-        self.shared.reporter.tell(LinkEvent::Report(LinkReport::Up));
-        self.stay_up(&session).await
+        let carrier = Arc::new(SshCarrier::new(Arc::clone(&session), &shared, links.data.clone()));
+        shared.reporter.tell(LinkEvent::Carrier(carrier.clone()));
+        if asked == Asked::Person {
+            shared.reporter.tell(LinkEvent::Report(LinkReport::Asked));
+        }
+        shared.reporter.tell(LinkEvent::Report(LinkReport::Up));
+        let is_worn = AtomicBool::new(false);
+        Upkeep { shared, control, session, carrier, policy, local, is_worn }.until_end().await
     }
 
-    async fn connect(&self) -> Result<Handle<Client>, Failure> {
+    async fn connect(&self) -> Result<Connected, Failure> {
         let Shared { route, hop, reporter, .. } = &*self.shared;
         reporter.step(Step::Resolve);
         let (offer, snapshot) = look(&self.links.agent, route).await;
@@ -146,11 +169,19 @@ impl Attempt {
         let addresses: Vec<SocketAddr> = addresses.await??;
         reporter.step(Step::Tcp);
         let tcp = self.in_time("connecting", dial(hop, addresses)).await??;
+        let local = tcp.local_addr().ok();
+        // The session takes the stream; how patient the system is with it is known only after the login.
+        let socket = SockRef::from(&tcp).try_clone();
         reporter.step(Step::Banner);
         let mut session = self.in_time("the key exchange", self.shake_hands(tcp)).await??;
         reporter.step(Step::Authenticate);
-        Login::new(&self.shared, &mut session, &self.links.agent).run(&offer).await?;
-        Ok(session)
+        let asked = Login::new(&self.shared, &mut session, &self.links.agent).run(&offer).await?;
+        if asked == Asked::Person
+            && let Err(error) = socket.and_then(|socket| be_patient(&socket))
+        {
+            tracing::debug!("{hop}: the system keeps its patience with silence: {error}");
+        }
+        Ok(Connected { session, local, asked })
     }
 
     async fn shake_hands(&self, tcp: TcpStream) -> Result<Handle<Client>, Failure> {
@@ -168,61 +199,6 @@ impl Attempt {
     async fn in_time<T>(&self, what: &str, step: impl Future<Output = T>) -> Result<T, Failure> {
         timeout(STEP_DEADLINE, step).await.map_err(|_| overdue(&self.shared.hop, what))
     }
-
-    async fn stay_up(&self, session: &Session) -> Ended {
-        let Shared { reporter, gone, hop, tap, .. } = &*self.shared;
-        // Never both: a probe that is asked for meanwhile stays noted until this one is through.
-        let mut probing: Pin<Box<dyn Future<Output = Option<Duration>> + Send>> =
-            Box::pin(std::future::pending());
-        let mut is_probing = false;
-        loop {
-            tokio::select! {
-                biased;
-                () = self.control.close.cancelled() => {
-                    say_goodbye(session, gone).await;
-                    return LinkReport::Closed;
-                }
-                () = gone.cancelled() => {
-                    return LinkReport::Lost(self.shared.cause().unwrap_or_else(|| ended(hop, tap)));
-                }
-                rtt = &mut probing, if is_probing => {
-                    is_probing = false;
-                    if let Some(rtt) = rtt {
-                        reporter.tell(LinkEvent::Report(LinkReport::Answers(rtt)));
-                    }
-                }
-                () = self.control.probe.notified(), if !is_probing => {
-                    is_probing = true;
-                    probing = self.ask(Arc::clone(session)).boxed();
-                }
-            }
-        }
-    }
-
-    /// One question and its answer; `None` for silence and for a session that is gone.
-    fn ask(&self, session: Session) -> impl Future<Output = Option<Duration>> + Send + 'static {
-        let stopwatch = Arc::clone(&self.links.stopwatch);
-        async move {
-            let session = session.read().await;
-            let asked_at = stopwatch();
-            let answered = timeout(STEP_DEADLINE, session.send_ping()).await;
-            let rtt = stopwatch().saturating_sub(asked_at);
-            // A ping counts as answered when the session dies: that is no answer.
-            (matches!(answered, Ok(Ok(()))) && !session.is_closed()).then_some(rtt)
-        }
-    }
-}
-
-/// Tells the server that we leave, if it listens.
-async fn say_goodbye(session: &Session, gone: &CancellationToken) {
-    let goodbye = async {
-        let session = session.read().await;
-        if session.disconnect(Disconnect::ByApplication, "closed by nbtunnel", "").await.is_ok() {
-            // Written by the session's task, which then ends.
-            gone.cancelled().await;
-        }
-    };
-    let _ = timeout(GOODBYE, goodbye).await;
 }
 
 struct CutOnDrop(Arc<Tap>);

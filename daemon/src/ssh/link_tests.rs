@@ -5,9 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nbtunnel_core::{FailureKind, HostKeyPolicy, LinkReport, Step};
+use nbtunnel_core::{FailureKind, HostKeyPolicy, LinkReport, Policy, Step};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use super::testbed::{SshAgent, Sshd, Watched, free_port, keygen, links, public, start, until};
 use super::{AgentAt, LinkEvent, trust};
@@ -287,7 +288,12 @@ async fn a_panic_in_a_link_is_that_links_failure_and_the_last_word() {
         LinkEvent::Report(LinkReport::Step(Step::Banner)) => panic!("a fault of ours"),
         event => drop(tell.send(event)),
     };
-    let _link = links(AgentAt::Nowhere).spawn_link("test", sshd.route(), Arc::new(on));
+    let _link = links(AgentAt::Nowhere).spawn_link(
+        "test",
+        sshd.route(),
+        watch::channel(Policy::default()).1,
+        Arc::new(on),
+    );
     let mut last = None;
     while let Some(event) = told.recv().await {
         last = Some(event);

@@ -3,10 +3,12 @@
 //! Does what core asks for and reports what happened; decides nothing. The only place that names russh.
 //! [`Links`] starts links, [`trust()`] writes host keys, [`Lookout`] sees when a parked tunnel may go on.
 
+mod address;
 mod agent;
 mod auth;
 mod carry;
 mod classify;
+mod count;
 mod credentials;
 mod dial;
 mod handler;
@@ -18,12 +20,18 @@ mod report;
 mod resolve;
 mod settings;
 mod system;
+mod traffic;
 mod trust;
+mod upkeep;
 mod wire;
 
 #[cfg(test)]
 #[cfg(unix)]
 mod testbed;
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tunnelbed;
 
 #[cfg(test)]
 #[cfg(unix)]
@@ -36,6 +44,10 @@ mod login_tests;
 #[cfg(test)]
 #[cfg(unix)]
 mod together_tests;
+
+#[cfg(test)]
+#[cfg(unix)]
+mod upkeep_tests;
 
 use std::sync::Arc;
 use std::time::Duration;

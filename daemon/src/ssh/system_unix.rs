@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use russh::keys::agent::client::AgentClient;
-use tokio::net::{TcpStream, UnixStream};
+use socket2::SockRef;
+use tokio::net::UnixStream;
 
 use crate::ssh::agent::Agent;
 
@@ -55,9 +56,9 @@ pub(in crate::ssh) async fn connect_agent(socket: &Path) -> io::Result<Agent> {
 
 /// Bytes that nobody acknowledges for so long end the connection (tcp(7)). Only Linux has it per socket;
 /// elsewhere the probes find out.
-pub(in crate::ssh) fn bound_silence(socket: &TcpStream, limit: Duration) -> io::Result<()> {
+pub(in crate::ssh) fn bound_silence(socket: SockRef<'_>, limit: Duration) -> io::Result<()> {
     #[cfg(target_os = "linux")]
-    socket2::SockRef::from(socket).set_tcp_user_timeout(Some(limit))?;
+    socket.set_tcp_user_timeout(Some(limit))?;
     #[cfg(not(target_os = "linux"))]
     let _ = (socket, limit);
     Ok(())

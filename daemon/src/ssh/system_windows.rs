@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use russh::keys::agent::client::AgentClient;
-use tokio::net::TcpStream;
+use socket2::SockRef;
 
 use crate::ssh::agent::Agent;
 
@@ -53,7 +53,7 @@ pub(in crate::ssh) async fn connect_agent(pipe: &Path) -> io::Result<Agent> {
 }
 
 /// There is no such option; the probes find out.
-pub(in crate::ssh) fn bound_silence(_socket: &TcpStream, _limit: Duration) -> io::Result<()> {
+pub(in crate::ssh) fn bound_silence(_socket: SockRef<'_>, _limit: Duration) -> io::Result<()> {
     Ok(())
 }
 

@@ -8,10 +8,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nbtunnel_core::{Failure, HostKeyPolicy, LinkReport, Route};
+use nbtunnel_core::{Failure, HostKeyPolicy, LinkReport, Policy, Route};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::{AgentAt, Link, LinkEvent, Links};
@@ -115,7 +116,7 @@ impl Sshd {
     fn spawn(dir: &Path) -> Killed {
         let mut command = Command::new("/usr/sbin/sshd");
         command.arg("-D").arg("-f").arg(dir.join("sshd_config")).arg("-E").arg(dir.join("log"));
-        let child = Killed(command.stdin(Stdio::null()).spawn().unwrap());
+        let child = Killed(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
         wait_for("sshd", || {
             fs::read_to_string(dir.join("log")).is_ok_and(|log| log.contains("Server listening"))
         });
@@ -137,9 +138,17 @@ impl Sshd {
 
     /// The processes that serve sessions.
     fn sessions(&self) -> Vec<String> {
-        let parent = self.child.0.id().to_string();
-        let children = Command::new("ps").args(["-o", "pid=", "--ppid", &parent]).output().unwrap();
-        String::from_utf8_lossy(&children.stdout).split_whitespace().map(str::to_owned).collect()
+        children(&self.child.0.id().to_string())
+    }
+
+    /// Stops the processes that serve sessions, until the value is dropped.
+    pub(super) fn freeze(&self) -> Frozen {
+        let parents = self.sessions();
+        assert!(!parents.is_empty());
+        // Who is not root is served by a child of its own.
+        let all: Vec<String> = parents.iter().flat_map(|pid| children(pid)).chain(parents.clone()).collect();
+        all.iter().for_each(|pid| drop(run("kill", &["-STOP", pid])));
+        Frozen(all)
     }
 
     pub(super) fn has_sessions(&self) -> bool {
@@ -164,6 +173,22 @@ impl Sshd {
             known_hosts: vec![self.at("known_hosts")],
             system_known_hosts: Vec::new(),
             host_key: HostKeyPolicy::Strict,
+        }
+    }
+}
+
+fn children(parent: &str) -> Vec<String> {
+    let children = Command::new("ps").args(["-o", "pid=", "--ppid", parent]).output().unwrap();
+    String::from_utf8_lossy(&children.stdout).split_whitespace().map(str::to_owned).collect()
+}
+
+/// Processes that stand still.
+pub(super) struct Frozen(Vec<String>);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            let _ = Command::new("kill").args(["-CONT", pid]).status();
         }
     }
 }
@@ -200,6 +225,7 @@ impl SshAgent {
 /// A link and what it told.
 pub(super) struct Watched {
     pub(super) link: Link,
+    pub(super) policy: watch::Sender<Policy>,
     pub(super) events: UnboundedReceiver<LinkEvent>,
     /// What came before what was waited for, in words.
     pub(super) seen: Vec<String>,
@@ -213,9 +239,14 @@ pub(super) fn links(agent: AgentAt) -> Arc<Links> {
 }
 
 pub(super) fn start(links: &Arc<Links>, route: Route) -> Watched {
+    start_with(links, route, watch::Sender::new(Policy::default()))
+}
+
+pub(super) fn start_with(links: &Arc<Links>, route: Route, policy: watch::Sender<Policy>) -> Watched {
     let (tell, events) = unbounded_channel();
-    let link = links.spawn_link("test", route, Arc::new(move |event| drop(tell.send(event))));
-    Watched { link, events, seen: Vec::new(), carrier: None, host_key: None, snapshot: None }
+    let link =
+        links.spawn_link("test", route, policy.subscribe(), Arc::new(move |event| drop(tell.send(event))));
+    Watched { link, policy, events, seen: Vec::new(), carrier: None, host_key: None, snapshot: None }
 }
 
 impl Watched {

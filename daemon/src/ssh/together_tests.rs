@@ -1,82 +1,15 @@
 //! A lasting listener over real links: what is carried arrives whole, a slow reader harms nobody, and what
 //! came while no link was there is carried by the next one.
 
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nbtunnel_core::{ForwardId, ForwardSpec, Input, LinkReport, ListenAt, Policy, Target};
+use nbtunnel_core::LinkReport;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::AgentAt;
-use super::testbed::{Sshd, Watched, free_port, links, start, until};
-use crate::forward::{Activity, Budgets, Forward, GateNow, Services};
-
-struct Tunnel {
-    sshd: Sshd,
-    gate: watch::Sender<GateNow>,
-    activity: Arc<Activity>,
-    port: u16,
-    _policy: watch::Sender<Policy>,
-    forward: Forward,
-}
-
-impl Tunnel {
-    /// Listens here, leads to `target` over there, and holds until a link is up.
-    async fn new(target: u16) -> Tunnel {
-        let sshd = Sshd::start("ed25519", "");
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let hear = Arc::clone(&heard);
-        let report: Arc<dyn Fn(Input) + Send + Sync> =
-            Arc::new(move |input| hear.lock().unwrap().push(input));
-        let services = Services::new(Handle::current(), sshd.at("state"), Budgets::default(), |_| {});
-        let (gate, policy) = (watch::Sender::new(GateNow::Hold), watch::Sender::new(Policy::default()));
-        let activity = Activity::new(Arc::clone(&report));
-        let port = free_port();
-        let spec =
-            ForwardSpec { listen: ListenAt::Loopback(port), target: Target::Tcp("127.0.0.1".into(), target) };
-        let forward = Forward::spawn(
-            &services,
-            ForwardId(1),
-            spec,
-            policy.subscribe(),
-            gate.subscribe(),
-            Arc::clone(&activity),
-            report,
-        );
-        until("it listens", || !heard.lock().unwrap().is_empty()).await;
-        Tunnel { sshd, gate, activity, port, _policy: policy, forward }
-    }
-
-    async fn link(&self) -> Watched {
-        let mut link = start(&links(AgentAt::Nowhere), self.sshd.route());
-        link.up().await;
-        self.gate.send_replace(GateNow::Serve(link.carrier.clone().unwrap()));
-        link
-    }
-
-    async fn connect(&self) -> TcpStream {
-        TcpStream::connect(("127.0.0.1", self.port)).await.unwrap()
-    }
-}
-
-/// Sends back whatever comes, to its end.
-async fn echo() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                let (mut from, mut to) = stream.into_split();
-                let _ = tokio::io::copy(&mut from, &mut to).await;
-            });
-        }
-    });
-    port
-}
+use super::testbed::until;
+use super::tunnelbed::{Tunnel, echo};
 
 async fn round_trip(stream: TcpStream, bytes: Vec<u8>) {
     let (mut from, mut to) = stream.into_split();

@@ -1,5 +1,6 @@
 //! The TCP stream under a session, with what the session itself does not tell: when the server's version
-//! line has come, what it said instead of one, how the stream ended, and a way to cut it at once.
+//! line has come, what it said instead of one, how much went over it, how it ended, and a way to cut it at
+//! once.
 
 use std::io;
 use std::pin::Pin;
@@ -11,12 +12,15 @@ use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::Stopwatch;
+use super::traffic::Traffic;
+
 /// What comes before the version line is kept up to here; servers may say a few lines first (RFC 4253 §4.2).
 const MAX_PREAMBLE: usize = 8 << 10;
 
 /// What was seen on the wire, and the scissors.
-#[derive(Default)]
 pub(super) struct Tap {
+    pub(super) traffic: Traffic,
     is_cut: AtomicBool,
     reader: AtomicWaker,
     writer: AtomicWaker,
@@ -49,6 +53,16 @@ pub(super) enum WireEnd {
 }
 
 impl Tap {
+    pub(super) fn new(stopwatch: Stopwatch) -> Tap {
+        Tap {
+            traffic: Traffic::new(stopwatch),
+            is_cut: AtomicBool::new(false),
+            reader: AtomicWaker::new(),
+            writer: AtomicWaker::new(),
+            seen: Mutex::default(),
+        }
+    }
+
     /// Ends the stream at once: whoever reads or writes gets an error.
     pub(super) fn cut(&self) {
         self.is_cut.store(true, Ordering::Release);
@@ -138,6 +152,7 @@ impl AsyncRead for Wire {
                     this.tap.ended(WireEnd::Closed);
                     return Poll::Ready(Ok(()));
                 }
+                this.tap.traffic.came(new.len());
                 let greeting = this.on_version.as_ref().map(|_| this.tap.greeted(new));
                 if greeting == Some(Greeting::Ancient) {
                     return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
@@ -166,7 +181,10 @@ impl AsyncWrite for Wire {
         this.tap.check()?;
         match Pin::new(&mut this.tcp).poll_write(cx, buf) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(this.broken(error))),
-            Poll::Ready(written) => Poll::Ready(written),
+            Poll::Ready(Ok(count)) => {
+                this.tap.traffic.went(count);
+                Poll::Ready(Ok(count))
+            }
             Poll::Pending => {
                 this.tap.writer.register(cx.waker());
                 this.tap.check()?;

@@ -1,7 +1,7 @@
 //! The clock that core's moments come from: it goes on while the machine sleeps, so that what is overdue
 //! after a night is seen to be overdue.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nbtunnel_core::Moment;
 
@@ -17,7 +17,7 @@ pub struct Clock;
 impl Clock {
     /// Now, on the clock that counts sleep. All moments of one boot are comparable.
     pub fn now(self) -> Moment {
-        Moment::from_origin(system::since_boot())
+        Moment::from_origin(continuous())
     }
 
     /// Milliseconds since 1970-01-01 UTC, for people to read; it jumps when the time is set.
@@ -27,10 +27,18 @@ impl Clock {
     }
 }
 
+/// Since boot, on the clock that counts sleep.
+pub(super) fn continuous() -> Duration {
+    system::since_boot()
+}
+
+/// On the clock that stands still while the machine sleeps.
+pub(super) fn awake() -> Duration {
+    system::awake()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

@@ -1,4 +1,5 @@
 //! `CLOCK_BOOTTIME` on Linux, `CLOCK_MONOTONIC_RAW` on macOS: both count the time that the machine slept.
+//! Beside each the clock that goes as fast and does not.
 //!
 //! Read through libc and not by the raw system call, so that a preloaded library can play a sleep.
 
@@ -12,6 +13,15 @@ const COUNTS_SLEEP: libc::clockid_t = libc::CLOCK_BOOTTIME;
 const COUNTS_SLEEP: libc::clockid_t = libc::CLOCK_MONOTONIC_RAW;
 #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
 const COUNTS_SLEEP: libc::clockid_t = libc::CLOCK_MONOTONIC;
+
+#[cfg(target_vendor = "apple")]
+const STANDS_STILL: libc::clockid_t = libc::CLOCK_UPTIME_RAW;
+#[cfg(not(target_vendor = "apple"))]
+const STANDS_STILL: libc::clockid_t = libc::CLOCK_MONOTONIC;
+
+pub(super) fn awake() -> Duration {
+    read(STANDS_STILL).unwrap_or_default()
+}
 
 pub(super) fn since_boot() -> Duration {
     read(COUNTS_SLEEP).or_else(|| read(libc::CLOCK_MONOTONIC)).unwrap_or_default()

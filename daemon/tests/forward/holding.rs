@@ -1,7 +1,7 @@
 //! What happens to connections while there is no link.
 
 use super::world::*;
-use nbtunnel_core::{Input, ListenerReport, Policy, Target};
+use nbtunnel_core::{ForwardReport, Input, ListenerReport, Policy, Target};
 use nbtunneld::forward::{Budgets, FarMessage, GateNow};
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -157,4 +157,76 @@ async fn unbind_resets_who_is_held_and_who_is_carried_and_reports_once() {
         1
     );
     assert!(TcpStream::connect(&address).await.is_err());
+}
+
+fn given_up(world: &World) -> Vec<ForwardReport> {
+    let is_so = |r: &ForwardReport| matches!(r, ForwardReport::Expired(_) | ForwardReport::Overflow { .. });
+    world.forward_reports().into_iter().filter(is_so).collect()
+}
+
+#[tokio::test]
+async fn those_whose_hold_ended_are_told_together_and_seldom() {
+    let world = holding(Duration::from_millis(50));
+    let (_forward, address) = world.listening().await;
+    for _ in 0..2 {
+        let mut all = Vec::new();
+        for _ in 0..3 {
+            all.push(TcpStream::connect(&address).await.unwrap());
+        }
+        for local in &mut all {
+            assert_eq!(read_out(local).await, (vec![], true));
+        }
+    }
+    // Nobody says how many of them come together, but each is counted once, in two words at most.
+    let told = until(|| {
+        let told = given_up(&world);
+        let count = |r: &ForwardReport| if let ForwardReport::Expired(count) = r { *count } else { 0 };
+        (told.iter().map(count).sum::<u32>() == 6).then_some(told)
+    })
+    .await;
+    assert!(told.len() <= 2, "{told:?}");
+}
+
+#[tokio::test]
+async fn that_too_many_are_held_is_told_once_and_not_for_each() {
+    let world = World::new();
+    let (_forward, address) = world.listening().await;
+    let mut held = Vec::new();
+    for _ in 0..256 {
+        held.push(TcpStream::connect(&address).await.unwrap());
+    }
+    until_held(&world, 256).await;
+    for _ in 0..50 {
+        let mut one_more = TcpStream::connect(&address).await.unwrap();
+        assert_eq!(read_out(&mut one_more).await, (vec![], true));
+    }
+    let told = until(|| Some(given_up(&world)).filter(|told| !told.is_empty())).await;
+    assert_eq!(told, [ForwardReport::Overflow { most: 256 }]);
+}
+
+#[tokio::test]
+async fn of_what_a_held_client_sends_only_the_kernel_keeps_a_little() {
+    let world = World::new();
+    let (_forward, address) = world.listening().await;
+    let mut local = TcpStream::connect(&address).await.unwrap();
+    // The client's own socket takes some too; without a bound this would tell more of it than of us.
+    socket2::SockRef::from(&local).set_send_buffer_size(64 << 10).unwrap();
+    until_held(&world, 1).await;
+    let chunk = vec![7; 64 << 10];
+    let mut sent = 0;
+    // Stopped for a second, it is stopped.
+    while let Ok(written) = tokio::time::timeout(Duration::from_secs(1), local.write(&chunk)).await {
+        sent += written.unwrap();
+        assert!(sent < 16 << 20, "the client can send on and on while it is held");
+    }
+    assert!(sent > 0);
+    // None of it is lost.
+    let mut far = world.link().channel().await;
+    let mut arrived = 0;
+    while arrived < sent {
+        let Sent::Data(bytes) = far.hears().await else { panic!("{arrived} of {sent} bytes came") };
+        assert!(bytes.iter().all(|byte| *byte == 7));
+        arrived += bytes.len();
+    }
+    assert_eq!(arrived, sent);
 }

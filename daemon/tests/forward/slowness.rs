@@ -73,6 +73,7 @@ async fn when_disk_is_full_too_the_reader_waits_and_the_local_program_is_named()
         || world.forward_reports().into_iter().filter(|r| *r != ForwardReport::Served).collect::<Vec<_>>();
     stall(&far, COUNT, || !told().is_empty()).await;
     assert!(!far.is_drained());
+    until(|| far.is_unread().then_some(())).await;
     let Some(ForwardReport::SlowReader(Some(failure))) = told().pop() else { panic!("{:?}", told()) };
     assert_eq!(failure.kind.code(), "slow_reader");
     if cfg!(target_os = "linux") {
@@ -85,6 +86,7 @@ async fn when_disk_is_full_too_the_reader_waits_and_the_local_program_is_named()
     assert_eq!(read_out(&mut local).await, (vec![], false));
     until(|| (told().last() == Some(&ForwardReport::SlowReader(None))).then_some(())).await;
     assert_eq!(told().len() % 2, 0);
+    assert!(!far.is_unread());
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! A forward, its wiring, and a far end that the test speaks for.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -158,12 +158,18 @@ pub(crate) struct FarEnd {
     pub(crate) send: mpsc::UnboundedSender<FarMessage>,
     pub(crate) sent: mpsc::Receiver<Sent>,
     waiting: Arc<AtomicUsize>,
+    unread: Arc<AtomicBool>,
 }
 
 impl FarEnd {
     /// Whether the pump has taken all that was sent to it.
     pub(crate) fn is_drained(&self) -> bool {
         self.waiting.load(SeqCst) == 0
+    }
+
+    /// Whether it was told that it is left unread.
+    pub(crate) fn is_unread(&self) -> bool {
+        self.unread.load(SeqCst)
     }
 
     pub(crate) fn data(&self, bytes: &[u8]) {
@@ -212,23 +218,29 @@ impl Carrier for Opener {
             let (send, reader) = mpsc::unbounded_channel();
             let (writer, sent) = mpsc::channel(4);
             let waiting = Arc::<AtomicUsize>::default();
-            let far = FarEnd { target, origin: local.origin(), send, sent, waiting: waiting.clone() };
+            let unread = Arc::<AtomicBool>::default();
+            let (counter, flag) = (waiting.clone(), unread.clone());
+            let far = FarEnd { target, origin: local.origin(), send, sent, waiting, unread };
             if self.opened.send(far).is_err() {
                 return Carried::LinkGone(local);
             }
-            pump(local, Reader(reader, waiting), Writer(writer)).await;
+            pump(local, Reader(reader, counter, flag), Writer(writer)).await;
             Carried::Over
         })
     }
 }
 
-struct Reader(mpsc::UnboundedReceiver<FarMessage>, Arc<AtomicUsize>);
+struct Reader(mpsc::UnboundedReceiver<FarMessage>, Arc<AtomicUsize>, Arc<AtomicBool>);
 
 impl FarReader for Reader {
     async fn next(&mut self) -> FarMessage {
         let Some(message) = self.0.recv().await else { return FarMessage::Gone };
         self.1.fetch_sub(1, SeqCst);
         message
+    }
+
+    fn unread(&mut self, is_unread: bool) {
+        self.2.store(is_unread, SeqCst);
     }
 }
 

@@ -7,7 +7,8 @@ use crate::event::{Event, LogLine};
 use crate::reply::{HostKeyOffer, Outcome, Reached, RecordedKey, Reply};
 use crate::request::{Order, Request, Selection};
 use crate::status::{
-    DaemonStatus, FileProblem, ForwardStatus, NotebookStatus, Problem, Status, TunnelStatus,
+    DaemonStatus, FileProblem, ForwardStatus, History, NotebookStatus, PastFailure, Problem, Status,
+    TunnelStatus,
 };
 
 fn problem() -> Problem {
@@ -56,6 +57,14 @@ fn tunnel(name: &str, message: &str) -> TunnelStatus {
             problem: None,
         }],
         notebooks: vec![NotebookStatus { name: "n".into() }],
+        draining: 1,
+        history: History {
+            since_ms: 1_700_000_000_000,
+            reconnects: 300,
+            up_s: 1.5,
+            longest_gap_s: 0.5,
+            last_failure: Some(PastFailure { at_ms: 1, code: "dns".into(), message: "m".into() }),
+        },
     }
 }
 
@@ -67,6 +76,7 @@ fn status(tunnels: Vec<TunnelStatus>) -> Reply {
         uptime_s: 1.5,
         config_dir: "c".into(),
         socket: "s".into(),
+        now_ms: 1_700_000_000_000,
     };
     Reply::Status(Box::new(Status { daemon, tunnels, problems: vec![file_problem()] }))
 }

@@ -91,6 +91,28 @@ impl Forward {
         std::mem::take(untold_end).then(|| self.transition("denied", "bound", None))
     }
 
+    /// The tunnel did not come up for connections that were held; the shell tells of many at once.
+    fn expired(&self, count: u32, hold: Duration) -> Option<Transition> {
+        let seconds = hold.as_secs_f32();
+        let message = match count {
+            0 => return None,
+            1 => format!("a connection waited {seconds} s for the tunnel and was reset"),
+            many => format!("{many} connections waited {seconds} s for the tunnel and were reset"),
+        };
+        let hint = "new ones wait longer with a longer `hold` in its file";
+        Some(self.transition("held", "reset", Some(Failure::new(FailureKind::TimedOut, message, hint))))
+    }
+
+    /// There was no room to hold another connection.
+    fn overflowed(&self, most: u32) -> Transition {
+        let why = Failure::new(
+            FailureKind::Exhausted,
+            format!("{most} connections wait for the tunnel; further ones are reset"),
+            "find the program that opens so many, or let the tunnel come up",
+        );
+        self.transition("held", "reset", Some(why))
+    }
+
     /// What the far end said is about something else.
     fn forget_denial(&mut self) {
         self.far_problem = None;
@@ -212,6 +234,8 @@ impl Tunnel {
                 forward.slow_reader = slow;
                 None
             }
+            ForwardReport::Expired(count) => forward.expired(count, self.spec.policy.hold),
+            ForwardReport::Overflow { most } => Some(forward.overflowed(most)),
         };
         self.outputs.extend(transition.map(Output::Announce));
     }

@@ -169,3 +169,72 @@ fn somebody_who_comes_and_goes_does_not_make_a_dead_server_be_dialled_more_often
     assert!((2..=12).contains(&dials), "{dials} dials in a minute");
     Ok(())
 }
+
+/// On demand, listening, nobody there.
+fn idle() -> Result<Run<Tunnel>, Broken> {
+    let forwards = vec!["6000:localhost:7000".parse().unwrap()];
+    let spec = TunnelSpec { start: nbtunnel_core::Start::Demand, forwards, ..any_spec() };
+    let mut run = Run::new(&real(&spec), spec)?;
+    assert!(run.be_fair(ROUNDS, |tunnel| tunnel.state() == State::Idle)?);
+    Ok(run)
+}
+
+#[test]
+fn neither_a_wake_nor_a_network_nor_a_human_connects_what_nobody_uses() -> Result<(), Broken> {
+    let mut run = idle()?;
+    let first = run.machine.next_epoch();
+    for nudge in [Nudge::Woke, Nudge::Network, Nudge::Operator] {
+        run.step(Input::Nudge(nudge))?;
+        run.apply(&Op::Sleep(Duration::from_secs(7200)))?;
+        run.step(Input::Timeout)?;
+        run.oblige()?;
+        assert_eq!((run.machine.state(), run.machine.next_epoch()), (State::Idle, first), "{nudge:?}");
+    }
+    run.step(Input::Activity { held: 1, open: 0 })?;
+    assert!(run.be_fair(ROUNDS, |tunnel| tunnel.state() == State::Up)?);
+    Ok(())
+}
+
+#[test]
+fn who_gives_up_waiting_during_retries_leaves_it_idle() -> Result<(), Broken> {
+    let mut run = idle()?;
+    run.step(Input::Activity { held: 1, open: 0 })?;
+    for _ in 0..3 {
+        if let Some(delay) = delay_after(&mut run, FailureKind::Refused)? {
+            run.apply(&Op::Pass(delay))?;
+        }
+    }
+    assert_eq!(run.machine.state(), State::Connecting);
+    assert!(delay_after(&mut run, FailureKind::Refused)? > Some(Duration::ZERO));
+    assert_eq!(run.machine.state(), State::Waiting);
+    run.step(Input::Activity { held: 0, open: 0 })?;
+    assert_eq!(run.machine.state(), State::Idle);
+    let attempts = run.machine.next_epoch();
+    run.apply(&Op::Pass(Duration::from_secs(3600)))?;
+    assert_eq!((run.machine.state(), run.machine.next_epoch()), (State::Idle, attempts));
+    Ok(())
+}
+
+#[test]
+fn an_open_connection_keeps_it_up_and_nobody_ends_it_after_idle() -> Result<(), Broken> {
+    let mut run = idle()?;
+    let idle = run.machine.spec().policy.idle;
+    run.step(Input::Activity { held: 1, open: 0 })?;
+    assert!(run.be_fair(ROUNDS, |tunnel| tunnel.state() == State::Up)?);
+    run.step(Input::Activity { held: 0, open: 1 })?;
+    let second = Duration::from_secs(1);
+    for _ in 0..3 * idle.as_secs() {
+        run.apply(&Op::Pass(second))?;
+        run.oblige()?;
+        assert_eq!(run.machine.state(), State::Up);
+    }
+    run.step(Input::Activity { held: 0, open: 0 })?;
+    let mut passed = Duration::ZERO;
+    while run.machine.state() == State::Up {
+        run.apply(&Op::Pass(second))?;
+        run.oblige()?;
+        passed += second;
+    }
+    assert!((idle..=idle + 2 * second).contains(&passed), "idle is {idle:?}, it took {passed:?}");
+    Ok(())
+}

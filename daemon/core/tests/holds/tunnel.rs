@@ -1,6 +1,10 @@
 //! One tunnel, whatever the world does.
 
-use nbtunnel_core::{Epoch, Failure, FailureKind, ForwardReport, Moment, Start, Tunnel, TunnelSpec};
+use nbtunnel_core::io::About;
+use nbtunnel_core::{
+    Epoch, Failure, FailureKind, ForwardId, ForwardReport, Input, Moment, Output, Start, Transition, Tunnel,
+    TunnelSpec,
+};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -39,6 +43,41 @@ fn a_denial_is_forgotten_once_the_forward_leads_elsewhere_or_is_served() -> Resu
         run.apply(&cure)?;
         assert_eq!(problem(&run), None, "after {cure:?}");
     }
+    Ok(())
+}
+
+#[test]
+fn held_connections_that_are_given_up_are_told_with_how_long_they_waited() -> Result<(), Broken> {
+    let drawn = spec().new_tree(&mut TestRunner::deterministic()).unwrap().current();
+    let forwards = vec!["6000:localhost:7000".parse().unwrap()];
+    let spec = TunnelSpec { start: Start::Login, forwards, ..drawn };
+    let mut tunnel = real(&spec);
+    // Its first listener.
+    let id = ForwardId(0);
+    let mut told = |report| {
+        while tunnel.poll_output().is_some() {}
+        tunnel.handle(Moment::ZERO, Input::Forward(id, report));
+        std::iter::from_fn(|| tunnel.poll_output()).collect::<Vec<_>>()
+    };
+    let sentence = |outputs: Vec<Output>| match outputs.as_slice() {
+        [Output::Announce(Transition { about: About::Forward(forward), from, to, why: Some(why), .. })] => {
+            format!("{forward}: {from} -> {to}: {}", why.message)
+        }
+        other => panic!("{other:?}"),
+    };
+    let about = "localhost:6000:localhost:7000: held -> reset";
+    for (count, who) in [
+        (1, "a connection waited 30 s for the tunnel and was"),
+        (3, "3 connections waited 30 s for the tunnel and were"),
+    ] {
+        assert_eq!(sentence(told(ForwardReport::Expired(count))), format!("{about}: {who} reset"));
+    }
+    let overflow = told(ForwardReport::Overflow { most: 256 });
+    assert_eq!(
+        sentence(overflow),
+        format!("{about}: 256 connections wait for the tunnel; further ones are reset")
+    );
+    assert_eq!(told(ForwardReport::Expired(0)), []);
     Ok(())
 }
 

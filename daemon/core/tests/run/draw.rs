@@ -221,6 +221,8 @@ fn forward_report() -> impl Strategy<Value = ForwardReport> {
         failure().prop_map(ForwardReport::Denied),
         Just(ForwardReport::Served),
         proptest::option::of(failure()).prop_map(ForwardReport::SlowReader),
+        (0..3u32).prop_map(ForwardReport::Expired),
+        Just(ForwardReport::Overflow { most: 256 }),
     ]
 }
 
