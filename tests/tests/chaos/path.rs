@@ -80,8 +80,8 @@ fn a_path_that_is_back_after_patience_gets_a_new_link() -> Result<()> {
 
 /// Lets the packets of the tunnel's own connection vanish, and of no other. Says when it was suspect.
 fn half_open(lab: &Lab, line: &mut Line) -> Result<(Instant, Duration)> {
-    let (began, at) = (Instant::now(), SystemTime::now());
     lab.networks.cut(Cut::Connection(lab.own_port()?))?;
+    let (began, at) = (Instant::now(), SystemTime::now());
     let suspect = lab.events.wait("suspect", at)?;
     lab.events.wait("replaced", at)?;
     lab.wait("the new link is up", |tunnel| tunnel["state"] == "up" && tunnel["health"] == "ok")?;
