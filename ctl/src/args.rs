@@ -60,6 +60,10 @@ pub(crate) enum Command {
     Edit(EditArgs),
     /// Look at the key that a host showed, and trust it
     Trust(TrustArgs),
+    /// Hang the daemon, to see whether somebody notices
+    #[cfg(debug_assertions)]
+    #[command(hide = true)]
+    DebugHang,
 }
 
 #[derive(Debug, Args)]

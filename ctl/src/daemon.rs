@@ -13,6 +13,10 @@ use crate::printer::Printer;
 /// How long the daemon may take to answer what it can answer at once.
 const ANSWER: Duration = Duration::from_secs(30);
 
+/// How long the next daemon may take to answer in the place of one that went away, and how often it is asked.
+const NEXT: Duration = nbtunnel_proto::client::HANDSHAKE;
+const NEXT_EVERY: Duration = Duration::from_millis(100);
+
 /// The daemon, whether it runs or not.
 #[derive(Debug)]
 pub(crate) struct Daemon {
@@ -42,12 +46,46 @@ impl Daemon {
         ask(&mut self.connect().await?, request).await
     }
 
-    /// The status of the tunnels that fit `names`.
+    /// The status of the tunnels that fit `names`. Where the daemon goes away meanwhile, the one that a service
+    /// manager starts in its place is asked: to look twice changes nothing.
     ///
     /// # Errors
     /// As [`Daemon::ask`].
     pub(crate) async fn status(&self, names: Vec<String>) -> Result<Status, CommandError> {
-        status_on(&mut self.connect().await?, names).await
+        let gone = match self.look(&names).await? {
+            Ok(status) => return Ok(status),
+            Err(gone) => gone,
+        };
+        let look_again = async {
+            loop {
+                tokio::time::sleep(NEXT_EVERY).await;
+                match self.look(&names).await {
+                    Ok(Ok(status)) => return Ok(status),
+                    Ok(Err(_)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        match tokio::time::timeout(NEXT, look_again).await {
+            Ok(Err(error)) if error.exit == Exit::NoDaemon => Err(gone),
+            Ok(answer) => answer,
+            Err(_) => Err(gone),
+        }
+    }
+
+    /// One look at the status; inside, that there was a daemon which went away before it answered.
+    async fn look(&self, names: &[String]) -> Result<Result<Status, CommandError>, CommandError> {
+        let went_away =
+            |error: &CommandError, by: &[FaultCode]| by.iter().any(|code| code.word() == error.code);
+        let mut client = match self.connect().await {
+            // It was accepted, and hung up on before it was greeted.
+            Err(error) if went_away(&error, &[FaultCode::Protocol]) => return Ok(Err(error)),
+            connected => connected?,
+        };
+        match status_on(&mut client, names.to_vec()).await {
+            Err(error) if went_away(&error, &[FaultCode::Stopping, FaultCode::NoDaemon]) => Ok(Err(error)),
+            answer => answer.map(Ok),
+        }
     }
 
     /// The config directory: `--config-dir`, the environment, that of the running daemon, or the usual one.

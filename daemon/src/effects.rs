@@ -196,8 +196,10 @@ impl Effects {
         Some(self.rooms.get(name)?.forwards.get(&id)?.tally())
     }
 
-    /// Closes every listener and begins to close every link.
+    /// Closes every listener, or leaves it to whoever keeps it for the next daemon, and begins to close every
+    /// link.
     pub fn close_all(&mut self) {
+        self.services.leave_listeners();
         for room in self.rooms.values_mut() {
             for (_, forward) in room.forwards.drain() {
                 forward.unbind();

@@ -18,9 +18,11 @@ use nbtunneld::driver::{Driver, Parts};
 use nbtunneld::event::{Event, Events};
 use nbtunneld::forward::{Budgets, Services};
 use nbtunneld::history_file::history_path;
+use nbtunneld::service::activation::{self, HandedOver};
 use nbtunneld::service::instance::{Lock, LockError};
+use nbtunneld::service::limits;
 use nbtunneld::service::signals::{self, Signal};
-use nbtunneld::service::{activation, limits};
+use nbtunneld::service::store::Handed;
 use nbtunneld::ssh::{AgentAt, Links};
 use nbtunneld::wake::{Clock, stopwatch};
 use nbtunneld::{control, logging, wake};
@@ -55,17 +57,17 @@ impl From<LockError> for Refusal {
 /// Runs the program. What keeps it from starting is said on stderr, and to the clients of a socket that was
 /// handed over.
 pub(crate) fn run(args: Args) -> ExitCode {
-    let mut inherited = activation::take_listeners();
-    start(args, &mut inherited).unwrap_or_else(|refusal| {
+    let mut handed_over = activation::take();
+    start(args, &mut handed_over).unwrap_or_else(|refusal| {
         complain(&refusal.fault);
-        if let Some(socket) = inherited.into_iter().next() {
+        if let Some(socket) = handed_over.control.into_iter().next() {
             turn_away(socket, &refusal.fault);
         }
         ExitCode::from(refusal.code)
     })
 }
 
-fn start(args: Args, inherited: &mut Vec<activation::Inherited>) -> Result<ExitCode, Refusal> {
+fn start(args: Args, handed_over: &mut HandedOver) -> Result<ExitCode, Refusal> {
     let config_dir = places::config_dir(args.config_dir.clone())?;
     if let Some(path) = &args.check {
         return Ok(check(path.as_deref(), &config_dir, args.json)?);
@@ -86,7 +88,7 @@ fn start(args: Args, inherited: &mut Vec<activation::Inherited>) -> Result<ExitC
     };
     let served = main.block_on(serve(
         &endpoint,
-        std::mem::take(inherited),
+        std::mem::take(handed_over),
         &config_dir,
         &state_dir,
         data.handle.clone(),
@@ -144,14 +146,14 @@ fn check(path: Option<&Path>, config_dir: &Path, json: bool) -> Result<ExitCode,
 
 async fn serve(
     endpoint: &Endpoint,
-    inherited: Vec<activation::Inherited>,
+    handed_over: HandedOver,
     config_dir: &Path,
     state_dir: &Path,
     data: Handle,
     filter: logging::Filter,
     data_ended: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Fault> {
-    let listener = listen(endpoint, inherited)?;
+    let listener = listen(endpoint, handed_over.control)?;
     let (events, inbox) = mpsc::unbounded_channel();
     let (closing, closed) = watch::channel(false);
     let mut control =
@@ -179,7 +181,7 @@ async fn serve(
         seed: clock.wall_ms() ^ (u64::from(std::process::id()) << 32),
         clock,
         links: Links::new(data.clone(), stopwatch(), AgentAt::Usual),
-        services: services(data.clone(), state_dir, &events),
+        services: services(data.clone(), state_dir, handed_over.forwards, &events),
         data,
         watch: watch_config(config_dir, &events),
         filter,
@@ -245,12 +247,16 @@ fn listen(endpoint: &Endpoint, inherited: Vec<activation::Inherited>) -> Result<
     }
 }
 
-fn services(data: Handle, state_dir: &Path, events: &Events) -> Arc<Services> {
+fn services(data: Handle, state_dir: &Path, kept: Handed, events: &Events) -> Arc<Services> {
     let events = events.clone();
     let on_exhausted = move |exhausted| {
         let _ = events.send(Event::Exhausted(exhausted));
     };
-    Services::new(data, state_dir.to_owned(), Budgets::default(), on_exhausted)
+    let services = Services::new(data, state_dir.to_owned(), Budgets::default(), on_exhausted);
+    if let Some(keep) = kept.keep() {
+        services.keep_listeners_by(keep);
+    }
+    services
 }
 
 fn watch_config(config_dir: &Path, events: &Events) -> Watch {

@@ -84,6 +84,7 @@ fn the_service_says_what_it_must_and_nothing_that_harms() {
             ("Service.WatchdogSec", "30s"),
             ("Service.KillMode", "mixed"),
             ("Service.TimeoutStopSec", "10s"),
+            ("Service.FileDescriptorStoreMax", "2048"),
             ("Service.LimitCORE", "0"),
             ("Service.UMask", "0077"),
             ("Service.LockPersonality", "yes"),

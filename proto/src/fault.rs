@@ -74,11 +74,14 @@ impl std::fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// A stream that broke: the codecs need it, and nothing can be done about it but trying again.
+/// A stream that broke: the codecs need it, and nothing can be done about it but trying again. One that was reset
+/// is one whose other end is gone.
 impl From<std::io::Error> for Fault {
     fn from(error: std::io::Error) -> Self {
+        use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
+        let gone = matches!(error.kind(), ConnectionReset | BrokenPipe);
         Fault::new(
-            FaultCode::Failed,
+            if gone { FaultCode::NoDaemon } else { FaultCode::Failed },
             format!("the control connection broke: {error}"),
             "try again; if it stays so, restart nbtunneld",
         )

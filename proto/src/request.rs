@@ -47,6 +47,10 @@ pub enum Request {
         /// Put it in the place of the key on file.
         replace: bool,
     },
+    /// Stop in the middle of everything, for ever, as a fault of the daemon would: for tests of who watches it.
+    /// The last one always, so that the others have the same bytes in a release, which does not have it.
+    #[cfg(debug_assertions)]
+    Hang,
 }
 
 impl Request {
@@ -60,6 +64,8 @@ impl Request {
             Request::Events => "events",
             Request::HostKey { .. } => "a host key",
             Request::Trust { .. } => "trust",
+            #[cfg(debug_assertions)]
+            Request::Hang => "a hang",
         }
     }
 }

@@ -2,6 +2,8 @@
 
 pub(crate) mod add;
 mod check;
+#[cfg(debug_assertions)]
+mod debug_hang;
 mod edit;
 mod events;
 mod logs;
@@ -36,5 +38,7 @@ pub(crate) async fn run(command: Command, daemon: &Daemon, printer: &Printer) ->
         Command::Rm(args) => rm::run(&args, daemon, printer).await,
         Command::Edit(args) => edit::run(&args, daemon, printer).await,
         Command::Trust(args) => trust::run(args, daemon, printer).await,
+        #[cfg(debug_assertions)]
+        Command::DebugHang => debug_hang::run(daemon).await,
     }
 }

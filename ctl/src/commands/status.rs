@@ -17,11 +17,10 @@ const EVERY: Duration = Duration::from_secs(1);
 const BURST: Duration = Duration::from_millis(50);
 
 pub(crate) async fn run(args: StatusArgs, daemon: &Daemon, printer: &Printer) -> Result<Exit, CommandError> {
-    let mut client = daemon.connect().await?;
     if args.watch {
-        return watch(&args.names, &mut client, daemon, printer).await;
+        return watch(&args.names, &mut daemon.connect().await?, daemon, printer).await;
     }
-    let status = about(status_on(&mut client, args.names.clone()).await?, &args.names, printer);
+    let status = about(daemon.status(args.names.clone()).await?, &args.names, printer);
     show(&status, !args.names.is_empty(), printer, false)?;
     Ok(Exit::Done)
 }

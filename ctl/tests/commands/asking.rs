@@ -307,3 +307,27 @@ fn watch_looks_again_at_once_when_something_happens_and_ends_with_the_daemon() {
     let ran = bed.shell("\"$NBCTL\" status --watch | head -4; exit ${PIPESTATUS[0]}");
     assert_eq!((ran.code, ran.stdout.matches("NAME").count()), (0, 2), "{}", ran.stdout);
 }
+
+#[test]
+fn status_is_answered_by_the_daemon_that_takes_over() {
+    let bed = Bed::new();
+    let mut asked = 0;
+    let daemon = bed.daemon(move |_| {
+        asked += 1;
+        match asked {
+            1 | 2 => vec![Reply::Fault(Fault::new(FaultCode::Stopping, "going", "wait"))],
+            _ => vec![status(vec![tunnel("alice", "up")])],
+        }
+    });
+    assert_eq!(bed.nbctl(&["status"]).code, 0);
+    assert_eq!(daemon.asked().len(), 3);
+    drop(daemon);
+    let _last = bed.daemon(|_| vec![Reply::Fault(Fault::new(FaultCode::Failed, "no", "wait"))]);
+    assert_eq!(bed.nbctl(&["status"]).code, 1, "what a daemon refuses is not asked again");
+}
+
+#[test]
+fn what_is_for_tests_alone_is_not_shown() {
+    let bed = Bed::new();
+    assert!(!bed.nbctl(&["--help"]).stdout.contains("debug"));
+}

@@ -1,6 +1,7 @@
 //! The one loop: takes in events, tells core, has `effects` carry out what core says. Nobody imports it but
 //! the program.
 
+mod goodbye;
 mod memory;
 mod requests;
 mod tell;
@@ -12,12 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nbtunnel_core::{Fleet, FleetInput, Input, Moment, Name, Nudge, Output, TunnelSpec};
-use nbtunnel_proto::{FileProblem, Reply};
+use nbtunnel_proto::FileProblem;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::config::{DaemonSettings, Loaded, Watch};
-use crate::control;
 use crate::effects::Effects;
 use crate::event::{Asked, Event, Events};
 use crate::forward::Services;
@@ -37,8 +37,6 @@ const LONGEST_NAP: Duration = Duration::from_secs(5);
 const FIRST_READING: Duration = Duration::from_secs(5);
 /// So many events are taken in before timers are looked at again.
 const EVENTS_AT_ONCE: usize = 256;
-/// So long do links have to say goodbye when the daemon stops.
-const GOODBYE: Duration = Duration::from_millis(1200);
 
 /// What the program hands over to the loop.
 pub struct Parts {
@@ -292,6 +290,7 @@ impl Driver {
         self.answer_reloads(loaded.asked, &changes);
         if !self.loaded_once {
             self.loaded_once = true;
+            self.services.all_forwards_known();
             let text = format!("watching {} with {}", self.config_dir.display(), self.count());
             self.note(None, &text);
             self.answer_early();
@@ -339,60 +338,5 @@ impl Driver {
     /// Wakes what waits, because a human did something.
     fn nudge(&mut self, name: Name) {
         self.tell(FleetInput::Tunnel(name, Input::Nudge(Nudge::Operator)));
-    }
-
-    /// Closes the listeners, tells the clients, and gives the links a moment to say goodbye.
-    async fn say_goodbye(mut self) {
-        readiness::stopping();
-        self.note(None, "stopping");
-        let fault = || Reply::Fault(control::stopping());
-        self.waits.stop(fault);
-        self.reloads
-            .drain(..)
-            .map(|(_, asked)| asked)
-            .chain(self.early.drain(..))
-            .for_each(|asked| asked.answer(fault()));
-        self.journal.stop(fault);
-        self.effects.close_all();
-        self.write_history(self.clock.now());
-        let goodbye = async {
-            while self.effects.links_left() > 0 {
-                match self.inbox.recv().await {
-                    Some(Event::Link(name, epoch, said)) => {
-                        self.effects.link_said(&name, epoch, said);
-                    }
-                    Some(event) => late(event, fault),
-                    None => return,
-                }
-            }
-        };
-        let kept = self.memory.written();
-        if tokio::time::timeout(GOODBYE, async { tokio::join!(goodbye, kept) }).await.is_err() {
-            tracing::debug!("some links did not say goodbye in time, or the disk is slow");
-        }
-        // Who asks from now on is turned away at the door.
-        self.inbox.close();
-        while let Ok(event) = self.inbox.try_recv() {
-            late(event, fault);
-        }
-    }
-}
-
-/// What came while stopping and somebody waits for.
-fn late(event: Event, fault: impl Fn() -> Reply) {
-    match event {
-        Event::Asked(asked) => asked.answer(fault()),
-        Event::Trusted(asked, _, Ok(written)) => asked
-            .answer(Reply::Trusted { file: written.file.display().to_string(), replaced: written.replaced }),
-        Event::Trusted(asked, _, Err(_)) => asked.answer(fault()),
-        Event::Tunnel(..)
-        | Event::Link(..)
-        | Event::Changed(..)
-        | Event::Loaded(_)
-        | Event::HungUp(_)
-        | Event::Exhausted(_)
-        | Event::Nudged(..)
-        | Event::Reload
-        | Event::Stop => {}
     }
 }

@@ -45,6 +45,10 @@ impl Driver {
                     Err(fault) => Err(fault),
                 }
             }
+            #[cfg(debug_assertions)]
+            Request::Hang => loop {
+                std::thread::park();
+            },
         };
         asked.answer(result.unwrap_or_else(Reply::Fault));
     }

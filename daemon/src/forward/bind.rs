@@ -3,25 +3,21 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nbtunnel_core::{Failure, FailureKind, ListenAt};
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-use super::local::Local;
+use super::keep::Lasting;
+use super::listening::Listening;
 use super::owner::{self, Owner};
 use super::sys::{self, Unlistenable};
-
-/// How many connections the kernel keeps for us while accepting pauses (listen(2)).
-const BACKLOG: i32 = 1024;
 
 /// How long a name may take to resolve.
 const RESOLVE: Duration = Duration::from_secs(20);
 
 /// The sockets of one forward. Where they come from is nobody's business: they may also be adopted.
-#[derive(Debug)]
 pub(super) struct Bound {
     pub(super) sockets: Vec<Listening>,
     /// The addresses, as shown to users.
@@ -30,45 +26,23 @@ pub(super) struct Bound {
     pub(super) note: Option<String>,
 }
 
-/// One socket that listens.
-#[derive(Debug)]
-pub(super) enum Listening {
-    Tcp(TcpListener),
-    Unix(sys::UnixSocket),
-}
-
-impl Listening {
-    /// The next connection. Cancel safe.
-    pub(super) async fn accept(&self) -> io::Result<Local> {
-        match self {
-            Listening::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
-                // Best effort: what a notebook sends is small, and waits for nobody.
-                let _ = stream.set_nodelay(true);
-                Ok(Local::Tcp(stream))
-            }
-            Listening::Unix(socket) => socket.accept().await.map(Local::Unix),
-        }
-    }
-}
-
 /// Listens on all that `at` means.
 ///
 /// # Errors
 /// [`FailureKind::PortInUse`], [`FailureKind::Exhausted`], [`FailureKind::Dns`] or
 /// [`FailureKind::CannotListen`]. An address that is missing beside a good one is only noted.
-pub(super) async fn bind(at: &ListenAt) -> Result<Bound, Failure> {
-    match at {
+pub(super) async fn bind(at: &ListenAt, lasting: &Arc<Lasting>) -> Result<Bound, Failure> {
+    let (addresses, port, beside) = match at {
         ListenAt::Loopback(port) => {
-            all(&[Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()], *port, Beside::MayBeTaken).await
+            (vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()], *port, Beside::MayBeTaken)
         }
         ListenAt::Any(port) => {
-            all(&[Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()], *port, Beside::MayBeTaken)
-                .await
+            (vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()], *port, Beside::MayBeTaken)
         }
-        ListenAt::Address(host, port) => all(&resolve(host).await?, *port, Beside::MustBeFree).await,
-        ListenAt::Socket(path) => unix(path),
-    }
+        ListenAt::Address(host, port) => (resolve(host).await?, *port, Beside::MustBeFree),
+        ListenAt::Socket(path) => return unix(path, lasting),
+    };
+    all(&addresses, port, beside, lasting).await
 }
 
 /// What a second address is allowed to be.
@@ -78,18 +52,23 @@ enum Beside {
     MustBeFree,
 }
 
-async fn all(addresses: &[IpAddr], port: u16, beside: Beside) -> Result<Bound, Failure> {
+async fn all(
+    addresses: &[IpAddr],
+    port: u16,
+    beside: Beside,
+    lasting: &Arc<Lasting>,
+) -> Result<Bound, Failure> {
     let mut bound = Bound { sockets: Vec::new(), listens: Vec::new(), note: None };
     let mut first_failure = None;
     let mut port = port;
     for &ip in addresses {
         let address = SocketAddr::new(ip, port);
-        let failure = match tcp(address) {
-            Ok((listener, at)) => {
+        let failure = match Listening::tcp(address, lasting) {
+            Ok((listening, at)) => {
                 // All addresses of a forward have one port, also where the system chose it.
                 port = at.port();
                 bound.listens.push(at.to_string());
-                bound.sockets.push(Listening::Tcp(listener));
+                bound.sockets.push(listening);
                 continue;
             }
             Err(error) => explain(address, &error).await,
@@ -109,23 +88,9 @@ async fn all(addresses: &[IpAddr], port: u16, beside: Beside) -> Result<Bound, F
     }
 }
 
-fn tcp(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    sys::claim(&socket)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    let listener = TcpListener::from_std(socket.into())?;
-    let at = listener.local_addr()?;
-    Ok((listener, at))
-}
-
-fn unix(path: &Path) -> Result<Bound, Failure> {
+fn unix(path: &Path, lasting: &Arc<Lasting>) -> Result<Bound, Failure> {
     let shown = path.display();
-    let socket = sys::UnixSocket::bind(path, BACKLOG).map_err(|why| match why {
+    let socket = Listening::unix(path, lasting).map_err(|why| match why {
         Unlistenable::Taken(who) => taken(&format!("the socket {shown}"), who, "path"),
         Unlistenable::NotASocket => Failure::new(
             FailureKind::CannotListen,
@@ -138,7 +103,7 @@ fn unix(path: &Path) -> Result<Bound, Failure> {
             "the directory of the socket must exist and be writable; see the tunnel's file",
         ),
     })?;
-    Ok(Bound { sockets: vec![Listening::Unix(socket)], listens: vec![shown.to_string()], note: None })
+    Ok(Bound { sockets: vec![socket], listens: vec![shown.to_string()], note: None })
 }
 
 async fn resolve(host: &str) -> Result<Vec<IpAddr>, Failure> {

@@ -17,9 +17,11 @@ use tokio_util::sync::CancellationToken;
 use super::Report;
 use super::accepted::Accepted;
 use super::activity::Activity;
-use super::bind::{Listening, bind};
+use super::bind::bind;
 use super::carrier::GateNow;
 use super::connection::attend;
+use super::keep::Claim;
+use super::listening::Listening;
 use super::services::Services;
 use super::standing::Standing;
 use super::sys;
@@ -65,7 +67,9 @@ impl Forward {
             report,
             told: Default::default(),
         });
-        services.runtime.spawn(live(standing.clone()));
+        // At once: only before it is told that all are known does the keeper wait for us.
+        let claim = services.lasting.claim();
+        services.runtime.spawn(live(standing.clone(), claim));
         Forward { standing }
     }
 
@@ -99,9 +103,9 @@ impl fmt::Debug for Forward {
 }
 
 /// From the first bind to the end of the forward, whatever happens in between.
-async fn live(standing: Arc<Standing>) {
+async fn live(standing: Arc<Standing>, claim: Option<Arc<Claim>>) {
     // A task of its own, so that even a fault of ours there ends in a report.
-    let listening = tokio::spawn(listen(standing.clone())).await;
+    let listening = tokio::spawn(listen(standing.clone(), claim)).await;
     let failure = match listening {
         Ok(Ok(())) => None,
         Ok(Err(failure)) => Some(failure),
@@ -117,11 +121,12 @@ async fn live(standing: Arc<Standing>) {
 }
 
 /// Binds and accepts until it is told to stop; its sockets are closed when it returns.
-async fn listen(standing: Arc<Standing>) -> Result<(), Failure> {
+async fn listen(standing: Arc<Standing>, claim: Option<Arc<Claim>>) -> Result<(), Failure> {
     let bound = tokio::select! {
-        bound = bind(&standing.listen) => bound?,
+        bound = bind(&standing.listen, &standing.services.lasting) => bound?,
         () = standing.stop.cancelled() => return Ok(()),
     };
+    drop(claim);
     standing.report_listener(ListenerReport::Bound { listens: bound.listens, note: bound.note });
     let mut accepting = JoinSet::new();
     for socket in bound.sockets {

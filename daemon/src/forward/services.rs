@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 
 use super::budget::Budget;
 use super::descriptors::Descriptors;
+use super::keep::{Keep, Lasting};
 
 /// Shared by every [`super::Forward`] of the daemon.
 pub struct Services {
@@ -16,6 +17,7 @@ pub struct Services {
     pub(super) spool: Arc<Budget>,
     pub(super) state_dir: PathBuf,
     pub(super) descriptors: Descriptors,
+    pub(super) lasting: Arc<Lasting>,
 }
 
 /// How much may wait for slow local readers, over all connections of the daemon.
@@ -48,6 +50,7 @@ impl Services {
             spool: Arc::new(Budget::new(budgets.spool)),
             state_dir,
             descriptors: Descriptors::new(Box::new(on_exhausted)),
+            lasting: Arc::default(),
         })
     }
 }
@@ -56,6 +59,23 @@ impl Services {
     /// From now on so many bytes may wait on disk.
     pub fn set_spool(&self, bytes: u64) {
         self.spool.set(bytes);
+    }
+
+    /// Has `keep` keep all listening sockets beyond the end of this process. To be called before the first
+    /// forward is spawned, once.
+    pub fn keep_listeners_by(&self, keep: Arc<dyn Keep>) {
+        self.lasting.set(keep);
+    }
+
+    /// Every forward that was there before this process began is spawned by now. What none of them claims is
+    /// given up as soon as they have tried to bind.
+    pub fn all_forwards_known(&self) {
+        self.lasting.no_more_claims();
+    }
+
+    /// The daemon ends: listeners that are closed from now on stay with whoever keeps them.
+    pub fn leave_listeners(&self) {
+        self.lasting.leave();
     }
 }
 

@@ -1,5 +1,5 @@
-//! Sockets that systemd opened for us (`sd_listen_fds(3)`). They are its own: neither bound again nor
-//! unlinked by us.
+//! Sockets that systemd hands over (`sd_listen_fds_with_names(3)`): the control socket, which is its own and is
+//! neither bound again nor unlinked by us, and the listeners that an earlier daemon left in its store.
 
 #![allow(unsafe_code)]
 
@@ -8,32 +8,50 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
-/// A socket that was handed over.
+use super::store::Handed;
+
+/// A control socket that was handed over.
 pub use nbtunnel_proto::server::Inherited;
 
-/// The listening Unix stream sockets that were handed to this process; at most once, so that nobody owns
-/// one twice. Anything else that was handed over is closed, with a warning.
+/// What was handed to this process.
+#[derive(Debug, Default)]
+pub struct HandedOver {
+    /// Listening Unix stream sockets.
+    pub control: Vec<Inherited>,
+    /// What the descriptor store kept.
+    pub forwards: Handed,
+}
+
+/// What was handed to this process; at most once, so that nobody owns a socket twice. What is neither from the
+/// store nor a listening Unix stream socket is closed, with a warning.
 ///
 /// To be called first thing in `main`, before any thread is started and any file is opened. What is meant
 /// for another process (`LISTEN_PID`) is left alone. Children inherit neither sockets nor variables.
-pub fn take_listeners() -> Vec<Inherited> {
+pub fn take() -> HandedOver {
     static TAKEN: AtomicBool = AtomicBool::new(false);
+    let mut taken = HandedOver::default();
     if TAKEN.swap(true, Ordering::AcqRel) {
-        return Vec::new();
+        return taken;
     }
-    let listeners = match sd_notify::listen_fds() {
-        // SAFETY: LISTEN_PID is ours, so these descriptors were left open for us by whoever started us;
-        // sd_notify has seen each of them open; and `TAKEN` makes us their only owner.
-        Ok(numbers) => {
-            numbers.map(|number| unsafe { OwnedFd::from_raw_fd(number) }).filter(listens).collect()
+    match sd_notify::listen_fds_with_names() {
+        Ok(all) => {
+            for (number, name) in all {
+                // SAFETY: LISTEN_PID is ours, so these descriptors were left open for us by whoever started
+                // us; sd_notify has seen each of them open; and `TAKEN` makes us their only owner.
+                let socket = unsafe { OwnedFd::from_raw_fd(number) };
+                if Handed::is_called(&name) {
+                    taken.forwards.push(name, socket);
+                } else if listens(&socket) {
+                    taken.control.push(socket);
+                }
+            }
         }
         Err(error) => {
             tracing::warn!(%error, "the sockets that were handed over cannot be used; opening our own");
-            Vec::new()
         }
-    };
+    }
     forget_variables();
-    listeners
+    taken
 }
 
 fn listens(socket: &OwnedFd) -> bool {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use nbtunnel_core::session::{PATIENCE, PATIENCE_WITH_PERSON};
 use nbtunnel_core::{Failure, FailureKind};
 use socket2::{SockRef, Socket, TcpKeepalive};
 use tokio::net::TcpStream;
@@ -21,12 +22,12 @@ const APART: Duration = Duration::from_millis(250);
 /// No address is given longer; core has shorter deadlines.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(60);
 
-/// How long bytes may stay unacknowledged. Longer than the patience of core with a suspect link, which
-/// begins up to 16 s after the silence: core decides, the system only cleans up after it.
-const SILENCE: Duration = Duration::from_secs(90);
-
-/// The same for a link that took a person, with which core has patience for 15 min.
-const SILENCE_WITH_PERSON: Duration = Duration::from_secs(16 * 60);
+/// How long bytes may stay unacknowledged: never shorter than the patience of core with a link that does not
+/// answer, which begins when the answer to a probe is overdue, at most a minute after it was sent.
+const SILENCE: Duration = Duration::from_secs(2 * PATIENCE.as_secs() + 10);
+/// The same where logging in took a person.
+const SILENCE_WITH_PERSON: Duration =
+    Duration::from_secs(PATIENCE_WITH_PERSON.as_secs() + PATIENCE.as_secs() + 10);
 
 /// So long a connection is idle before the system itself keeps NATs and firewalls from forgetting it.
 const KEEPALIVE: Duration = Duration::from_secs(60);
@@ -168,6 +169,17 @@ mod tests {
         let addresses =
             vec![SocketAddr::new([0, 0, 0, 0, 0, 0, 0, 1].into(), port), server.local_addr().unwrap()];
         assert_eq!(dial("there", addresses).await.unwrap().peer_addr().unwrap().port(), port);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn the_system_has_more_patience_with_silence_than_core() {
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let stream = dial("there", vec![server.local_addr().unwrap()]).await.unwrap();
+        let socket = SockRef::from(&stream);
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(SILENCE));
+        be_patient(&socket.try_clone().unwrap()).unwrap();
+        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(SILENCE_WITH_PERSON));
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! Our side of a session's callbacks: judges the host key, refuses every channel that a server would open
 //! towards us, and keeps the reason when the session ends, which the library tells to nobody else.
 
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nbtunnel_core::{Failure, HostKeyPolicy, Route};
@@ -27,14 +28,26 @@ pub(super) struct Shared {
     /// Set when the session is over, however it ended.
     pub(super) gone: CancellationToken,
     cause: Mutex<Option<Failure>>,
+    banners: AtomicU32,
 }
+
+/// So many of the texts that a server shows during one login are passed on (RFC 4252 §5.4).
+const MAX_BANNERS: u32 = 64;
 
 impl Shared {
     pub(super) fn new(route: Arc<Route>, reporter: Arc<Reporter>, stopwatch: Stopwatch) -> Arc<Shared> {
         let hop = hop(&route);
         let tap = Arc::new(Tap::new(stopwatch));
         let (gone, cause) = (CancellationToken::new(), Mutex::default());
-        Arc::new(Shared { route, hop, reporter, tap, gone, cause })
+        Arc::new(Shared { route, hop, reporter, tap, gone, cause, banners: AtomicU32::new(0) })
+    }
+
+    /// The server shows a text.
+    fn says(&self, banner: &str) {
+        let text = quote(banner);
+        if !text.is_empty() && self.banners.fetch_add(1, Relaxed) < MAX_BANNERS {
+            self.reporter.note(&format!("{} says: {text}", self.hop));
+        }
     }
 
     /// The first cause is the true one; what follows are its consequences.
@@ -106,10 +119,7 @@ impl Handler for Client {
     }
 
     async fn auth_banner(&mut self, banner: &str, _: &mut Session) -> Result<(), Error> {
-        let text = quote(banner);
-        if !text.is_empty() {
-            self.0.reporter.note(&format!("{} says: {text}", self.0.hop));
-        }
+        self.0.says(banner);
         Ok(())
     }
 
@@ -211,4 +221,32 @@ impl Handler for Client {
 async fn reject(reply: ChannelOpenHandle) -> Result<(), Error> {
     reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ssh::report::Told;
+
+    #[test]
+    fn a_server_that_talks_without_end_is_not_listened_to_without_end() {
+        let route = Route {
+            host: "h".into(),
+            port: 22,
+            user: "u".into(),
+            identity_files: Vec::new(),
+            known_hosts: Vec::new(),
+            system_known_hosts: Vec::new(),
+            host_key: HostKeyPolicy::Strict,
+        };
+        let heard = Arc::new(AtomicU32::new(0));
+        let hear = Arc::clone(&heard);
+        let on = Arc::new(move |_| {
+            hear.fetch_add(1, Relaxed);
+        });
+        let reporter = Reporter::new("t", on, Told::default());
+        let shared = Shared::new(Arc::new(route), reporter, crate::wake::stopwatch());
+        (0..1000).for_each(|number| shared.says(&format!("line {number}")));
+        assert_eq!(heard.load(Relaxed), MAX_BANNERS);
+    }
 }

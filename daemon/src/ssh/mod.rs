@@ -47,6 +47,10 @@ mod together_tests;
 
 #[cfg(test)]
 #[cfg(unix)]
+mod token_tests;
+
+#[cfg(test)]
+#[cfg(unix)]
 mod upkeep_tests;
 
 use std::sync::Arc;

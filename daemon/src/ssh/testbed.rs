@@ -116,7 +116,8 @@ impl Sshd {
     fn spawn(dir: &Path) -> Killed {
         let mut command = Command::new("/usr/sbin/sshd");
         command.arg("-D").arg("-f").arg(dir.join("sshd_config")).arg("-E").arg(dir.join("log"));
-        let child = Killed(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        let child =
+            Killed(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
         wait_for("sshd", || {
             fs::read_to_string(dir.join("log")).is_ok_and(|log| log.contains("Server listening"))
         });

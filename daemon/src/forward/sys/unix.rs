@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt}
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tokio::net::UnixListener;
 pub(in super::super) use tokio::net::UnixStream;
 
@@ -39,6 +39,7 @@ pub(in super::super) struct UnixSocket {
     listener: UnixListener,
     path: PathBuf,
     device_and_inode: (u64, u64),
+    stays: bool,
 }
 
 /// Why a Unix-domain socket could not be had.
@@ -63,7 +64,6 @@ impl UnixSocket {
     /// at it.
     pub(in super::super) fn bind(path: &Path, backlog: i32) -> Result<UnixSocket, Unlistenable> {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        socket.set_nonblocking(true)?;
         let address = SockAddr::unix(path)?;
         if let Err(error) = socket.bind(&address) {
             if !is_taken(&error) {
@@ -74,10 +74,26 @@ impl UnixSocket {
         }
         // Nobody can connect before it listens, so there is no moment at which others could.
         fs::set_permissions(path, Permissions::from_mode(0o600))?;
+        Ok(UnixSocket::adopt(socket, path, backlog)?)
+    }
+
+    /// Listens with `socket`, to which `path` leads. One that listens already is told once more, so that
+    /// clients see us as their peer.
+    pub(in super::super) fn adopt(socket: Socket, path: &Path, backlog: i32) -> io::Result<UnixSocket> {
+        socket.set_nonblocking(true)?;
         let device_and_inode = identity(path)?;
         socket.listen(backlog)?;
         let listener = UnixListener::from_std(socket.into())?;
-        Ok(UnixSocket { listener, path: path.to_owned(), device_and_inode })
+        Ok(UnixSocket { listener, path: path.to_owned(), device_and_inode, stays: false })
+    }
+
+    /// Somebody else has the socket open too, so it is not unlinked.
+    pub(in super::super) fn stays(&mut self) {
+        self.stays = true;
+    }
+
+    pub(in super::super) fn socket(&self) -> SockRef<'_> {
+        SockRef::from(&self.listener)
     }
 
     pub(in super::super) async fn accept(&self) -> io::Result<UnixStream> {
@@ -87,7 +103,7 @@ impl UnixSocket {
 
 impl Drop for UnixSocket {
     fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|now| now == self.device_and_inode) {
+        if !self.stays && identity(&self.path).is_ok_and(|now| now == self.device_and_inode) {
             let _ = fs::remove_file(&self.path);
         }
     }

@@ -7,7 +7,7 @@ use std::os::windows::io::AsRawSocket;
 use std::path::Path;
 
 use bytes::BytesMut;
-use socket2::Socket;
+use socket2::{SockRef, Socket};
 use tokio::io::{Interest, Ready};
 use windows_sys::Win32::Networking::WinSock;
 
@@ -62,9 +62,27 @@ pub(in super::super) enum Unlistenable {
     Other(io::Error),
 }
 
+impl From<io::Error> for Unlistenable {
+    fn from(error: io::Error) -> Self {
+        Unlistenable::Other(error)
+    }
+}
+
 impl UnixSocket {
     pub(in super::super) fn bind(_path: &Path, _backlog: i32) -> Result<UnixSocket, Unlistenable> {
         Err(Unlistenable::Other(io::ErrorKind::Unsupported.into()))
+    }
+
+    pub(in super::super) fn adopt(_socket: Socket, _path: &Path, _backlog: i32) -> io::Result<UnixSocket> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(in super::super) fn stays(&mut self) {
+        match *self {}
+    }
+
+    pub(in super::super) fn socket(&self) -> SockRef<'_> {
+        match *self {}
     }
 
     pub(in super::super) async fn accept(&self) -> io::Result<UnixStream> {

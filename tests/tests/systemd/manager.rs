@@ -1,45 +1,41 @@
-//! The units as shipped, installed by their own line, under a real `systemd --user` of an ordinary user.
-
-#![cfg(target_os = "linux")]
+//! A real `systemd --user` of an ordinary user, with the units installed.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use nbtunnel_tests::child::{Running, Signal, signal_pid};
+use nbtunnel_tests::child::Running;
 use nbtunnel_tests::programs::{repository, system};
 use nbtunnel_tests::told::{Told, tell};
 use nbtunnel_tests::tunnel_file::paths;
-use nbtunnel_tests::{Server, Sshd, World, net, wait};
+use nbtunnel_tests::{Server, Sshd, TunnelFile, World, net, wait};
 
 /// Debian's nobody: a uid without any right.
-const NOBODY: u32 = 65534;
+pub(super) const NOBODY: u32 = 65534;
 /// A hung daemon is to be seen soon, and a busy machine is not to be taken for one.
-const WATCHDOG: Duration = Duration::from_secs(3);
+pub(super) const WATCHDOG: Duration = Duration::from_secs(3);
 
 /// A service manager with a tunnel `alice` in the home of its user.
-struct Manager {
+pub(super) struct Manager {
     _running: Running,
     inside: u32,
-    world: World,
-    _sshd: Sshd,
-    _echo: Server,
-    local: u16,
+    pub(super) world: World,
+    sshd: Sshd,
+    echo: Server,
+    /// The port of `alice`.
+    pub(super) local: u16,
 }
 
 impl Manager {
-    fn start() -> Result<Manager> {
+    pub(super) fn start() -> Result<Manager> {
         let (sshd, echo) = (Sshd::start()?, Server::echo()?);
         let (mut world, local) = (World::new()?, net::free_port()?);
-        let (key, known_hosts) = (world.path("key"), world.path("known_hosts"));
-        std::fs::copy(sshd.user_key(), &key)?;
-        std::fs::copy(sshd.known_hosts(), &known_hosts)?;
-        let file = sshd.tunnel().forward(local, echo.port());
-        let file = file.set("identity_file", paths(&[&key])).set("known_hosts", paths(&[&known_hosts]));
-        world.write("alice", &file)?;
+        std::fs::copy(sshd.user_key(), world.path("key"))?;
+        std::fs::copy(sshd.known_hosts(), world.path("known_hosts"))?;
+        world.write("alice", &tunnel(&sshd, &world).forward(local, echo.port()))?;
         // Everything is where an ordinary user has it: no option and no variable names a place.
         std::fs::create_dir(world.path("home/.config"))?;
         symlink(world.config_dir(), world.path("home/.config/nbtunnel"))?;
@@ -64,7 +60,7 @@ impl Manager {
         BufReader::new(stdout).read_line(&mut line)?;
         let said = || std::fs::read_to_string(world.path("manager.log")).unwrap_or_default();
         let inside = line.trim().parse().with_context(|| format!("no service manager: {}", said()))?;
-        let manager = Manager { _running: running, inside, world, _sshd: sshd, _echo: echo, local };
+        let manager = Manager { _running: running, inside, world, sshd, echo, local };
         wait::until("the service manager answers", wait::SOON, || {
             manager.systemctl(&["show", "--property=Version"]).is_ok()
         })
@@ -73,7 +69,7 @@ impl Manager {
     }
 
     /// The same with the units installed, active, and the tunnel up.
-    fn installed() -> Result<Manager> {
+    pub(super) fn installed() -> Result<Manager> {
         let manager = Manager::start()?;
         let template = std::fs::read_to_string(repository().join("systemd/nbtunneld.service"))?;
         let line = template.lines().find(|line| line.contains("mkdir -p ~/")).context("it says how")?;
@@ -86,8 +82,18 @@ impl Manager {
         Ok(manager)
     }
 
+    /// A tunnel of the user's, without a forward yet.
+    pub(super) fn tunnel(&self) -> TunnelFile {
+        tunnel(&self.sshd, &self.world)
+    }
+
+    /// The port of the echo at the far end.
+    pub(super) fn echo(&self) -> u16 {
+        self.echo.port()
+    }
+
     /// What the installing line needs of the project, where its user may read it.
-    fn project(&self) -> Result<PathBuf> {
+    pub(super) fn project(&self) -> Result<PathBuf> {
         let units = self.world.path("project/systemd");
         std::fs::create_dir_all(&units)?;
         for name in ["nbtunneld.service", "nbtunneld.socket"] {
@@ -97,7 +103,7 @@ impl Manager {
     }
 
     /// A program, as the user runs it in a terminal of this session.
-    fn command(&self, program: &str) -> Result<Command> {
+    pub(super) fn command(&self, program: &str) -> Result<Command> {
         let mut command = Command::new(system("nsenter")?);
         command.args(["--target", &self.inside.to_string(), "--mount", "--pid", "--"]);
         command.arg(system("setpriv")?);
@@ -115,23 +121,23 @@ impl Manager {
         Ok(command)
     }
 
-    fn systemctl(&self, args: &[&str]) -> Result<Told> {
+    pub(super) fn systemctl(&self, args: &[&str]) -> Result<Told> {
         let told = tell(self.command("systemctl")?.arg("--user").args(args), &[], wait::SOON)?;
         ensure!(told.code == 0, "systemctl --user {}: {told:?}", args.join(" "));
         Ok(told)
     }
 
-    fn nbctl(&self, args: &[&str]) -> Result<Told> {
+    pub(super) fn nbctl(&self, args: &[&str]) -> Result<Told> {
         tell(self.command("nbctl")?.args(args), &[], wait::SOON)
     }
 
     /// A property of the service.
-    fn property(&self, name: &str) -> Result<String> {
+    pub(super) fn property(&self, name: &str) -> Result<String> {
         let told = self.systemctl(&["show", "--value", "--property", name, "nbtunneld.service"])?;
         Ok(told.stdout.trim().to_owned())
     }
 
-    fn wait_for(&self, name: &str, value: &str) -> Result<()> {
+    pub(super) fn wait_for(&self, name: &str, value: &str) -> Result<()> {
         let mut last = String::new();
         let becomes = || {
             last = self.property(name).unwrap_or_else(|e| format!("{e:#}"));
@@ -142,7 +148,7 @@ impl Manager {
     }
 
     /// Waits until nbctl, without any option, shows the tunnel as up, and something goes through it.
-    fn carries(&self) -> Result<()> {
+    pub(super) fn carries(&self) -> Result<()> {
         let mut last = None;
         let up = || {
             last = Some(self.nbctl(&["status", "alice", "--json"]));
@@ -156,12 +162,12 @@ impl Manager {
     }
 
     /// The directory of the control socket, as seen from outside.
-    fn runtime_dir(&self) -> PathBuf {
+    pub(super) fn runtime_dir(&self) -> PathBuf {
         PathBuf::from(format!("/proc/{}/root/run/user/{NOBODY}/nbtunnel", self.inside))
     }
 
     /// Which file the control socket is.
-    fn socket(&self) -> Result<u64> {
+    pub(super) fn socket(&self) -> Result<u64> {
         let path = self.runtime_dir().join("control.sock");
         let meta = std::fs::symlink_metadata(path).context("the control socket is gone")?;
         ensure!(meta.mode() & 0o777 == 0o600 && meta.uid() == NOBODY, "it is open to others: {meta:?}");
@@ -169,7 +175,7 @@ impl Manager {
     }
 
     /// The process id, as known outside, of the only daemon inside.
-    fn daemon(&self) -> Result<u32> {
+    pub(super) fn daemon(&self) -> Result<u32> {
         let is_it = |pid: &u32| {
             let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
             name == "nbtunneld\n" && self.is_inside(*pid)
@@ -182,117 +188,14 @@ impl Manager {
         Ok(found[0])
     }
 
-    fn is_inside(&self, pid: u32) -> bool {
+    pub(super) fn is_inside(&self, pid: u32) -> bool {
         let namespace = |pid: u32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
         namespace(pid).is_some_and(|its| Some(its) == namespace(self.inside))
     }
 }
 
-#[test]
-fn the_socket_starts_the_daemon_and_outlives_it() -> Result<()> {
-    let manager = Manager::installed()?;
-    let socket = manager.socket()?;
-    for round in ["the first", "the second"] {
-        let began = Instant::now();
-        manager.systemctl(&["stop", "nbtunneld.service"])?;
-        let took = began.elapsed();
-        ensure!(took < Duration::from_secs(2), "{round} stop took {took:?}");
-        manager.wait_for("ActiveState", "inactive")?;
-        ensure!(manager.property("Result")? == "success", "{round} stop was not clean");
-        ensure!(net::connect(manager.local, wait::SOON).is_err(), "the port is still open");
-        ensure!(manager.socket()? == socket, "the socket is another one after {round} stop");
-        // The first nbctl is what starts it, and is answered.
-        let told = manager.nbctl(&["status"])?;
-        ensure!(told.code == 0, "{round}: {told:?}");
-        manager.carries()?;
-    }
-    manager.systemctl(&["restart", "nbtunneld.service"])?;
-    manager.carries()?;
-    ensure!(manager.socket()? == socket, "the socket is another one after a restart");
-
-    manager.systemctl(&["stop", "nbtunneld.socket", "nbtunneld.service"])?;
-    ensure!(manager.socket().is_err(), "the socket unit was stopped and its socket is still there");
-    let told = manager.nbctl(&["status"])?;
-    ensure!(told.code == 5, "no daemon is exit code 5: {told:?}");
-    Ok(())
-}
-
-#[test]
-fn a_reload_is_read_while_everything_stays_up() -> Result<()> {
-    let manager = Manager::installed()?;
-    let daemon = manager.daemon()?;
-    let mut open = net::connect(manager.local, wait::SOON)?;
-    for _ in 0..3 {
-        manager.systemctl(&["reload", "nbtunneld.service"])?;
-        manager.wait_for("SubState", "running")?;
-    }
-    ensure!(manager.world.log().contains("asked to read the configuration again"));
-    net::echo(&mut open, b"through all of it")?;
-    ensure!(manager.daemon()? == daemon && manager.property("NRestarts")? == "0");
-    ensure!(manager.property("StatusText")? == "1 tunnel", "{:?}", manager.property("StatusText"));
-    Ok(())
-}
-
-#[test]
-fn a_hung_daemon_is_killed_and_its_tunnels_come_back() -> Result<()> {
-    let manager = Manager::installed()?;
-    let (daemon, socket) = (manager.daemon()?, manager.socket()?);
-    wait::throughout("a daemon that works is left alone", WATCHDOG * 2, || {
-        manager.property("NRestarts").is_ok_and(|count| count == "0")
-    })?;
-    ensure!(manager.daemon()? == daemon);
-
-    signal_pid(daemon, Signal::Stop)?;
-    manager.wait_for("NRestarts", "1")?;
-    manager.carries()?;
-    ensure!(manager.daemon()? != daemon && manager.socket()? == socket);
-    Ok(())
-}
-
-#[test]
-fn where_another_daemon_runs_it_is_not_tried_again() -> Result<()> {
-    let manager = Manager::installed()?;
-    manager.systemctl(&["stop", "nbtunneld.service"])?;
-    let other_socket = manager.runtime_dir().join("other.sock");
-    let path = format!("/run/user/{NOBODY}/nbtunnel/other.sock");
-    let log = std::fs::File::options().append(true).open(manager.world.path("daemon.log"))?;
-    let mut command = manager.command("nbtunneld")?;
-    let _other = Running::spawn(command.args(["--socket", &path]).stdin(Stdio::null()).stderr(log))?;
-    wait::until("the other one is there", wait::SOON, || other_socket.exists())?;
-
-    ensure!(manager.systemctl(&["start", "nbtunneld.service"]).is_err(), "two daemons on one directory");
-    manager.wait_for("ActiveState", "failed")?;
-    ensure!(manager.property("ExecMainStatus")? == "10" && manager.property("Result")? == "exit-code");
-    // It would be tried again after a second.
-    wait::throughout("it is left alone", Duration::from_secs(3), || {
-        manager.property("ActiveState").is_ok_and(|state| state == "failed")
-    })?;
-    ensure!(manager.property("NRestarts")? == "0");
-    let told = manager.nbctl(&["--socket", &path, "status"])?;
-    ensure!(told.code == 0, "the other one is harmed: {told:?}");
-
-    // Who comes by the socket unit is told, and does not wear the unit out.
-    for _ in 0..2 {
-        let told = manager.nbctl(&["status"])?;
-        ensure!(told.code == 1 && told.stderr.contains("is already running (pid "), "{told:?}");
-        ensure!(told.stderr.contains("hint: "), "{told:?}");
-    }
-    // nsenter, which we started, passes no signal on.
-    let alone = wait::until_some("it is the only one", wait::SOON, || manager.daemon().ok())?;
-    signal_pid(alone, Signal::Term)?;
-    wait::until("the other one is gone", wait::SOON, || !other_socket.exists())?;
-    ensure!(manager.nbctl(&["status"])?.code == 0, "the socket unit is worn out");
-    manager.carries()
-}
-
-#[test]
-fn a_daemon_in_a_terminal_leaves_the_managers_socket_alone() -> Result<()> {
-    let manager = Manager::installed()?;
-    let socket = manager.socket()?;
-    manager.systemctl(&["stop", "nbtunneld.service"])?;
-    let told = tell(&mut manager.command("nbtunneld")?, &[], wait::SOON)?;
-    ensure!(told.code == 1 && told.stderr.contains("systemctl --user start nbtunneld"), "{told:?}");
-    ensure!(manager.socket()? == socket, "the socket was taken away from the manager");
-    ensure!(manager.nbctl(&["status"])?.code == 0);
-    manager.carries()
+/// A tunnel with a key and known hosts that the user of `world` can read.
+fn tunnel(sshd: &Sshd, world: &World) -> TunnelFile {
+    let (key, known_hosts) = (world.path("key"), world.path("known_hosts"));
+    sshd.tunnel().set("identity_file", paths(&[&key])).set("known_hosts", paths(&[&known_hosts]))
 }
