@@ -158,6 +158,11 @@ impl Effects {
                 }
                 return (Some(report), None);
             }
+            LinkEvent::Answered(question, took) => {
+                let newest = room.links.get(&epoch).map(|dialled| dialled.link.questions());
+                let is_newest = newest == Some(question);
+                return (Some(if is_newest { LinkReport::Answers(took) } else { LinkReport::Heard }), None);
+            }
             LinkEvent::Carrier(carrier) => {
                 room.carriers.insert(epoch, carrier);
             }

@@ -22,9 +22,11 @@ pub mod net;
 pub mod netns;
 pub mod plain_ssh;
 pub mod programs;
+pub mod relay;
 pub mod server;
 #[cfg(target_os = "linux")]
 pub mod shim;
+pub mod sim;
 pub mod sshd;
 pub mod told;
 #[cfg(target_os = "linux")]
@@ -37,6 +39,7 @@ pub use agent::Agent;
 pub use callers::Callers;
 pub use jupyter::Jupyter;
 pub use knocker::Knocker;
+pub use relay::Relay;
 pub use server::Server;
 pub use sshd::Sshd;
 pub use tunnel_file::TunnelFile;

@@ -145,7 +145,7 @@ pub enum LinkReport {
     Asked,
     /// It is authenticated and carries channels.
     Up,
-    /// A probe was answered, in this time.
+    /// The newest probe was answered, in this time.
     Answers(Duration),
     /// Something came from the server while a probe is unanswered. Told about once a second at most.
     Heard,

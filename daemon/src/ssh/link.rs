@@ -3,7 +3,8 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use nbtunnel_core::{Failure, FailureKind, LinkReport, Policy, Route, Step};
@@ -41,6 +42,7 @@ pub(super) struct Control {
     pub(super) close: CancellationToken,
     pub(super) drain: CancellationToken,
     pub(super) probe: Notify,
+    pub(super) questions: AtomicU64,
 }
 
 impl Link {
@@ -48,7 +50,13 @@ impl Link {
     /// as `AddressGone`, silence not at all. At most one question is under way, and further ones become one
     /// more.
     pub fn probe(&self) {
+        self.control.questions.fetch_add(1, SeqCst);
         self.control.probe.notify_one();
+    }
+
+    /// How often [`Link::probe`] was called.
+    pub fn questions(&self) -> u64 {
+        self.control.questions.load(SeqCst)
     }
 
     /// Reports `Drained` as soon as it carries nothing. Until then it still takes what the gate let through

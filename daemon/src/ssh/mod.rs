@@ -16,9 +16,16 @@ mod hostkey;
 mod known_hosts;
 mod link;
 mod lookout;
+mod read_ahead;
 mod report;
 mod resolve;
 mod settings;
+#[cfg(target_os = "linux")]
+#[path = "socket_linux.rs"]
+mod socket;
+#[cfg(not(target_os = "linux"))]
+#[path = "socket_other.rs"]
+mod socket;
 mod system;
 mod traffic;
 mod trust;

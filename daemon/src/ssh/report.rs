@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use nbtunnel_core::{LinkReport, Step};
 
@@ -11,8 +12,12 @@ use crate::forward::carrier::Carrier;
 
 /// What happened to a link.
 pub enum LinkEvent {
-    /// For core. `Lost` or `Closed` comes exactly once, and last.
+    /// For core. `Lost` or `Closed` comes exactly once, and last. `Answers` is never told so, but as
+    /// [`LinkEvent::Answered`].
     Report(LinkReport),
+    /// The server answered, in this time. It was asked when it had been so often that it should be: an answer
+    /// to an older question than the newest one does not say that the server is there now.
+    Answered(u64, Duration),
     /// What carries connections over this link. Comes right before `Report(Up)`.
     Carrier(Arc<dyn Carrier>),
     /// The server showed a host key that was refused.

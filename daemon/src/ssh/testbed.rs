@@ -258,6 +258,7 @@ impl Watched {
             match event {
                 LinkEvent::Report(LinkReport::Step(step)) => self.seen.push(step.word().to_owned()),
                 LinkEvent::Report(report) => return report,
+                LinkEvent::Answered(_, rtt) => return LinkReport::Answers(rtt),
                 LinkEvent::Carrier(carrier) => self.carrier = Some(carrier),
                 LinkEvent::HostKey(offered) => self.host_key = Some(offered),
                 LinkEvent::Looked(snapshot) => self.snapshot = Some(snapshot),

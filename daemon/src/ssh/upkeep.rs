@@ -6,7 +6,7 @@ use std::future::pending;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::Duration;
 
 use nbtunnel_core::{LinkReport, Policy};
@@ -83,6 +83,7 @@ impl Upkeep {
             if self.tell_if_moved() {
                 continue;
             }
+            let question = self.control.questions.load(SeqCst);
             let mut asking = pin!(self.ask());
             let mut again = false;
             let mut heard = self.traffic().read();
@@ -91,7 +92,7 @@ impl Upkeep {
                     biased;
                     rtt = &mut asking => {
                         if let Some(rtt) = rtt {
-                            self.tell(LinkReport::Answers(rtt));
+                            self.shared.reporter.tell(LinkEvent::Answered(question, rtt));
                         }
                         break;
                     }

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::Stopwatch;
+use super::read_ahead::ReadAhead;
 use super::traffic::Traffic;
 
 /// What comes before the version line is kept up to here; servers may say a few lines first (RFC 4253 §4.2).
@@ -123,7 +124,7 @@ impl Tap {
 
 /// The stream that is handed to the session.
 pub(super) struct Wire {
-    tcp: TcpStream,
+    tcp: ReadAhead,
     tap: Arc<Tap>,
     on_version: Option<Box<dyn FnOnce() + Send>>,
 }
@@ -131,7 +132,7 @@ pub(super) struct Wire {
 impl Wire {
     /// `on_version` is called once, when the server's version line is complete. It must not block.
     pub(super) fn new(tcp: TcpStream, tap: Arc<Tap>, on_version: impl FnOnce() + Send + 'static) -> Wire {
-        Wire { tcp, tap, on_version: Some(Box::new(on_version)) }
+        Wire { tcp: ReadAhead::new(tcp), tap, on_version: Some(Box::new(on_version)) }
     }
 
     fn broken(&self, error: io::Error) -> io::Error {

@@ -102,7 +102,8 @@ impl Tunnel {
             }
             LinkReport::Clogged(clogged) => {
                 session.clogged(now, *clogged, policy);
-                return;
+                // While it is left unread its answer cannot be heard: nothing is on trial then.
+                *clogged
             }
             LinkReport::Step(_) | LinkReport::Asked | LinkReport::Up | LinkReport::Worn => return,
         };

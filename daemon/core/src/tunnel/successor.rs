@@ -24,8 +24,10 @@ pub(super) enum Successor {
     /// It dials, or waits for its turn.
     Live(Session),
     /// The last one failed or was not needed; not before `until`.
+    /// `renewal`: the link still answered then, so that is no reason once it does not.
     Waiting {
         until: Moment,
+        renewal: bool,
     },
     /// It cannot come up until something changes. The link is kept for as long as it lasts.
     Refused {
@@ -64,14 +66,16 @@ impl Tunnel {
     pub(super) fn successor_timer(&self) -> Option<Timer> {
         match &self.successor {
             Successor::Live(session) => session.timer(&self.spec.policy),
-            Successor::Waiting { until } => Some((*until, TimerReason::Retry)),
+            Successor::Waiting { until, .. } => Some((*until, TimerReason::Retry)),
             Successor::None | Successor::Refused { .. } => None,
         }
     }
 
     /// Begins, or takes back, what the link needs.
     pub(super) fn settle_successor(&mut self, now: Moment) {
-        if matches!(&self.successor, Successor::Waiting { until } if *until <= now) {
+        let suspect = self.link.session().is_some_and(Session::is_suspect);
+        if matches!(&self.successor, Successor::Waiting { until, renewal } if *until <= now || *renewal && suspect)
+        {
             self.successor = Successor::None;
         }
         let wanted = self.wants_successor();
@@ -79,7 +83,7 @@ impl Tunnel {
             Successor::None if wanted => self.successor = Successor::Live(self.next_session(now)),
             Successor::Live(_) if !wanted => {
                 if self.withdraw_successor() {
-                    self.successor = Successor::Waiting { until: now + APART };
+                    self.successor = Successor::Waiting { until: now + APART, renewal: false };
                 }
             }
             Successor::None | Successor::Live(_) | Successor::Waiting { .. } | Successor::Refused { .. } => {}
@@ -156,7 +160,7 @@ impl Tunnel {
             Verdict::Retry => {
                 let delay = if suspect { self.backoff.next_delay() } else { RENEWAL_RETRY };
                 transition.retry_in = Some(delay);
-                Successor::Waiting { until: now + delay }
+                Successor::Waiting { until: now + delay, renewal: !suspect }
             }
             Verdict::Park(_) => Successor::Refused { why: failure },
         };

@@ -39,6 +39,8 @@ pub(crate) struct Model {
     /// What is to follow the link; `Rest` if nothing is. `Parked`: nothing can before something changes.
     next: Link,
     next_known: Known,
+    /// The next waits because a renewal failed, which is no reason once the link is suspect.
+    renewing: bool,
     newest: u64,
     held: u32,
     open: u32,
@@ -49,9 +51,9 @@ pub(crate) struct Model {
 impl Model {
     pub(crate) fn new(spec: TunnelSpec, first_epoch: u64) -> Self {
         let (known, newest) = (Known::default(), first_epoch - 1);
-        let (order, removing, failed, held, open) = (None, false, false, 0, 0);
+        let (order, removing, failed, renewing, held, open) = (None, false, false, false, 0, 0);
         let (link, next, next_known) = (Rest, Rest, known);
-        Model { spec, order, removing, link, known, next, next_known, newest, held, open, failed }
+        Model { spec, order, removing, link, known, next, next_known, renewing, newest, held, open, failed }
     }
 
     pub(crate) fn desire(&self) -> Desire {
@@ -119,9 +121,15 @@ impl Model {
             (Rest, _) if listening.settled => self.try_again(true),
             _ => {}
         }
+        if self.next == Waiting && self.renewing && self.known.suspect {
+            self.next = Rest;
+        }
         self.next = match (self.next, self.wants_next()) {
             (Rest, true) => self.enqueue_next(),
-            (Dialling(_), false) => Waiting,
+            (Dialling(_), false) => {
+                self.renewing = false;
+                Waiting
+            }
             (Queued, false) => Rest,
             (next, _) => next,
         };
@@ -261,6 +269,7 @@ impl Model {
 
     fn lose_next(&mut self, why: FailureKind) {
         let suspect = self.known.suspect;
+        self.renewing = !suspect;
         self.next = match why.verdict() {
             Park(_) => Parked(why),
             Verdict::Retry if suspect && !self.failed => Rest,
