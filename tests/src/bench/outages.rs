@@ -92,8 +92,7 @@ impl Lab {
         for callers in &callers {
             callers.answered_after(Instant::now(), wait::SOON)?;
         }
-        let began = Instant::now();
-        self.cause(outage)?;
+        let began = self.cause(outage)?;
         let soon = std::thread::scope(|scope| {
             let wait = |callers: &Callers| callers.answered_after(began, PATIENT);
             let waits: Vec<_> = callers.iter().map(|callers| scope.spawn(move || wait(callers))).collect();
@@ -111,23 +110,30 @@ impl Lab {
         Ok(())
     }
 
-    fn cause(&mut self, outage: Outage) -> Result<()> {
+    /// Breaks all three. Says when.
+    fn cause(&mut self, outage: Outage) -> Result<Instant> {
+        let began = Instant::now();
         match outage {
             Outage::Killed => ensure!(self.sshd.kill_sessions() > 0, "there was no session"),
             Outage::Away => {
-                let back = Instant::now() + Duration::from_secs(3);
                 self.sshd.stop()?;
-                wait::pace(back);
+                wait::pace(began + Duration::from_secs(3));
                 let sshd = &mut self.sshd;
                 self.networks.there(|| sshd.start_again())??;
             }
-            Outage::HalfOpen => self.cut()?,
+            Outage::HalfOpen => {
+                self.cut()?;
+                // Until then answers got through.
+                return Ok(Instant::now());
+            }
             Outage::Wake => {
                 self.cut()?;
+                // A real wake is seen at once, a played one at the next tick of the daemon's clock.
                 self.shim.sleep(&self.world, Duration::from_secs(2 * 3600))?;
+                return Ok(Instant::now());
             }
         }
-        Ok(())
+        Ok(began)
     }
 
     /// Lets the packets of the three connections vanish, and of no new one.
