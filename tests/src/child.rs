@@ -95,6 +95,32 @@ impl Drop for Running {
     }
 }
 
+/// `command` run by a shell after `script`, which sets limits or mounts something for it alone.
+#[cfg(unix)]
+pub fn after(script: &str, command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("{script} && exec \"$@\""), "sh"]);
+    shell.arg(command.get_program()).args(command.get_args());
+    shell.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if let Some(dir) = command.get_current_dir() {
+        shell.current_dir(dir);
+    }
+    shell
+}
+
+/// The same in a mount namespace of its own, so that what is mounted is seen by it alone.
+#[cfg(target_os = "linux")]
+pub fn with_mounts(script: &str, command: &Command) -> Command {
+    let inner = after(script, command);
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "--propagation", "private"]).arg(inner.get_program()).args(inner.get_args());
+    unshare.env_clear().envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if let Some(dir) = inner.get_current_dir() {
+        unshare.current_dir(dir);
+    }
+    unshare
+}
+
 /// Sends `signal` to the process `pid`, which must be one that we, or a program of ours, started.
 ///
 /// # Errors

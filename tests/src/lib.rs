@@ -5,14 +5,21 @@
 //! [`wait`] sleeps.
 
 pub mod agent;
+pub mod callers;
 pub mod child;
+#[cfg(target_os = "linux")]
+pub mod delay;
 pub mod demo;
+#[cfg(target_os = "linux")]
+pub mod dns;
 pub mod http;
 pub mod jupyter;
 pub mod knocker;
 #[cfg(target_os = "linux")]
 pub mod logind;
 pub mod net;
+#[cfg(target_os = "linux")]
+pub mod netns;
 pub mod plain_ssh;
 pub mod programs;
 pub mod relay;
@@ -22,11 +29,14 @@ pub mod shim;
 pub mod sim;
 pub mod sshd;
 pub mod told;
+#[cfg(target_os = "linux")]
+mod tun;
 pub mod tunnel_file;
 pub mod wait;
 pub mod world;
 
 pub use agent::Agent;
+pub use callers::Callers;
 pub use jupyter::Jupyter;
 pub use knocker::Knocker;
 pub use relay::Relay;

@@ -29,7 +29,7 @@ pub fn command_at(sshd: &Sshd, port: u16, forwards: &[(u16, u16)]) -> Result<Com
     for (local, remote) in forwards {
         command.arg("-L").arg(format!("localhost:{local}:127.0.0.1:{remote}"));
     }
-    command.arg(format!("{}@127.0.0.1", sshd.user()));
+    command.arg(format!("{}@{}", sshd.user(), sshd.host()));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     Ok(command)
 }

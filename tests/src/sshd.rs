@@ -1,6 +1,7 @@
-//! A real OpenSSH server on loopback, with throwaway keys in a temporary directory.
+//! A real OpenSSH server, on loopback unless another address is named, with throwaway keys in a temporary directory.
 
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -14,6 +15,7 @@ use crate::{TunnelFile, net, programs, wait};
 #[derive(Debug)]
 pub struct Sshd {
     dir: TempDir,
+    host: IpAddr,
     port: u16,
     user: String,
     settings: Vec<String>,
@@ -34,8 +36,17 @@ impl Sshd {
     /// # Errors
     /// As [`Sshd::start`].
     pub fn with(settings: &[&str]) -> Result<Sshd> {
+        Sshd::at(Ipv4Addr::LOCALHOST.into(), settings)
+    }
+
+    /// The same at an address of the network where the calling thread is.
+    ///
+    /// # Errors
+    /// As [`Sshd::start`].
+    pub fn at(host: IpAddr, settings: &[&str]) -> Result<Sshd> {
         let dir = tempfile::Builder::new().prefix("nbt-sshd-").tempdir()?;
         let mut sshd = Sshd {
+            host,
             port: net::free_port()?,
             user: local_user()?,
             settings: settings.iter().map(|&line| line.to_owned()).collect(),
@@ -65,10 +76,11 @@ impl Sshd {
         let mut command = Command::new(programs::system("sshd")?);
         command.arg("-D").arg("-f").arg(&config).arg("-E").arg(self.path("log"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let listening = self.count_log("Server listening on 127.0.0.1");
+        let message = format!("Server listening on {} ", self.host);
+        let listening = self.count_log(&message);
         let mut listener = Running::spawn(&mut command)?;
         wait::until("sshd listens", wait::SOON, || {
-            listener.ended().is_some() || self.count_log("Server listening on 127.0.0.1") > listening
+            listener.ended().is_some() || self.count_log(&message) > listening
         })?;
         ensure!(listener.ended().is_none(), "sshd did not start:\n{}", self.log());
         self.listener = Some(listener);
@@ -112,6 +124,14 @@ impl Sshd {
         }
     }
 
+    /// Freezes all of it, or lets it go on: the kernel takes connections, and nobody serves them.
+    pub fn freeze(&mut self, frozen: bool) {
+        if let Some(listener) = &mut self.listener {
+            listener.signal(if frozen { Signal::Stop } else { Signal::Cont });
+        }
+        self.freeze_sessions(frozen);
+    }
+
     /// Gives it another host key; `known_hosts` keeps the old one. Stops every session.
     ///
     /// # Errors
@@ -129,7 +149,12 @@ impl Sshd {
         self.settings = settings.iter().map(|&line| line.to_owned()).collect();
     }
 
-    /// The TCP port on 127.0.0.1.
+    /// The address that it listens on.
+    pub fn host(&self) -> IpAddr {
+        self.host
+    }
+
+    /// The TCP port.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -157,7 +182,7 @@ impl Sshd {
         let key = fs::read_to_string(self.path("host_key.pub"))?;
         let mut words = key.split_whitespace();
         let (kind, blob) = words.next().zip(words.next()).context("a public key has two words")?;
-        Ok(format!("[127.0.0.1]:{} {kind} {blob}\n", self.port))
+        Ok(format!("[{}]:{} {kind} {blob}\n", self.host, self.port))
     }
 
     /// The fingerprint of the key that it has now, `SHA256:…`.
@@ -203,10 +228,11 @@ impl Sshd {
         let file = |name: &str| self.path(name).display().to_string();
         let mut text = self.settings.join("\n");
         text.push_str(&format!(
-            "\nPort {}\nListenAddress 127.0.0.1\nHostKey {}\nPidFile none\nAuthorizedKeysFile {}\n\
+            "\nPort {}\nListenAddress {}\nHostKey {}\nPidFile none\nAuthorizedKeysFile {}\n\
              StrictModes no\nUsePAM no\nPermitRootLogin prohibit-password\nPasswordAuthentication no\n\
              KbdInteractiveAuthentication no\nMaxStartups 100:30:200\nMaxSessions 2000\nLogLevel VERBOSE\n",
             self.port,
+            self.host,
             file("host_key"),
             file("authorized_keys")
         ));

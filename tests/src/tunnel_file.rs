@@ -14,7 +14,7 @@ impl TunnelFile {
     /// A tunnel to `sshd` with its key and its known_hosts file, wanted from the start.
     pub fn to(sshd: &Sshd) -> TunnelFile {
         TunnelFile::default()
-            .set("host", "\"127.0.0.1\"")
+            .set("host", quoted(&sshd.host().to_string()))
             .set("port", sshd.port())
             .set("user", quoted(sshd.user()))
             .set("identity_file", paths(&[&sshd.user_key()]))

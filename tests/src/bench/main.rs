@@ -15,6 +15,8 @@ mod fleet;
 mod idle;
 mod latency;
 mod memory;
+#[cfg(target_os = "linux")]
+mod outages;
 mod process;
 mod sides;
 mod start;
@@ -64,6 +66,8 @@ const SECTIONS: &[Section] = &[
     Section { name: "latency", measure: latency::measure },
     Section { name: "memory", measure: memory::measure },
     Section { name: "idle", measure: idle::measure },
+    #[cfg(target_os = "linux")]
+    Section { name: "outages", measure: outages::measure },
     Section { name: "fleet", measure: fleet::measure },
 ];
 
