@@ -1,6 +1,6 @@
 //! Whoever waits for a tunnel: on demand, and in vain.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
 use std::time::Duration;
