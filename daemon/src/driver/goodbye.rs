@@ -104,6 +104,10 @@ mod tests {
             None
         }
 
+        fn make_way(&self, _: &SockAddr) -> bool {
+            false
+        }
+
         fn keep(&self, _: SockRef<'_>) {}
 
         fn let_go(&self, _: SockRef<'_>) {}
