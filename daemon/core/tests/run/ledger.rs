@@ -19,6 +19,8 @@ pub(super) const BIND_DEADLINE: Duration = Duration::from_secs(20);
 pub(super) const CLOSE_DEADLINE: Duration = Duration::from_secs(3);
 /// With the shortest delays that chance allows, and one steady link in between, no minute has more.
 const ATTEMPTS_A_MINUTE: usize = 18;
+/// Whoever tells of a wake does so within this time of it.
+const WAKE_IS_TOLD_IN: Duration = Duration::from_secs(6);
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +46,7 @@ pub(crate) struct Ledger {
     open: u32,
     /// Since trying was last encouraged from outside.
     connects: Vec<Moment>,
+    last_connect: Moment,
 }
 
 impl Ledger {
@@ -89,7 +92,7 @@ impl Ledger {
         *self = Ledger { links, ..Ledger::default() };
     }
 
-    pub(crate) fn listening(&self, tunnel: &Tunnel) -> Listening {
+    pub(crate) fn listening(&self, now: Moment, tunnel: &Tunnel) -> Listening {
         let alive = |listen: Option<&ListenAt>| {
             self.listeners
                 .values()
@@ -107,7 +110,8 @@ impl Ledger {
                 Some(ListenerFact::Asked { .. }) | None => self.failed.contains(listen),
                 Some(ListenerFact::Closing { .. } | ListenerFact::Gone) => false,
             });
-        Listening { settled, gone: alive(None).is_none() }
+        let dials_lately = now.since(self.last_connect) < WAKE_IS_TOLD_IN;
+        Listening { settled, gone: alive(None).is_none(), dials_lately }
     }
 
     /// Whether `input` is about something that is over, that never was, or that it cannot be said of.
@@ -297,6 +301,7 @@ impl Ledger {
                 )?;
             }
             Output::Connect(epoch, route) => {
+                self.last_connect = now;
                 hold("down_binds_and_connects_nothing", !down, said)?;
                 hold("connects_only_after_go", *input == Input::Go, said)?;
                 hold("epochs_only_increase", self.links.keys().all(|old| old < epoch), said)?;
