@@ -175,8 +175,8 @@ impl Tunnel {
             Input::Order(order) => self.ordered(now, order),
             Input::Respec(spec) => self.respec(now, *spec),
             Input::Remove => {
-                // Whoever comes under this name later has not been spoken of yet.
-                self.order = None;
+                // Whoever comes under this name later has not been spoken of yet, nor logged in.
+                (self.order, self.authenticated) = (None, false);
                 self.removing = true;
             }
             Input::Nudge(nudge) => self.nudged(now, nudge),
