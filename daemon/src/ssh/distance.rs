@@ -65,12 +65,12 @@ pub(super) fn window(round_trip: Duration) -> u32 {
 /// Bytes a second: 32 MiB at 40 ms of round trip.
 const RATE: u128 = 800 << 20;
 
-/// On loopback 4 MiB carries as much as 32, and a small round trip beside a download at full speed takes ten
-/// times as long with 32.
+/// On loopback 4 MiB carries as much as 32, and a small round trip beside a download at full speed takes eight
+/// times as long or longer with 32.
 const SMALLEST: u32 = 4 << 20;
 
-/// At 40 ms of round trip five times as fast as the 2 MiB of `ssh`. Also what one stream may leave behind here
-/// when its reader does not read.
+/// At 40 ms of round trip one download is five times as fast as with the 2 MiB of `ssh`. Where the network and
+/// not the window is the limit, more would only make small round trips beside it longer.
 const LARGEST: u32 = 32 << 20;
 
 #[cfg(test)]
