@@ -15,6 +15,9 @@ use crate::ssh::settings::{HOST_KEYS, settings};
 use crate::ssh::testbed::{Sshd, free_port, links, start, until};
 use crate::ssh::wire::Wire;
 
+/// A receive window as near servers have it.
+const WINDOW: u32 = 8 << 20;
+
 /// A carrier whose inside can be reached, over a session of its own.
 async fn carrier(sshd: &Sshd) -> Arc<SshCarrier> {
     let route = Arc::new(sshd.route());
@@ -25,8 +28,8 @@ async fn carrier(sshd: &Sshd) -> Arc<SshCarrier> {
         crate::wake::stopwatch(),
     );
     let tcp = tokio::net::TcpStream::connect(("127.0.0.1", sshd.port)).await.unwrap();
-    let wire = Wire::new(tcp, Arc::clone(&shared.tap), || {});
-    let config = Arc::new(settings(KnownHosts::read(&route).order(&HOST_KEYS)));
+    let wire = Wire::new(tcp, Arc::clone(&shared.tap));
+    let config = Arc::new(settings(KnownHosts::read(&route).order(&HOST_KEYS), WINDOW));
     let mut session = russh::client::connect_stream(config, wire, Client(Arc::clone(&shared))).await.unwrap();
     let (offer, _) = look(&AgentAt::Nowhere, &route).await;
     Login::new(&shared, &mut session, &AgentAt::Nowhere).run(&offer).await.unwrap();

@@ -14,7 +14,7 @@ use socket2::{SockRef, Socket, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::system;
+use super::{Stopwatch, system};
 
 /// How much later the next address is tried.
 const APART: Duration = Duration::from_millis(250);
@@ -32,21 +32,32 @@ const SILENCE_WITH_PERSON: Duration =
 /// So long a connection is idle before the system itself keeps NATs and firewalls from forgetting it.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
+/// A connection, and how long its own attempt took, without what was tried before it: one round trip.
+#[derive(Debug)]
+pub(super) struct Dialled {
+    pub(super) tcp: TcpStream,
+    pub(super) took: Duration,
+}
+
 /// Connects to the first of `addresses` that answers. `hop` is how users know the machine.
 ///
 /// # Errors
 /// `refused`, `timed_out`, `unreachable` or `exhausted`: the most telling of what the addresses gave.
-pub(super) async fn dial(hop: &str, addresses: Vec<SocketAddr>) -> Result<TcpStream, Failure> {
+pub(super) async fn dial(
+    hop: &str,
+    addresses: Vec<SocketAddr>,
+    stopwatch: &Stopwatch,
+) -> Result<Dialled, Failure> {
     let mut waiting: VecDeque<SocketAddr> = interleave(addresses).into();
     let mut trying = FuturesUnordered::new();
     let mut failed = Vec::new();
     loop {
         if let Some(address) = waiting.pop_front() {
-            trying.push(connect(address));
+            trying.push(connect(address, stopwatch));
         }
         tokio::select! {
             tried = trying.next() => match tried {
-                Some(Ok(stream)) => return Ok(stream),
+                Some(Ok(dialled)) => return Ok(dialled),
                 Some(Err(failure)) => failed.push(failure),
                 None => return Err(worst(hop, failed)),
             },
@@ -68,12 +79,13 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     all
 }
 
-async fn connect(address: SocketAddr) -> Result<TcpStream, (SocketAddr, io::Error)> {
+async fn connect(address: SocketAddr, stopwatch: &Stopwatch) -> Result<Dialled, (SocketAddr, io::Error)> {
+    let began = stopwatch();
     let connected = timeout(CONNECT_DEADLINE, TcpStream::connect(address)).await;
-    let stream =
-        connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(|e| (address, e))?;
-    set_options(&stream).map_err(|error| (address, error))?;
-    Ok(stream)
+    let tcp = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(|e| (address, e))?;
+    let took = stopwatch().saturating_sub(began);
+    set_options(&tcp).map_err(|error| (address, error))?;
+    Ok(Dialled { tcp, took })
 }
 
 fn set_options(stream: &TcpStream) -> io::Result<()> {
@@ -154,6 +166,10 @@ mod tests {
         text.parse().unwrap()
     }
 
+    async fn dialled(hop: &str, addresses: Vec<SocketAddr>) -> Result<Dialled, Failure> {
+        dial(hop, addresses, &crate::wake::stopwatch()).await
+    }
+
     #[test]
     fn families_take_turns_and_the_first_stays_first() {
         let four = ["1.1.1.1:1", "2.2.2.2:1", "3.3.3.3:1"].map(at);
@@ -168,15 +184,15 @@ mod tests {
         let port = server.local_addr().unwrap().port();
         let addresses =
             vec![SocketAddr::new([0, 0, 0, 0, 0, 0, 0, 1].into(), port), server.local_addr().unwrap()];
-        assert_eq!(dial("there", addresses).await.unwrap().peer_addr().unwrap().port(), port);
+        assert_eq!(dialled("there", addresses).await.unwrap().tcp.peer_addr().unwrap().port(), port);
     }
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn the_system_has_more_patience_with_silence_than_core() {
         let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = dial("there", vec![server.local_addr().unwrap()]).await.unwrap();
-        let socket = SockRef::from(&stream);
+        let Dialled { tcp, .. } = dialled("there", vec![server.local_addr().unwrap()]).await.unwrap();
+        let socket = SockRef::from(&tcp);
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(SILENCE));
         be_patient(&socket.try_clone().unwrap()).unwrap();
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(SILENCE_WITH_PERSON));
@@ -187,7 +203,7 @@ mod tests {
         let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let nobody = server.local_addr().unwrap();
         drop(server);
-        let failure = dial("there:22", vec![nobody]).await.unwrap_err();
+        let failure = dialled("there:22", vec![nobody]).await.unwrap_err();
         assert_eq!(failure.kind, FailureKind::Refused);
         assert!(failure.message.starts_with("there:22 refused"), "{failure}");
     }

@@ -8,9 +8,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use nbtunnel_core::{Failure, FailureKind, LinkReport, Policy, Route, Step};
+use russh::Error;
 use russh::client::{Handle, connect_stream};
 use socket2::SockRef;
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, RwLock, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -20,11 +20,12 @@ use super::auth::{Asked, Login};
 use super::carry::SshCarrier;
 use super::classify::{broken, overdue};
 use super::credentials::look;
-use super::dial::{be_patient, dial};
+use super::dial::{Dialled, be_patient, dial};
+use super::distance::{Path, window};
 use super::handler::{Client, Shared};
 use super::known_hosts::KnownHosts;
 use super::report::{LinkEvent, OnLink, Reporter};
-use super::settings::{HOST_KEYS, settings};
+use super::settings::{GREETING, HOST_KEYS, settings};
 use super::upkeep::Upkeep;
 use super::wire::{Tap, Wire};
 
@@ -130,6 +131,7 @@ struct Attempt {
 struct Connected {
     session: Handle<Client>,
     local: Option<SocketAddr>,
+    path: Option<Path>,
     asked: Asked,
 }
 
@@ -141,7 +143,7 @@ impl Attempt {
         // Also when this is dropped half-way: a session in the middle of its key exchange would otherwise
         // wait for a silent server for ever.
         let _cut = CutOnDrop(Arc::clone(&self.shared.tap));
-        let Connected { session, local, asked } = tokio::select! {
+        let Connected { session, local, path, asked } = tokio::select! {
             biased;
             () = self.control.close.cancelled() => return LinkReport::Closed,
             connected = self.connect() => match connected {
@@ -158,7 +160,10 @@ impl Attempt {
         }
         shared.reporter.tell(LinkEvent::Report(LinkReport::Up));
         let is_worn = AtomicBool::new(false);
-        Upkeep { shared, control, session, carrier, policy, local, is_worn }.until_end().await
+        let distances = Arc::clone(&links.distances);
+        Upkeep { shared, control, session, carrier, policy, local, path, distances, is_worn }
+            .until_end()
+            .await
     }
 
     async fn connect(&self) -> Result<Connected, Failure> {
@@ -176,12 +181,13 @@ impl Attempt {
         let addresses = self.in_time("the name lookup", self.links.resolver.resolve(&route.host, route.port));
         let addresses: Vec<SocketAddr> = addresses.await??;
         reporter.step(Step::Tcp);
-        let tcp = self.in_time("connecting", dial(hop, addresses)).await??;
-        let local = tcp.local_addr().ok();
+        let dialled = self.in_time("connecting", dial(hop, addresses, &self.links.stopwatch)).await??;
+        let (local, peer) = (dialled.tcp.local_addr().ok(), dialled.tcp.peer_addr().ok());
+        let path = local.zip(peer).map(|(local, peer)| (local.ip(), peer));
         // The session takes the stream; how patient the system is with it is known only after the login.
-        let socket = SockRef::from(&tcp).try_clone();
+        let socket = SockRef::from(&dialled.tcp).try_clone();
         reporter.step(Step::Banner);
-        let mut session = self.in_time("the key exchange", self.shake_hands(tcp)).await??;
+        let mut session = self.in_time("the key exchange", self.shake_hands(dialled, path)).await??;
         reporter.step(Step::Authenticate);
         let asked = Login::new(&self.shared, &mut session, &self.links.agent).run(&offer).await?;
         if asked == Asked::Person
@@ -189,19 +195,24 @@ impl Attempt {
         {
             tracing::debug!("{hop}: the system keeps its patience with silence: {error}");
         }
-        Ok(Connected { session, local, asked })
+        Ok(Connected { session, local, path, asked })
     }
 
-    async fn shake_hands(&self, tcp: TcpStream) -> Result<Handle<Client>, Failure> {
-        let Shared { route, hop, tap, .. } = &*self.shared;
+    async fn shake_hands(&self, to: Dialled, path: Option<Path>) -> Result<Handle<Client>, Failure> {
+        let Shared { route, hop, tap, reporter, .. } = &*self.shared;
         let for_reading = Arc::clone(route);
         let known = tokio::task::spawn_blocking(move || KnownHosts::read(&for_reading));
+        let mut wire = Wire::new(to.tcp, Arc::clone(tap));
+        let failed = |error| self.shared.cause().unwrap_or_else(|| broken(hop, &error, tap));
+        let greeted = wire.greet(GREETING).await.map_err(|error| failed(Error::IO(error)))?;
+        if greeted.is_some() {
+            reporter.step(Step::KeyExchange);
+        }
+        let round_trip = self.links.distances.estimate(path, to.took, greeted);
+        tracing::debug!("{hop} is about {round_trip:?} away");
         let host_keys = known.await.unwrap_or_default().order(&HOST_KEYS);
-        let reporter = Arc::clone(&self.shared.reporter);
-        let wire = Wire::new(tcp, Arc::clone(tap), move || reporter.step(Step::KeyExchange));
-        let config = Arc::new(settings(host_keys));
-        let connected = connect_stream(config, wire, Client(Arc::clone(&self.shared))).await;
-        connected.map_err(|error| self.shared.cause().unwrap_or_else(|| broken(hop, &error, tap)))
+        let config = Arc::new(settings(host_keys, window(round_trip)));
+        connect_stream(config, wire, Client(Arc::clone(&self.shared))).await.map_err(failed)
     }
 
     async fn in_time<T>(&self, what: &str, step: impl Future<Output = T>) -> Result<T, Failure> {

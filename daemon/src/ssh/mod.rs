@@ -11,6 +11,8 @@ mod classify;
 mod count;
 mod credentials;
 mod dial;
+mod distance;
+mod greeting;
 mod handler;
 mod hostkey;
 mod known_hosts;
@@ -46,6 +48,10 @@ mod link_tests;
 
 #[cfg(test)]
 #[cfg(unix)]
+mod greet_tests;
+
+#[cfg(test)]
+#[cfg(unix)]
 mod login_tests;
 
 #[cfg(test)]
@@ -78,19 +84,22 @@ pub use trust::{Written, trust};
 /// probe under way during a sleep does not look like a slow one. Only differences are used.
 pub type Stopwatch = Arc<dyn Fn() -> Duration + Send + Sync>;
 
-/// What all links share: the runtime that carries data, the resolver, the agent.
+/// What all links share: the runtime that carries data, the resolver, the agent, and what they found out
+/// for each other.
 pub struct Links {
     data: Handle,
     stopwatch: Stopwatch,
     agent: AgentAt,
     resolver: resolve::Resolver,
     told: report::Told,
+    distances: Arc<distance::Distances>,
 }
 
 impl Links {
     /// Links whose tasks run on `data`.
     pub fn new(data: Handle, stopwatch: Stopwatch, agent: AgentAt) -> Arc<Links> {
         let resolver = resolve::Resolver::new(data.clone());
-        Arc::new(Links { data, stopwatch, agent, resolver, told: report::Told::default() })
+        let (told, distances) = Default::default();
+        Arc::new(Links { data, stopwatch, agent, resolver, told, distances })
     }
 }

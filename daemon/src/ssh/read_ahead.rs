@@ -59,6 +59,15 @@ impl ReadAhead {
         ReadAhead { tcp, buffer: Vec::new(), taken: 0, pace: QUIET }
     }
 
+    /// Reads a little more, keeps it with what was not taken yet, and shows what is new: nothing at the end.
+    /// For the beginning, when little comes.
+    pub(super) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        let before = self.buffer.len();
+        self.buffer.reserve(SMALL);
+        ready!(pin!(self.tcp.read_buf(&mut self.buffer)).poll(cx))?;
+        Poll::Ready(Ok(&self.buffer[before..]))
+    }
+
     /// Fills the buffer, all of which was taken.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.buffer.clear();

@@ -7,10 +7,8 @@ use russh::client::Config;
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg};
 use russh::{Limits, Preferred, SshId, cipher, compression, kex, mac};
 
-/// How much a server may send into one channel before it has to wait. At 40 ms of round trip 2 MiB would
-/// hold a download to 20 MiB/s. Much more costs on fast networks: OpenSSH queues as much as the window allows
-/// before it sends, and all else that the session carries waits meanwhile (32 MiB: three times as long).
-const WINDOW: u32 = 8 << 20;
+/// The version line with which we begin (RFC 4253 §4.2).
+pub(super) const GREETING: &[u8] = concat!("SSH-2.0-nbtunnel_", env!("CARGO_PKG_VERSION"), "\r\n").as_bytes();
 
 /// Host key algorithms, best first. `ssh-rsa` with SHA-1 is not among them (RFC 8332), nor is DSA.
 pub(super) const HOST_KEYS: [Algorithm; 6] = [
@@ -50,9 +48,11 @@ const CIPHERS: &[cipher::Name] = &[
 
 const MACS: &[mac::Name] = &[mac::HMAC_SHA256_ETM, mac::HMAC_SHA512_ETM, mac::HMAC_SHA256, mac::HMAC_SHA512];
 
-/// The settings of one session. `host_keys` is [`HOST_KEYS`] with the types on file first.
-pub(super) fn settings(host_keys: Vec<Algorithm>) -> Config {
+/// The settings of one session. `host_keys` is [`HOST_KEYS`] with the types on file first; into each channel
+/// a server may send `window` bytes before it has to wait.
+pub(super) fn settings(host_keys: Vec<Algorithm>, window: u32) -> Config {
     Config {
+        // What `GREETING` said.
         client_id: SshId::Standard(Cow::Borrowed(concat!("SSH-2.0-nbtunnel_", env!("CARGO_PKG_VERSION")))),
         // A rekey that we start kills a busy session (more than two windows of data in flight count as an
         // attack); servers start theirs in time, and that works. The fields are set one by one because
@@ -62,7 +62,7 @@ pub(super) fn settings(host_keys: Vec<Algorithm>) -> Config {
             rekey_read_limit: usize::MAX,
             rekey_time_limit: Duration::from_secs(10 * 365 * 24 * 60 * 60),
         },
-        window_size: WINDOW,
+        window_size: window,
         maximum_packet_size: 32768,
         preferred: Preferred {
             kex: Cow::Borrowed(KEX),

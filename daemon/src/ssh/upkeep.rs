@@ -17,6 +17,7 @@ use tokio::time::{sleep, timeout};
 use super::address::is_ours;
 use super::carry::SshCarrier;
 use super::classify::ended;
+use super::distance::{Distances, Path};
 use super::handler::Shared;
 use super::link::{Control, Session};
 use super::report::LinkEvent;
@@ -44,6 +45,9 @@ pub(super) struct Upkeep {
     pub(super) policy: watch::Receiver<Policy>,
     /// Our end of the connection, where the system tells.
     pub(super) local: Option<SocketAddr>,
+    /// What the answers to probes measure.
+    pub(super) path: Option<Path>,
+    pub(super) distances: Arc<Distances>,
     pub(super) is_worn: AtomicBool,
 }
 
@@ -92,6 +96,9 @@ impl Upkeep {
                     biased;
                     rtt = &mut asking => {
                         if let Some(rtt) = rtt {
+                            if let Some(path) = self.path {
+                                self.distances.measured(path, rtt);
+                            }
                             self.shared.reporter.tell(LinkEvent::Answered(question, rtt));
                         }
                         break;

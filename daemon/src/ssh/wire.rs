@@ -1,23 +1,22 @@
-//! The TCP stream under a session, with what the session itself does not tell: when the server's version
-//! line has come, what it said instead of one, how much went over it, how it ended, and a way to cut it at
-//! once.
+//! The TCP stream under a session, with what the session itself does not tell: what the server said before it
+//! or instead of it, and how soon, how much went over it, how it ended, and a way to cut it at once.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::Stopwatch;
+use super::greeting::{Greeting, Heard, Said};
 use super::read_ahead::ReadAhead;
 use super::traffic::Traffic;
-
-/// What comes before the version line is kept up to here; servers may say a few lines first (RFC 4253 §4.2).
-const MAX_PREAMBLE: usize = 8 << 10;
 
 /// What was seen on the wire, and the scissors.
 pub(super) struct Tap {
@@ -30,18 +29,8 @@ pub(super) struct Tap {
 
 #[derive(Default)]
 struct Seen {
-    greeting: Vec<u8>,
-    version_came: bool,
+    greeting: Greeting,
     end: Option<WireEnd>,
-}
-
-/// What the server's first bytes say so far.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Greeting {
-    Incomplete,
-    Version,
-    /// A version that nobody should speak any more. The library would wait for another one for ever.
-    Ancient,
 }
 
 /// How the stream ended.
@@ -76,17 +65,9 @@ impl Tap {
         self.seen().end.clone()
     }
 
-    /// The first line that came in the place of a version line, if any did; a version line of an old
-    /// protocol goes before what was said around it.
+    /// What the server said in the place of a version line, if it did.
     pub(super) fn strange_greeting(&self) -> Option<String> {
-        let seen = self.seen();
-        if seen.version_came || seen.greeting.is_empty() {
-            return None;
-        }
-        let mut lines = seen.greeting.split(|byte| b"\r\n".contains(byte));
-        let first = lines.next().unwrap_or_default();
-        let line = lines.find(|line| line.starts_with(b"SSH-")).unwrap_or(first);
-        Some(String::from_utf8_lossy(line).into_owned())
+        self.seen().greeting.strange()
     }
 
     fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
@@ -97,20 +78,17 @@ impl Tap {
         self.seen().end.get_or_insert(end);
     }
 
-    /// Takes in what was read before the version line was complete.
-    fn greeted(&self, bytes: &[u8]) -> Greeting {
-        let mut seen = self.seen();
-        let room = MAX_PREAMBLE.saturating_sub(seen.greeting.len());
-        seen.greeting.extend_from_slice(&bytes[..bytes.len().min(room)]);
-        let is_version = |line: &[u8]| line.starts_with(b"SSH-") && line.ends_with(b"\n");
-        let version = seen.greeting.split_inclusive(|byte| *byte == b'\n').find(|line| is_version(line));
-        let Some(version) = version else { return Greeting::Incomplete };
-        // 1.99 means 2.0 and 1 (RFC 4253 §5.1).
-        if version.starts_with(b"SSH-1.") && !version.starts_with(b"SSH-1.99-") {
-            return Greeting::Ancient;
-        }
-        seen.version_came = true;
-        Greeting::Version
+    fn broken(&self, error: io::Error) -> io::Error {
+        self.ended(WireEnd::Broken(error.kind(), error.to_string()));
+        error
+    }
+
+    /// Whoever reads waits, until something comes or it is cut.
+    fn reading<T>(&self, cx: &Context<'_>) -> Poll<io::Result<T>> {
+        self.reader.register(cx.waker());
+        // It may have been cut just before we registered.
+        self.check()?;
+        Poll::Pending
     }
 
     fn check(&self) -> io::Result<()> {
@@ -126,18 +104,43 @@ impl Tap {
 pub(super) struct Wire {
     tcp: ReadAhead,
     tap: Arc<Tap>,
-    on_version: Option<Box<dyn FnOnce() + Send>>,
+    said: Said,
 }
 
 impl Wire {
-    /// `on_version` is called once, when the server's version line is complete. It must not block.
-    pub(super) fn new(tcp: TcpStream, tap: Arc<Tap>, on_version: impl FnOnce() + Send + 'static) -> Wire {
-        Wire { tcp: ReadAhead::new(tcp), tap, on_version: Some(Box::new(on_version)) }
+    pub(super) fn new(tcp: TcpStream, tap: Arc<Tap>) -> Wire {
+        Wire { tcp: ReadAhead::new(tcp), tap, said: Said::default() }
     }
 
-    fn broken(&self, error: io::Error) -> io::Error {
-        self.tap.ended(WireEnd::Broken(error.kind(), error.to_string()));
-        error
+    /// Sends `line`, with which the session is going to begin, and waits for the server's version line: how
+    /// long that took, or `None` when it says something else, or nothing and closes. The session then finds
+    /// all of that as if it had just come, and its own first line goes nowhere.
+    ///
+    /// # Errors
+    /// The stream's, and `InvalidData` for a version of SSH that nobody should speak any more.
+    pub(super) async fn greet(&mut self, line: &'static [u8]) -> io::Result<Option<Duration>> {
+        let began = self.tap.traffic.now();
+        self.write_all(line).await?;
+        self.said = Said::new(line);
+        loop {
+            match poll_fn(|cx| self.poll_hear(cx)).await? {
+                Heard::Incomplete => {}
+                Heard::Version => return Ok(Some(self.tap.traffic.now().saturating_sub(began))),
+                Heard::Ancient => return Err(io::ErrorKind::InvalidData.into()),
+                Heard::Hopeless => return Ok(None),
+            }
+        }
+    }
+
+    fn poll_hear(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Heard>> {
+        let Wire { tcp, tap, .. } = self;
+        tap.check()?;
+        match tcp.poll_more(cx) {
+            Poll::Ready(Ok([])) => Poll::Ready(Ok(Heard::Hopeless)),
+            Poll::Ready(Ok(new)) => Poll::Ready(Ok(tap.seen().greeting.hear(new))),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(tap.broken(error))),
+            Poll::Pending => tap.reading(cx),
+        }
     }
 }
 
@@ -154,24 +157,10 @@ impl AsyncRead for Wire {
                     return Poll::Ready(Ok(()));
                 }
                 this.tap.traffic.came(new.len());
-                let greeting = this.on_version.as_ref().map(|_| this.tap.greeted(new));
-                if greeting == Some(Greeting::Ancient) {
-                    return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
-                }
-                if greeting == Some(Greeting::Version)
-                    && let Some(tell) = this.on_version.take()
-                {
-                    tell();
-                }
                 Poll::Ready(Ok(()))
             }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(this.broken(error))),
-            Poll::Pending => {
-                this.tap.reader.register(cx.waker());
-                // It may have been cut just before we registered.
-                this.tap.check()?;
-                Poll::Pending
-            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(this.tap.broken(error))),
+            Poll::Pending => this.tap.reading(cx),
         }
     }
 }
@@ -180,8 +169,12 @@ impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.tap.check()?;
+        let swallowed = this.said.swallow(buf)?;
+        if swallowed > 0 {
+            return Poll::Ready(Ok(swallowed));
+        }
         match Pin::new(&mut this.tcp).poll_write(cx, buf) {
-            Poll::Ready(Err(error)) => Poll::Ready(Err(this.broken(error))),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(this.tap.broken(error))),
             Poll::Ready(Ok(count)) => {
                 this.tap.traffic.went(count);
                 Poll::Ready(Ok(count))
