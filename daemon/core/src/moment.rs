@@ -17,6 +17,12 @@ impl Moment {
         Moment(since_origin)
     }
 
+    /// The last moment up to this one that is a multiple of `unit` after the origin.
+    pub(crate) fn round_down(self, unit: Duration) -> Self {
+        let over = self.0.as_nanos().checked_rem(unit.as_nanos()).unwrap_or(0);
+        Moment(self.0.saturating_sub(Duration::from_nanos(u64::try_from(over).unwrap_or(0))))
+    }
+
     /// How long after `earlier` this is; zero if `earlier` is in fact later.
     pub fn since(self, earlier: Moment) -> Duration {
         self.0.saturating_sub(earlier.0)

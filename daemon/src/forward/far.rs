@@ -26,6 +26,9 @@ pub trait FarReader: Send + 'static {
     /// [`FarMessage::Gone`] it is not called again.
     fn next(&mut self) -> impl Future<Output = FarMessage> + Send;
 
+    /// Resolves when the session is gone, also for one who does not read. What came before can still be read.
+    fn gone(&self) -> impl Future<Output = ()> + Send;
+
     /// Told when it is left unread for want of room (`true`), and when it is read again.
     fn unread(&mut self, is_unread: bool);
 }

@@ -61,8 +61,12 @@ struct Incoming<R> {
 }
 
 impl<R: FarReader> Incoming<R> {
-    /// Cancel safe, as the reader is.
-    async fn next(&mut self) -> FarMessage {
+    /// The next message, which waits while there is no room for it; but not when the session is gone: then
+    /// nothing follows what is here, and how that ends has to be known. Cancel safe, as the reader is.
+    async fn next(&mut self, has_room: bool) -> FarMessage {
+        if !has_room {
+            self.reader.gone().await;
+        }
         let message = self.reader.next().await;
         self.over = matches!(message, FarMessage::Close | FarMessage::Gone);
         message
@@ -80,7 +84,7 @@ impl<R: FarReader> Incoming<R> {
     async fn until_closed(&mut self) {
         self.leave(false);
         while !self.over {
-            self.next().await;
+            self.next(true).await;
         }
     }
 }
@@ -190,7 +194,7 @@ async fn download(local: &Accepted, reader: &mut Incoming<impl FarReader>, sent_
         }
         let step = tokio::select! {
             biased;
-            message = reader.next(), if far.speaks() && queue.takes() => {
+            message = reader.next(queue.takes()), if far.speaks() => {
                 let Some(now) = far.after(&message) else { return Ending::Cut };
                 match message {
                     FarMessage::Data(bytes) if far == Far::Sends => queue.push(bytes),

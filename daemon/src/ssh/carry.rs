@@ -233,6 +233,10 @@ impl FarReader for ChannelReader {
         }
     }
 
+    fn gone(&self) -> impl Future<Output = ()> + Send {
+        self.over.cancelled()
+    }
+
     fn unread(&mut self, is_unread: bool) {
         self.unread = is_unread.then(|| self.all_unread.one()).flatten();
     }

@@ -25,7 +25,7 @@ pub(super) struct Shared {
     pub(super) hop: String,
     pub(super) reporter: Arc<Reporter>,
     pub(super) tap: Arc<Tap>,
-    /// Set when the session is over, however it ended.
+    /// Set when the session is over, however it ended, or its link is.
     pub(super) gone: CancellationToken,
     cause: Mutex<Option<Failure>>,
     banners: AtomicU32,

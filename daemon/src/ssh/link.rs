@@ -27,7 +27,7 @@ use super::known_hosts::KnownHosts;
 use super::report::{LinkEvent, OnLink, Reporter};
 use super::settings::{GREETING, HOST_KEYS, settings};
 use super::upkeep::Upkeep;
-use super::wire::{Tap, Wire};
+use super::wire::Wire;
 
 /// Core has a shorter deadline for every step; this one only keeps a fault from hanging for ever.
 const STEP_DEADLINE: Duration = Duration::from_secs(60);
@@ -142,7 +142,7 @@ impl Attempt {
     async fn run(self) -> Ended {
         // Also when this is dropped half-way: a session in the middle of its key exchange would otherwise
         // wait for a silent server for ever.
-        let _cut = CutOnDrop(Arc::clone(&self.shared.tap));
+        let _end = EndOnDrop(Arc::clone(&self.shared));
         let Connected { session, local, path, asked } = tokio::select! {
             biased;
             () = self.control.close.cancelled() => return LinkReport::Closed,
@@ -220,10 +220,13 @@ impl Attempt {
     }
 }
 
-struct CutOnDrop(Arc<Tap>);
+struct EndOnDrop(Arc<Shared>);
 
-impl Drop for CutOnDrop {
+impl Drop for EndOnDrop {
+    /// A session that is left unread for a slow reader sees neither the cut nor that nobody wants it any more:
+    /// whatever it carries has to let go of it first.
     fn drop(&mut self) {
-        self.0.cut();
+        self.0.tap.cut();
+        self.0.gone.cancel();
     }
 }

@@ -215,6 +215,35 @@ async fn a_session_that_is_left_unread_is_clogged_until_it_is_read_again() {
     }
 }
 
+#[tokio::test]
+async fn a_link_that_is_closed_while_it_is_left_unread_lets_go_of_everything() {
+    let budgets = Budgets { memory: 0, spool: 0 };
+    let tunnel = Tunnel::with(echo().await, budgets, Policy { buffer: 0, ..Policy::default() }).await;
+    let mut link = tunnel.link().await;
+    let (unread, mut to) = tunnel.connect().await.into_split();
+    let sending = tokio::spawn(async move { to.write_all(&vec![7; 64 << 20]).await });
+    assert_eq!(next(&mut link).await, LinkReport::Clogged(true));
+    // Until what lies between the session and the connection is full, too.
+    loop {
+        link.link.probe();
+        if timeout(Duration::from_secs(2), link.report()).await.is_err() {
+            break;
+        }
+    }
+    link.link.close();
+    loop {
+        match next(&mut link).await {
+            LinkReport::Unanswered => {}
+            report => break assert_eq!(report, LinkReport::Closed),
+        }
+    }
+    // Nobody has read a byte more.
+    until("the connection is over", || tunnel.activity.held_and_open() == (0, 0)).await;
+    until("sshd has no session left", || !tunnel.sshd.has_sessions()).await;
+    assert!(sending.await.unwrap().is_err());
+    drop(unread);
+}
+
 /// Runs itself again in a network of its own, where addresses can come and go.
 #[tokio::test]
 async fn a_link_whose_address_is_gone_says_so_instead_of_asking() {

@@ -99,3 +99,28 @@ async fn when_the_session_goes_a_stalled_reader_is_reset_whatever_waits_for_it()
     let (bytes, reset) = read_out(&mut local).await;
     assert!(reset && bytes.len() < 400 * PACKET, "{} bytes", bytes.len());
 }
+
+#[tokio::test]
+async fn when_the_session_goes_a_reader_that_it_was_left_unread_for_is_let_go_too() {
+    const COUNT: usize = (16 << 20) / PACKET;
+    for whole in [false, true] {
+        let world = World::with(Budgets { memory: 0, spool: 0 }, Policy::default());
+        let (_forward, address) = world.listening().await;
+        let (mut local, far) = world.connected(&address).await;
+        stall(&far, COUNT, || far.is_unread()).await;
+        let slow = || world.forward_reports().pop();
+        until(|| matches!(slow(), Some(ForwardReport::SlowReader(Some(_)))).then_some(())).await;
+        if whole {
+            far.say(FarMessage::Eof);
+        }
+        drop(far);
+        if whole {
+            // All of it is here: only the reader is missing.
+            check(&mut local, COUNT).await;
+            assert_eq!(read_out(&mut local).await, (vec![], false));
+        }
+        // Without a byte being read, where it was cut off.
+        until(|| (slow() == Some(ForwardReport::SlowReader(None))).then_some(())).await;
+        assert!(whole || read_out(&mut local).await.1, "it looks complete");
+    }
+}

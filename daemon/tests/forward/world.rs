@@ -159,6 +159,7 @@ pub(crate) struct FarEnd {
     pub(crate) sent: mpsc::Receiver<Sent>,
     waiting: Arc<AtomicUsize>,
     unread: Arc<AtomicBool>,
+    _alive: watch::Sender<()>,
 }
 
 impl FarEnd {
@@ -219,24 +220,30 @@ impl Carrier for Opener {
             let (writer, sent) = mpsc::channel(4);
             let waiting = Arc::<AtomicUsize>::default();
             let unread = Arc::<AtomicBool>::default();
+            let (alive, gone) = watch::channel(());
             let (counter, flag) = (waiting.clone(), unread.clone());
-            let far = FarEnd { target, origin: local.origin(), send, sent, waiting, unread };
+            let far = FarEnd { target, origin: local.origin(), send, sent, waiting, unread, _alive: alive };
             if self.opened.send(far).is_err() {
                 return Carried::LinkGone(local);
             }
-            pump(local, Reader(reader, counter, flag), Writer(writer)).await;
+            pump(local, Reader(reader, counter, flag, gone), Writer(writer)).await;
             Carried::Over
         })
     }
 }
 
-struct Reader(mpsc::UnboundedReceiver<FarMessage>, Arc<AtomicUsize>, Arc<AtomicBool>);
+struct Reader(mpsc::UnboundedReceiver<FarMessage>, Arc<AtomicUsize>, Arc<AtomicBool>, watch::Receiver<()>);
 
 impl FarReader for Reader {
     async fn next(&mut self) -> FarMessage {
         let Some(message) = self.0.recv().await else { return FarMessage::Gone };
         self.1.fetch_sub(1, SeqCst);
         message
+    }
+
+    fn gone(&self) -> impl Future<Output = ()> + Send {
+        let mut gone = self.3.clone();
+        async move { while gone.changed().await.is_ok() {} }
     }
 
     fn unread(&mut self, is_unread: bool) {

@@ -178,3 +178,16 @@ fn only_a_dial_that_talks_to_nobody_is_stuck_after_a_nudge() {
         }
     }
 }
+
+#[test]
+fn sessions_that_fall_silent_within_a_second_are_asked_at_the_same_moment() {
+    let policy = Policy { keepalive: Duration::from_secs(10), ..Policy::default() };
+    let impatient = Policy { keepalive: Duration::from_secs(4), ..policy.clone() };
+    for (heard, policy, asked) in
+        [(1.1, &policy, 11.0), (1.9, &policy, 11.0), (2.0, &policy, 12.0), (1.5, &impatient, 5.5)]
+    {
+        let mut session = up(policy);
+        session.answered(at(heard), Duration::from_millis(20), policy);
+        assert_eq!(session.timer(policy), Some((at(asked), TimerReason::ProbeDue)));
+    }
+}

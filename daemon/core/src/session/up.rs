@@ -51,7 +51,7 @@ impl Up {
     }
 
     pub(super) fn answered(&mut self, now: Moment, took: Duration, policy: &Policy) {
-        self.pulse = Pulse::Quiet { probe_at: now + policy.keepalive };
+        self.pulse = Pulse::Quiet { probe_at: quiet_until(now, policy) };
         self.is_there(now);
         self.rtt.measured(took);
     }
@@ -80,7 +80,7 @@ impl Up {
         if self.clogged != clogged {
             self.clogged = clogged;
             self.suspect_since = None;
-            self.pulse = Pulse::Quiet { probe_at: now + policy.keepalive };
+            self.pulse = Pulse::Quiet { probe_at: quiet_until(now, policy) };
         }
     }
 
@@ -168,6 +168,18 @@ impl Up {
         let steady = self.steady_at().map(|at| (at, TimerReason::Steady));
         [pulse, patience, renew, steady].into_iter().flatten().min()
     }
+}
+
+/// Silence longer than this is asked about together with that of others.
+const TOGETHER: Duration = Duration::from_secs(1);
+/// Where a keepalive is so long, [`TOGETHER`] less makes no difference.
+const LONG_ENOUGH: Duration = Duration::from_secs(5);
+
+/// When silence that begins now has lasted long enough. Moments of all sessions are rounded down alike, so that
+/// many idle tunnels wake the machine once and not each at a time of its own.
+fn quiet_until(now: Moment, policy: &Policy) -> Moment {
+    let at = now + policy.keepalive;
+    if policy.keepalive < LONG_ENOUGH { at } else { at.round_down(TOGETHER) }
 }
 
 fn dead_peer() -> Failure {

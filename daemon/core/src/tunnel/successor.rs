@@ -24,7 +24,7 @@ pub(super) enum Successor {
     /// It dials, or waits for its turn.
     Live(Session),
     /// The last one failed or was not needed; not before `until`.
-    /// `renewal`: the link still answered then, so that is no reason once it does not.
+    /// `renewal`: the link still took new connections then, so that is no reason once it does not.
     Waiting {
         until: Moment,
         renewal: bool,
@@ -73,8 +73,8 @@ impl Tunnel {
 
     /// Begins, or takes back, what the link needs.
     pub(super) fn settle_successor(&mut self, now: Moment) {
-        let suspect = self.link.session().is_some_and(Session::is_suspect);
-        if matches!(&self.successor, Successor::Waiting { until, renewal } if *until <= now || *renewal && suspect)
+        let stuck = self.link_is_stuck();
+        if matches!(&self.successor, Successor::Waiting { until, renewal } if *until <= now || *renewal && stuck)
         {
             self.successor = Successor::None;
         }
@@ -147,8 +147,8 @@ impl Tunnel {
     }
 
     fn successor_failed(&mut self, now: Moment, failure: Failure) {
-        let suspect = self.link.session().is_some_and(Session::is_suspect);
-        let word = link_word(suspect);
+        let stuck = self.link_is_stuck();
+        let word = link_word(self.link.session().is_some_and(Session::is_suspect));
         let mut transition = Transition {
             about: About::Link,
             from: word,
@@ -158,13 +158,18 @@ impl Tunnel {
         };
         self.successor = match failure.verdict() {
             Verdict::Retry => {
-                let delay = if suspect { self.backoff.next_delay() } else { RENEWAL_RETRY };
+                let delay = if stuck { self.backoff.next_delay() } else { RENEWAL_RETRY };
                 transition.retry_in = Some(delay);
-                Successor::Waiting { until: now + delay, renewal: !suspect }
+                Successor::Waiting { until: now + delay, renewal: !stuck }
             }
             Verdict::Park(_) => Successor::Refused { why: failure },
         };
         self.emit(Output::Announce(transition));
+    }
+
+    /// Whether the link takes no new connections, so that they wait for its successor.
+    fn link_is_stuck(&self) -> bool {
+        self.link.session().is_some_and(|link| link.is_suspect() || link.is_clogged())
     }
 
     /// The successor is up: it is the link from now on. What the old one carries is not cut off while there is

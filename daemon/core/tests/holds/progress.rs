@@ -170,6 +170,30 @@ fn somebody_who_comes_and_goes_does_not_make_a_dead_server_be_dialled_more_often
     Ok(())
 }
 
+#[test]
+fn a_link_that_is_left_unread_is_followed_soon_though_the_first_dial_fails() -> Result<(), Broken> {
+    let spec = TunnelSpec { start: nbtunnel_core::Start::Login, ..any_spec() };
+    for worn_first in [false, true] {
+        let mut run = Run::new(&real(&spec), spec.clone())?;
+        assert!(run.be_fair(ROUNDS, is_as_wanted)?);
+        let link = Epoch(run.machine.next_epoch().0 - 1);
+        let unread = LinkReport::Clogged(true);
+        let mut dials = link;
+        for said in if worn_first { vec![LinkReport::Worn, unread] } else { vec![unread] } {
+            run.step(Input::Link(link, said))?;
+            dials = Epoch(run.machine.next_epoch().0 - 1);
+            assert!(dials > link);
+            run.step(Input::Go)?;
+            let refused = Failure::new(FailureKind::Refused, "nobody listens there", "");
+            run.step(Input::Link(dials, LinkReport::Lost(refused)))?;
+        }
+        assert_eq!(run.ledger.gate(), Some(Gate::Hold));
+        run.apply(&Op::Pass(Duration::from_secs(1)))?;
+        assert!(run.machine.next_epoch().0 - 1 > dials.0, "nobody dials, and new connections wait");
+    }
+    Ok(())
+}
+
 /// On demand, listening, nobody there.
 fn idle() -> Result<Run<Tunnel>, Broken> {
     let forwards = vec!["6000:localhost:7000".parse().unwrap()];

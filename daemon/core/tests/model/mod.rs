@@ -39,7 +39,7 @@ pub(crate) struct Model {
     /// What is to follow the link; `Rest` if nothing is. `Parked`: nothing can before something changes.
     next: Link,
     next_known: Known,
-    /// The next waits because a renewal failed, which is no reason once the link is suspect.
+    /// The next waits because a renewal failed, which is no reason once it serves nobody.
     renewing: bool,
     newest: u64,
     held: u32,
@@ -121,7 +121,7 @@ impl Model {
             (Rest, _) if listening.settled => self.try_again(true),
             _ => {}
         }
-        let in_the_way = self.next == Waiting && self.renewing && self.known.suspect;
+        let in_the_way = self.next == Waiting && self.renewing && (self.known.suspect || self.known.clogged);
         self.next = if in_the_way { Rest } else { self.next };
         self.next = match (self.next, self.wants_next()) {
             (Rest, true) => self.enqueue_next(),
@@ -267,13 +267,12 @@ impl Model {
     }
 
     fn lose_next(&mut self, why: FailureKind) {
-        let suspect = self.known.suspect;
-        self.renewing = !suspect;
+        self.renewing = !(self.known.suspect || self.known.clogged);
         self.next = match why.verdict() {
             Park(_) => Parked(why),
-            Verdict::Retry if suspect && !self.failed => Rest,
+            Verdict::Retry if !self.renewing && !self.failed => Rest,
             Verdict::Retry => Waiting,
         };
-        self.failed |= suspect && why.verdict() == Verdict::Retry;
+        self.failed |= !self.renewing && why.verdict() == Verdict::Retry;
     }
 }
