@@ -175,10 +175,10 @@ impl Effects {
         (None, None)
     }
 
-    /// Looks out, for a parked tunnel, for what it waits for.
-    pub fn look_out(&mut self, name: &Name, route: &Route, parked: Option<FailureKind>) {
+    /// Looks out for what a tunnel waits for that is parked, or whose link could not be followed.
+    pub fn look_out(&mut self, name: &Name, route: &Route, refused: Option<FailureKind>) {
         self.lookout.unwatch(name.as_str());
-        let Some(nbtunnel_core::Verdict::Park(wakes_on)) = parked.map(FailureKind::verdict) else { return };
+        let Some(nbtunnel_core::Verdict::Park(wakes_on)) = refused.map(FailureKind::verdict) else { return };
         let what = match wakes_on {
             WakesOn::Human => return,
             WakesOn::Credentials => Changed::Credentials,

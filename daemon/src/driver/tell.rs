@@ -17,11 +17,11 @@ impl Driver {
         } else {
             tracing::info!("{name}: {text}");
         }
-        if transition.about == About::Tunnel
+        if matches!(transition.about, About::Tunnel | About::Link)
             && let Some(tunnel) = self.fleet.tunnels().get(name)
         {
-            let parked = (transition.to == "parked").then(|| tunnel.problem().map(|why| why.kind)).flatten();
-            self.effects.look_out(name, &tunnel.spec().route, parked);
+            let refused = tunnel.refusal().map(|why| why.kind);
+            self.effects.look_out(name, &tunnel.spec().route, refused);
         }
         self.journal.event(WireEvent {
             at_ms: self.clock.wall_ms(),

@@ -53,14 +53,16 @@ impl Accepted {
         }
     }
 
-    /// Resolves when the gate leads to another carrier than `from`. One that nothing was read from yet can
-    /// then be given back and is carried by that one.
+    /// Resolves when the gate leads to another carrier than `from`, or to none for now. One that nothing was
+    /// read from yet can then be given back: it counts as held, for as long as it may be, and whichever
+    /// carrier comes next carries it. Where nobody is held, being given back would be its end.
     pub async fn led_elsewhere(&self, from: &impl Carrier) {
         let from = std::ptr::from_ref(from).addr();
         let mut gate = self.standing.gate.clone();
         let elsewhere = gate.wait_for(|now| match now {
             GateNow::Serve(carrier) => Arc::as_ptr(carrier).addr() != from,
-            GateNow::Hold | GateNow::Reset => false,
+            GateNow::Hold => !self.standing.policy.borrow().hold.is_zero(),
+            GateNow::Reset => false,
         });
         if elsewhere.await.is_err() {
             // Nobody leads anywhere any more.

@@ -38,6 +38,11 @@ impl Draining {
 }
 
 impl Tunnel {
+    /// Whether another one would push the oldest out.
+    pub(super) fn drains_full(&self) -> bool {
+        self.draining.len() >= MOST
+    }
+
     /// How many sessions only finish what they carry.
     pub(super) fn draining_count(&self) -> usize {
         self.draining.len()
@@ -54,7 +59,7 @@ impl Tunnel {
 
     pub(super) fn drain(&mut self, now: Moment, old: Draining) {
         let epoch = old.session.epoch();
-        if self.draining.len() >= MOST {
+        if self.drains_full() {
             let oldest = self.draining.remove(0);
             self.emit(Output::Close(oldest.session.epoch()));
         }

@@ -2,8 +2,9 @@
 
 use super::link::Link;
 use super::listeners::{Forward, Listener};
+use super::successor::Successor;
 use super::{Desire, Tunnel};
-use crate::failure::Failure;
+use crate::failure::{Failure, FailureKind};
 use crate::moment::Moment;
 use crate::session::Session;
 use crate::view::{ForwardView, State, TunnelView, Wanted};
@@ -45,21 +46,33 @@ impl Tunnel {
             draining: self.draining_count(),
             reconnects: self.ups.saturating_sub(1),
             rtt: session.and_then(Session::rtt),
-            problem: self.problem().cloned(),
+            problem: self.problem(),
             forwards: self.forwards.iter().map(Forward::view).collect(),
         }
     }
 
     /// What is wrong with the link, if something is.
-    pub fn problem(&self) -> Option<&Failure> {
+    pub fn problem(&self) -> Option<Failure> {
         match &self.link {
-            Link::Waiting { why, .. } if !self.is_unneeded() => Some(why),
-            Link::Parked { why, .. } => Some(why),
+            Link::Waiting { why, .. } if !self.is_unneeded() => Some(why.clone()),
             // A server that never answers would otherwise look as if nothing were wrong most of the time.
-            Link::Live(session) if !session.is_up() && self.backoff.attempt() > 0 => {
-                self.failed_with.as_ref()
+            Link::Live(session) if !session.is_up() && self.backoff.attempt() > 0 => self.failed_with.clone(),
+            Link::Live(session) if session.is_suspect() => {
+                Some(self.refusal().cloned().unwrap_or_else(|| silent(session.took_a_person())))
             }
-            Link::None | Link::Waiting { .. } | Link::Live(_) | Link::Closing { .. } => None,
+            Link::None
+            | Link::Waiting { .. }
+            | Link::Live(_)
+            | Link::Parked { .. }
+            | Link::Closing { .. } => self.refusal().cloned(),
+        }
+    }
+
+    /// Why there is no other login before something changes: it is parked, or its link could not be followed.
+    pub fn refusal(&self) -> Option<&Failure> {
+        match (&self.link, &self.successor) {
+            (Link::Parked { why, .. }, _) | (Link::Live(_), Successor::Refused { why }) => Some(why),
+            (Link::None | Link::Live(_) | Link::Waiting { .. } | Link::Closing { .. }, _) => None,
         }
     }
 
@@ -68,9 +81,26 @@ impl Tunnel {
         match &self.link {
             Link::Waiting { until, .. } => (!self.is_unneeded()).then_some(*until),
             Link::Parked { retry_at, .. } => *retry_at,
+            Link::Live(session) if session.is_suspect() => match &self.successor {
+                Successor::Waiting { until, .. } if self.wants_successor() => Some(*until),
+                Successor::None
+                | Successor::Live(_)
+                | Successor::Waiting { .. }
+                | Successor::Refused { .. } => None,
+            },
             Link::None | Link::Live(_) | Link::Closing { .. } => None,
         }
     }
+}
+
+/// What is wrong with a link that is suspect.
+fn silent(took_a_person: bool) -> Failure {
+    let hint = if took_a_person {
+        "it is waited for, since another login needs you; to log in anew at once, restart the tunnel"
+    } else {
+        "another session is tried by itself; new connections wait for whichever answers first"
+    };
+    Failure::new(FailureKind::DeadPeer, "the server does not answer", hint)
 }
 
 impl Forward {

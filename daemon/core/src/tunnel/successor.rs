@@ -24,7 +24,7 @@ pub(super) enum Successor {
     /// It dials, or waits for its turn.
     Live(Session),
     /// The last one failed or was not needed; not before `until`.
-    /// `renewal`: the link still took new connections then, so that is no reason once it does not.
+    /// `renewal`: the link still served then, so that is no reason once it does not.
     Waiting {
         until: Moment,
         renewal: bool,
@@ -60,7 +60,9 @@ impl Tunnel {
             Desire::OnDemand => (self.held > 0, self.held > 0 || self.open > 0),
             Desire::Up => (true, true),
         };
-        link.is_suspect() && somebody_waits || (link.is_worn() || link.is_clogged()) && somebody_is_there
+        // What works is not followed at the cost of what an older session still carries.
+        let renews = link.is_worn() && !self.drains_full();
+        link.is_suspect() && somebody_waits || (renews || link.is_clogged()) && somebody_is_there
     }
 
     pub(super) fn successor_timer(&self) -> Option<Timer> {
@@ -73,8 +75,8 @@ impl Tunnel {
 
     /// Begins, or takes back, what the link needs.
     pub(super) fn settle_successor(&mut self, now: Moment) {
-        let stuck = self.link_is_stuck();
-        if matches!(&self.successor, Successor::Waiting { until, renewal } if *until <= now || *renewal && stuck)
+        let serves = self.link.session().is_some_and(Session::serves);
+        if matches!(&self.successor, Successor::Waiting { until, renewal } if *until <= now || *renewal && !serves)
         {
             self.successor = Successor::None;
         }
@@ -147,8 +149,10 @@ impl Tunnel {
     }
 
     fn successor_failed(&mut self, now: Moment, failure: Failure) {
-        let stuck = self.link_is_stuck();
-        let word = link_word(self.link.session().is_some_and(Session::is_suspect));
+        let link = self.link.session();
+        let word = link_word(link.is_some_and(Session::is_suspect));
+        // While it does not, whoever comes is held: then there is as much hurry as without a link.
+        let serves = link.is_some_and(Session::serves);
         let mut transition = Transition {
             about: About::Link,
             from: word,
@@ -158,18 +162,13 @@ impl Tunnel {
         };
         self.successor = match failure.verdict() {
             Verdict::Retry => {
-                let delay = if stuck { self.backoff.next_delay() } else { RENEWAL_RETRY };
+                let delay = if serves { RENEWAL_RETRY } else { self.backoff.next_delay() };
                 transition.retry_in = Some(delay);
-                Successor::Waiting { until: now + delay, renewal: !stuck }
+                Successor::Waiting { until: now + delay, renewal: serves }
             }
             Verdict::Park(_) => Successor::Refused { why: failure },
         };
         self.emit(Output::Announce(transition));
-    }
-
-    /// Whether the link takes no new connections, so that they wait for its successor.
-    fn link_is_stuck(&self) -> bool {
-        self.link.session().is_some_and(|link| link.is_suspect() || link.is_clogged())
     }
 
     /// The successor is up: it is the link from now on. What the old one carries is not cut off while there is

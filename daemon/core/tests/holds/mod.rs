@@ -3,6 +3,7 @@
 mod fleet;
 mod planted;
 mod progress;
+mod successor;
 mod tunnel;
 
 use std::fmt::Display;

@@ -1,5 +1,5 @@
 //! A second opinion of what a tunnel should be doing, without timers, backoff, listeners, probes or what
-//! drains. It is told why a timer fired and what the listeners do in the world; the rest it works out itself.
+//! drains. It is told why a timer fired, what the listeners do in the world and whether much drains; the rest it works out itself.
 
 use nbtunnel_core::{
     LinkReport as Says, TimerReason as Timer, Verdict::Park, WakesOn as On, tunnel::Desire, *,
@@ -39,7 +39,7 @@ pub(crate) struct Model {
     /// What is to follow the link; `Rest` if nothing is. `Parked`: nothing can before something changes.
     next: Link,
     next_known: Known,
-    /// The next waits because a renewal failed, which is no reason once it serves nobody.
+    /// The next waits because a renewal failed, which is no reason once the link does not serve.
     renewing: bool,
     newest: u64,
     held: u32,
@@ -103,7 +103,7 @@ impl Model {
                 self.forget(differs && !stays);
                 (self.spec, self.removing) = ((**new).clone(), false);
             }
-            (Input::Nudge(nudge), link) => self.nudged(*nudge, link, listening.dials_lately),
+            (Input::Nudge(nudge), link) => self.nudged(*nudge, link),
             (Input::Activity { held, open }, _) => (self.held, self.open) = (*held, *open),
             (Input::Go, Queued) => self.link = Dialling(Step::Resolve),
             (Input::Go, _) if self.next == Queued => self.next = Dialling(Step::Resolve),
@@ -123,7 +123,7 @@ impl Model {
         }
         let in_the_way = self.next == Waiting && self.renewing && (self.known.suspect || self.known.clogged);
         self.next = if in_the_way { Rest } else { self.next };
-        self.next = match (self.next, self.wants_next()) {
+        self.next = match (self.next, self.wants_next(listening.full)) {
             (Rest, true) => self.enqueue_next(),
             (Dialling(_), false) => {
                 self.renewing = false;
@@ -134,17 +134,17 @@ impl Model {
         };
     }
 
-    fn wants_next(&self) -> bool {
+    fn wants_next(&self, full: bool) -> bool {
         let (Known { asked, suspect, worn, clogged, .. }, up) = (self.known, self.desire() == Desire::Up);
-        let spent = (worn || clogged) && (up || self.held > 0 || self.open > 0);
+        let spent = (worn && !full || clogged) && (up || self.held > 0 || self.open > 0);
         self.link == Up && !asked && self.desire() != Desire::Down && (suspect && self.needed() || spent)
     }
 
-    fn nudged(&mut self, nudge: Nudge, link: Link, dials_lately: bool) {
+    fn nudged(&mut self, nudge: Nudge, link: Link) {
         self.failed = false;
         self.forget(nudge == Nudge::Operator);
         let stuck = |link: Link| match (nudge, link) {
-            (Nudge::Woke, Dialling(step)) if !dials_lately => (Step::Tcp..Step::Authenticate).contains(&step),
+            (Nudge::Woke, Dialling(step)) => (Step::Tcp..Step::Authenticate).contains(&step),
             (Nudge::Network, Dialling(step)) => step == Step::Tcp,
             _ => false,
         };
@@ -267,7 +267,7 @@ impl Model {
     }
 
     fn lose_next(&mut self, why: FailureKind) {
-        self.renewing = !(self.known.suspect || self.known.clogged);
+        self.renewing = !self.known.suspect && !self.known.clogged;
         self.next = match why.verdict() {
             Park(_) => Parked(why),
             Verdict::Retry if !self.renewing && !self.failed => Rest,

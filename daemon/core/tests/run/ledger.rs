@@ -18,9 +18,9 @@ use super::{Checked, Listening, hold};
 pub(super) const BIND_DEADLINE: Duration = Duration::from_secs(20);
 pub(super) const CLOSE_DEADLINE: Duration = Duration::from_secs(3);
 /// With the shortest delays that chance allows, and one steady link in between, no minute has more.
+/// So many older sessions drain at most.
+const MOST_DRAINS: usize = 8;
 const ATTEMPTS_A_MINUTE: usize = 18;
-/// Whoever tells of a wake does so within this time of it.
-const WAKE_IS_TOLD_IN: Duration = Duration::from_secs(6);
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
@@ -46,7 +46,6 @@ pub(crate) struct Ledger {
     open: u32,
     /// Since trying was last encouraged from outside.
     connects: Vec<Moment>,
-    last_connect: Moment,
 }
 
 impl Ledger {
@@ -92,7 +91,7 @@ impl Ledger {
         *self = Ledger { links, ..Ledger::default() };
     }
 
-    pub(crate) fn listening(&self, now: Moment, tunnel: &Tunnel) -> Listening {
+    pub(crate) fn listening(&self, tunnel: &Tunnel) -> Listening {
         let alive = |listen: Option<&ListenAt>| {
             self.listeners
                 .values()
@@ -110,8 +109,8 @@ impl Ledger {
                 Some(ListenerFact::Asked { .. }) | None => self.failed.contains(listen),
                 Some(ListenerFact::Closing { .. } | ListenerFact::Gone) => false,
             });
-        let dials_lately = now.since(self.last_connect) < WAKE_IS_TOLD_IN;
-        Listening { settled, gone: alive(None).is_none(), dials_lately }
+        let drains = self.links.values().filter(|link| matches!(link, LinkFact::Draining { .. })).count();
+        Listening { settled, gone: alive(None).is_none(), full: drains >= MOST_DRAINS }
     }
 
     /// Whether `input` is about something that is over, that never was, or that it cannot be said of.
@@ -301,7 +300,6 @@ impl Ledger {
                 )?;
             }
             Output::Connect(epoch, route) => {
-                self.last_connect = now;
                 hold("down_binds_and_connects_nothing", !down, said)?;
                 hold("connects_only_after_go", *input == Input::Go, said)?;
                 hold("epochs_only_increase", self.links.keys().all(|old| old < epoch), said)?;
