@@ -189,3 +189,17 @@ fn sessions_that_fall_silent_within_a_second_are_asked_at_the_same_moment() {
         assert_eq!(session.timer(policy), Some((at(asked), TimerReason::ProbeDue)));
     }
 }
+
+#[test]
+fn the_round_trip_of_a_distant_server_is_soon_known() {
+    let policy = Policy::default();
+    let mut session = Session::queued(Epoch(1), at(0.0));
+    session.go(at(0.0), &policy);
+    session.came_up(at(0.0));
+    let half = Duration::from_millis(500);
+    for (now, next) in [(0.5, 1.5), (2.0, 3.0), (4.0, 14.0)] {
+        session.answered(at(now), half, &policy);
+        assert_eq!(session.timer(&policy), Some((at(next), TimerReason::ProbeDue)));
+    }
+    assert!(session.soon() <= Duration::from_secs(5), "{:?}", session.soon());
+}

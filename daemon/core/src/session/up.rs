@@ -9,6 +9,12 @@ use crate::moment::Moment;
 use crate::round_trip::RoundTrip;
 use crate::spec::Policy;
 
+/// So many answers make the round trip known well enough …
+const SETTLED_AFTER: u8 = 3;
+/// … where it is this long, and until then a probe follows an answer so soon.
+const DISTANT: Duration = Duration::from_millis(100);
+const SETTLING: Duration = Duration::from_secs(1);
+
 /// See [`super::Session`], which hands everything on to it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Up {
@@ -22,6 +28,8 @@ pub(super) struct Up {
     pub(super) worn: bool,
     pub(super) asked: bool,
     pub(super) rtt: RoundTrip,
+    /// How many probes were answered, up to a few.
+    answers: u8,
 }
 
 /// Where the next proof of life comes from.
@@ -47,13 +55,19 @@ impl Up {
             worn: false,
             asked,
             rtt: RoundTrip::default(),
+            answers: 0,
         }
     }
 
     pub(super) fn answered(&mut self, now: Moment, took: Duration, policy: &Policy) {
-        self.pulse = Pulse::Quiet { probe_at: quiet_until(now, policy) };
         self.is_there(now);
         self.rtt.measured(took);
+        self.answers = self.answers.saturating_add(1);
+        // One answer leaves so much doubt that the deadlines of a distant server would be long.
+        let doubtful = self.answers < SETTLED_AFTER && took >= DISTANT;
+        let usual = quiet_until(now, policy);
+        let probe_at = if doubtful { usual.min(now + SETTLING) } else { usual };
+        self.pulse = Pulse::Quiet { probe_at };
     }
 
     pub(super) fn heard(&mut self, now: Moment) {

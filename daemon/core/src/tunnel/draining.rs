@@ -1,6 +1,8 @@
 //! Sessions that were followed by another: they get no new channel, and end when nothing is carried any more,
 //! at the latest at their deadline.
 
+use std::time::Duration;
+
 use super::Tunnel;
 use crate::io::{Epoch, LinkReport, Output, Timer, TimerReason};
 use crate::moment::Moment;
@@ -9,6 +11,9 @@ use crate::spec::Policy;
 
 /// No tunnel keeps more of them; beyond that the oldest is closed.
 const MOST: usize = 8;
+
+/// A server that stood still for so long and goes on finds its connections there.
+const FREEZE: Duration = Duration::from_secs(25);
 
 /// See the module.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,7 +33,8 @@ impl Draining {
     /// One that does not answer. TCP sends again after at most as long as it has been waiting already
     /// (RFC 6298 §5.5): if the path is back, the answer comes within that time.
     pub(super) fn on_trial(session: Session, now: Moment) -> Self {
-        let trial = (session.silent_for(now) + session.soon()).min(PATIENCE);
+        let silent = session.silent_for(now);
+        let trial = (silent + session.soon()).max(FREEZE.saturating_sub(silent)).min(PATIENCE);
         Draining { session, until: now + trial, on_trial: true }
     }
 
