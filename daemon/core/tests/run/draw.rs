@@ -164,6 +164,11 @@ fn back() -> impl Strategy<Value = i8> {
     prop_oneof![8 => Just(0i8), 2 => 0..4i8, 1 => -3..0i8]
 }
 
+/// Beside the newest session there often is the one that it is to follow.
+fn link_back() -> impl Strategy<Value = i8> {
+    prop_oneof![6 => Just(0i8), 4 => Just(1i8), 1 => 0..4i8, 1 => -3..0i8]
+}
+
 fn listener_report() -> impl Strategy<Value = ListenerReport> {
     prop_oneof![
         3 => Just(ListenerReport::Bound { listens: vec!["127.0.0.1:6000".into()], note: None }),
@@ -239,7 +244,7 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         8 => (back(), listener_report()).prop_map(|(back, report)| Op::Listener { back, report }),
         1 => (back(), forward_report()).prop_map(|(back, report)| Op::Forward { back, report }),
         4 => activity().prop_map(Op::Say),
-        9 => (back(), link_report()).prop_map(|(back, report)| Op::Link { back, report }),
+        9 => (link_back(), link_report()).prop_map(|(back, report)| Op::Link { back, report }),
         4 => Just(Op::Say(Input::Go)),
         1 => Just(Op::Say(Input::CredentialsChanged)),
         1 => Just(Op::Say(Input::KnownHostsChanged)),
