@@ -156,8 +156,10 @@ pub(crate) fn past(tunnel: &TunnelStatus, now_ms: u64, paint: Paint) -> String {
         said.push("no gap as long as a second".to_owned());
     }
     if let Some(failure) = &history.last_failure {
-        let ago = Duration::from_millis(now_ms.saturating_sub(failure.at_ms)).as_secs_f64();
-        said.push(format!("last failure {} ago: {}", duration(ago), plain(&failure.message)));
+        // The clock may have been set back since: then nobody knows how long ago it was.
+        let ago = now_ms.checked_sub(failure.at_ms).map(|ms| Duration::from_millis(ms).as_secs_f64());
+        let ago = ago.map(|ago| format!(" {} ago", duration(ago))).unwrap_or_default();
+        said.push(format!("last failure{ago}: {}", plain(&failure.message)));
     }
     match tunnel.draining {
         0 => {}

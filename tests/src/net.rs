@@ -195,13 +195,27 @@ impl Pattern {
         let mut left = count;
         while left > 0 {
             let most = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            let got =
-                from.read(&mut buffer[..most]).with_context(|| format!("{left} of {count} bytes missing"))?;
+            let got = read(from, &mut buffer[..most])
+                .with_context(|| format!("{left} of {count} bytes missing"))?;
             ensure!(got > 0, "the stream ended with {left} of {count} bytes missing");
             ensure!(self.accepts(&buffer[..got]), "a byte among the last {left} of {count} is wrong");
             left -= got as u64;
         }
         Ok(())
+    }
+}
+
+/// Reads once. A read with a timeout is interrupted by what interrupts no other (signal(7)): by being stopped
+/// and going on, for one.
+///
+/// # Errors
+/// Those of `from`, but for an interruption.
+pub fn read(from: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
+    loop {
+        match from.read(buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
     }
 }
 

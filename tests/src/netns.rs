@@ -308,7 +308,7 @@ mod tests {
         let networks = Networks::enter().unwrap();
         let (mut client, _server, port) = across(&networks);
         networks.reset(port).unwrap();
-        assert!(client.read(&mut [0]).is_err_and(|e| e.kind() != std::io::ErrorKind::WouldBlock));
+        assert!(net::read(&mut client, &mut [0]).is_err_and(|e| e.kind() != std::io::ErrorKind::WouldBlock));
 
         networks.move_to(HERE, ELSEWHERE).unwrap();
         let (client, _server, _) = across(&networks);

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use anyhow::Result;
 
-use crate::net::{Pattern, listener};
+use crate::net::{Pattern, listener, read};
 
 /// The seed of what [`Server::source`] sends and [`Server::sink`] expects.
 pub const SEED: u64 = 42;
@@ -57,7 +57,7 @@ impl Server {
         Server::start(|mut stream| {
             let mut buffer = vec![0; 64 << 10];
             loop {
-                match stream.read(&mut buffer)? {
+                match read(&mut stream, &mut buffer)? {
                     0 => return stream.shutdown(Shutdown::Write),
                     got => stream.write_all(&buffer[..got])?,
                 }
@@ -87,7 +87,7 @@ impl Server {
             let (mut pattern, mut count, mut good) = (Pattern::new(SEED), 0_u64, true);
             let mut buffer = vec![0; 64 << 10];
             loop {
-                let got = stream.read(&mut buffer)?;
+                let got = read(&mut stream, &mut buffer)?;
                 if got == 0 {
                     return stream.write_all(&count.to_be_bytes());
                 }
@@ -110,7 +110,7 @@ impl Server {
             let mut request = Vec::new();
             let mut byte = [0; 1];
             while !request.ends_with(b"\r\n\r\n") && request.len() < 16 << 10 {
-                if stream.read(&mut byte)? == 0 {
+                if read(&mut stream, &mut byte)? == 0 {
                     return Ok(());
                 }
                 request.push(byte[0]);
@@ -157,7 +157,7 @@ mod tests {
         let mut stream = net::connect(server.port(), wait::SOON).unwrap();
         net::echo(&mut stream, b"hello").unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
-        assert_eq!(stream.read(&mut [0; 8]).unwrap(), 0);
+        assert_eq!(net::read(&mut stream, &mut [0; 8]).unwrap(), 0);
         assert_eq!(server.served(), 1);
     }
 

@@ -1,6 +1,6 @@
 //! Whoever waits for a tunnel: on demand, and in vain.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
 use std::time::Duration;
@@ -91,7 +91,7 @@ fn who_waited_in_vain_is_reset_and_one_line_tells_of_all_of_them() -> Result<()>
 
     let waiting = (0..3).map(|_| net::connect(local, wait::SOON)).collect::<Result<Vec<_>>>()?;
     for mut stream in waiting {
-        let end = stream.read(&mut [0; 1]).map_err(|error| error.kind());
+        let end = net::read(&mut stream, &mut [0; 1]).map_err(|error| error.kind());
         ensure!(end == Err(ErrorKind::ConnectionReset), "{end:?}");
     }
     let told = wait::until_some("an event tells", wait::SOON, || {

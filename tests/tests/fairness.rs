@@ -72,6 +72,6 @@ fn the_last_bytes_of_a_burst_do_not_wait_for_the_next_one() -> Result<()> {
         stream.write_all(b"x")?;
         pattern.expect(&mut stream, burst)?;
     }
-    ensure!(stream.read(&mut [0; 1])? == 0, "more came than was sent");
+    ensure!(net::read(&mut stream, &mut [0; 1])? == 0, "more came than was sent");
     Ok(())
 }

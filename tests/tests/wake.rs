@@ -212,8 +212,8 @@ fn without_a_system_bus_the_daemon_runs_and_only_a_debug_line_says_so() -> Resul
 struct Namespace(String);
 
 impl Namespace {
-    fn new() -> Result<Namespace> {
-        let name = format!("nbt-wake-{}", std::process::id());
+    fn new(purpose: &str) -> Result<Namespace> {
+        let name = format!("nbt-{purpose}-{}", std::process::id());
         ip(&["netns", "add", &name])?;
         let namespace = Namespace(name);
         namespace.ip(&["link", "set", "lo", "up"])?;
@@ -251,7 +251,7 @@ fn ip(args: &[&str]) -> Result<()> {
 
 #[test]
 fn an_address_that_comes_or_goes_is_told_and_what_waits_is_tried_at_once() -> Result<()> {
-    let namespace = Namespace::new()?;
+    let namespace = Namespace::new("wake")?;
     namespace.ip(&["addr", "add", "10.98.0.1/24", "dev", "v0"])?;
     let mut world = World::new()?;
     let mut sshd = Sshd::start()?;
@@ -287,4 +287,29 @@ fn an_address_that_comes_or_goes_is_told_and_what_waits_is_tried_at_once() -> Re
     let history = world.nbctl(["logs"])?;
     ensure!(history.stdout.contains("10.98.2.9 came"), "{history:?}");
     Ok(())
+}
+
+#[test]
+fn a_flood_of_addresses_that_overruns_the_watcher_leaves_it_seeing() -> Result<()> {
+    let namespace = Namespace::new("flood")?;
+    let mut world = World::new()?;
+    world.start_by(namespace.command(&world.daemon_command())?)?;
+    wait::throughout("it knows the addresses of its start", Duration::from_secs(2), || true)?;
+    // More than the system keeps for who does not listen: the last ones are lost, and all that go again.
+    let addresses: Vec<String> = (0..1000).map(|n| format!("10.97.{}.{}", n / 200, n % 200 + 1)).collect();
+    let batch = world.path("batch");
+    let all = |verb: &str| {
+        let lines = addresses.iter().map(|address| format!("addr {verb} {address}/32 dev v0\n"));
+        std::fs::write(&batch, lines.collect::<String>())?;
+        namespace.ip(&["-batch", &batch.display().to_string()])
+    };
+    world.daemon()?.signal(Signal::Stop);
+    all("add")?;
+    all("del")?;
+    world.daemon()?.signal(Signal::Cont);
+    says(&world, " more came", 1)?;
+    // Else one of them that comes back is no news.
+    says(&world, " more are gone", 1)?;
+    namespace.ip(&["addr", "add", &addresses[0], "dev", "v0"])?;
+    says(&world, &format!("the network changed: {} came", addresses[0]), 1)
 }

@@ -44,6 +44,13 @@ impl Memory {
     }
 }
 
+fn came_back(times: u64) -> String {
+    match times {
+        1 => "it came back once".to_owned(),
+        times => format!("it came back {times} times"),
+    }
+}
+
 impl Driver {
     /// Takes note of a transition of the tunnel as a whole, and says so when it was away and is back.
     pub(super) fn remember(&mut self, name: &Name, transition: &Transition) {
@@ -57,7 +64,7 @@ impl Driver {
         history.reconnected(name, tunnel.view(at).reconnects);
         if let Some(gap) = gap {
             let times = self.memory.past(name, tunnel, at).reconnects;
-            let text = format!("back after {}; it came back {times} times so far", span(gap));
+            let text = format!("back after {}; {} so far", span(gap), came_back(times));
             self.journal.line(wall_ms, Some(name.as_str()), &text);
         }
     }

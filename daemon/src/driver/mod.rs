@@ -134,6 +134,7 @@ impl Driver {
 
     /// Runs until it is told to stop, and then until everything is closed.
     pub async fn run(mut self) {
+        let _fault = goodbye::Fault(Arc::clone(&self.services));
         let watchdog = readiness::watchdog_interval().map_or(LONGEST_NAP, |every| every.min(LONGEST_NAP));
         let mut alive_at = self.started;
         while !self.stopping {

@@ -14,6 +14,10 @@ pub trait Keep: Send + Sync {
     /// is still unclaimed. [`Keep::keep`] claims it.
     fn adopt(&self, at: &SockAddr) -> Option<Socket>;
 
+    /// Gives up what is unclaimed and keeps others from listening at `at`: its forward listens elsewhere now.
+    /// Returns whether there was any.
+    fn make_way(&self, at: &SockAddr) -> bool;
+
     /// Keeps `socket`, which listens for a forward.
     fn keep(&self, socket: SockRef<'_>);
 
@@ -79,6 +83,10 @@ impl Lasting {
 
     pub(super) fn adopt(&self, at: &SockAddr) -> Option<Socket> {
         self.keep.get()?.adopt(at)
+    }
+
+    pub(super) fn make_way(&self, at: &SockAddr) -> bool {
+        self.keep.get().is_some_and(|keep| keep.make_way(at))
     }
 
     pub(super) fn keep(&self, socket: SockRef<'_>) {

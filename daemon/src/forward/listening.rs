@@ -1,7 +1,7 @@
 //! One socket that listens for a forward. Closed for good when it is dropped, unless the daemon itself ends and
 //! somebody keeps its sockets for the next one.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -33,7 +33,13 @@ impl Listening {
     pub(super) fn tcp(address: SocketAddr, lasting: &Arc<Lasting>) -> io::Result<(Listening, SocketAddr)> {
         let socket = match lasting.adopt(&address.into()) {
             Some(socket) => socket,
-            None => fresh(address)?,
+            None => match fresh(address) {
+                // Perhaps by one of our own, of a forward that has another address since we were restarted.
+                Err(error) if error.kind() == ErrorKind::AddrInUse && lasting.make_way(&address.into()) => {
+                    fresh(address)?
+                }
+                made => made?,
+            },
         };
         socket.set_nonblocking(true)?;
         let listener = TcpListener::from_std(socket.into())?;

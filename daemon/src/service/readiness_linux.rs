@@ -1,8 +1,10 @@
 //! Tells systemd how we are (`sd_notify(3)`). Without a service manager nothing happens.
 
 use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 use std::sync::OnceLock;
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -56,15 +58,47 @@ pub fn watchdog_interval() -> Option<Duration> {
     sd_notify::watchdog_enabled().map(|limit| limit / 2).filter(|interval| !interval.is_zero())
 }
 
+/// Waits for nobody either. What a manager that is busy does not take at once must reach it later, and in order:
+/// from then on a thread of its own waits for it.
 fn send(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
+    static LATER: OnceLock<Option<Sender<String>>> = OnceLock::new();
+    let text: String = states.iter().map(|state| format!("{state}\n")).collect();
+    let Some(socket) = lasting_socket() else { return told(sd_notify::notify(states)) };
+    if LATER.get().is_none() {
+        match socket.send(text.as_bytes()) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+            sent => return told(sent.map(|_| ())),
+        }
+    }
+    if let Some(later) = LATER.get_or_init(teller) {
+        // The thread that hears it never ends.
+        let _ = later.send(text);
+    }
+}
+
+/// A thread that tells the service manager, however long that takes; `None` if there is no thread to be had.
+fn teller() -> Option<Sender<String>> {
+    let (later, texts) = channel::<String>();
+    let tell = move || {
+        for text in texts {
+            told(sd_notify::notify(&[NotifyState::Custom(text.trim_end())]));
+        }
+    };
+    let thread = std::thread::Builder::new().name("notify".into()).spawn(tell);
+    thread.inspect_err(|error| tracing::warn!(%error, "the service manager will not hear of us")).ok()?;
+    Some(later)
+}
+
+fn told(sent: std::io::Result<()>) {
+    if let Err(error) = sent {
         tracing::debug!(%error, "the service manager did not take a notification");
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::process::Command;
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
 
     use rustix::process::{Resource, Rlimit, setrlimit};
 
@@ -120,5 +154,52 @@ mod tests {
             assert!(heard.contains(word), "{word} is not in {heard}");
         }
         assert_eq!(heard.matches("WATCHDOG=1").count(), 2, "silent without descriptors: {heard}");
+    }
+
+    #[test]
+    fn a_manager_that_does_not_listen_stops_nobody_and_hears_all_of_it_later() {
+        const RELOADS: usize = 2000;
+        if std::env::var_os("NBTUNNEL_TEST_NOTIFY").is_some() {
+            (0..RELOADS).for_each(|number| ready(&format!("tunnels: {number}")));
+            println!("not stopped");
+            // Ends when the other end does, which has heard it all by then.
+            let _ = std::io::stdin().read_line(&mut String::new());
+            return;
+        }
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        manager.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let name = "service::readiness::tests::a_manager_that_does_not_listen_stops_nobody_and_hears_all_of_it_later";
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env("NBTUNNEL_TEST_NOTIFY", "1")
+            .env("NOTIFY_SOCKET", &path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (said, hears) = std::sync::mpsc::channel();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        std::thread::spawn(move || lines.map_while(Result::ok).for_each(|line| drop(said.send(line))));
+        let not_stopped = loop {
+            match hears.recv_timeout(Duration::from_secs(20)) {
+                Ok(line) if line.contains("not stopped") => break true,
+                Ok(_) => {}
+                Err(_) => break false,
+            }
+        };
+        for number in 0..if not_stopped { RELOADS } else { 0 } {
+            let mut buffer = [0; 4096];
+            let length = manager.recv(&mut buffer).unwrap();
+            let text = std::str::from_utf8(&buffer[..length]).unwrap();
+            assert_eq!(text.trim_end(), format!("READY=1\nSTATUS=tunnels: {number}"));
+        }
+        drop(child.stdin.take());
+        if !not_stopped {
+            child.kill().unwrap();
+        }
+        child.wait().unwrap();
+        assert!(not_stopped, "a manager that does not listen stops the loop");
     }
 }

@@ -124,6 +124,15 @@ impl Store {
         self.sockets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn give_up(&self, unclaimed: Unclaimed) {
+        tracing::info!("nothing is forwarded from {} any more", unclaimed.shown());
+        if let Some(path) = unclaimed.path() {
+            let _ = std::fs::remove_file(path);
+        }
+        let _ = unclaimed.socket.shutdown(std::net::Shutdown::Both);
+        self.tell(Notice::LetGo(unclaimed.name));
+    }
+
     /// The thread that hears it lives for as long as this does.
     fn tell(&self, notice: Notice) {
         let _ = self.tell.send(notice);
@@ -133,6 +142,15 @@ impl Store {
 impl Keep for Store {
     fn adopt(&self, at: &SockAddr) -> Option<Socket> {
         self.sockets().unclaimed.iter().find(|kept| kept.listens_at(at))?.socket.try_clone().ok()
+    }
+
+    fn make_way(&self, at: &SockAddr) -> bool {
+        let sockets = &mut self.sockets().unclaimed;
+        let before = sockets.len();
+        for in_the_way in sockets.extract_if(.., |kept| kept.overlaps(at)) {
+            self.give_up(in_the_way);
+        }
+        sockets.len() < before
     }
 
     fn keep(&self, socket: SockRef<'_>) {
@@ -167,14 +185,7 @@ impl Keep for Store {
 
     fn let_go_of_the_rest(&self) {
         let rest = std::mem::take(&mut self.sockets().unclaimed);
-        for unclaimed in rest {
-            tracing::info!("nothing is forwarded from {} any more", unclaimed.shown());
-            if let Some(path) = unclaimed.path() {
-                let _ = std::fs::remove_file(path);
-            }
-            let _ = unclaimed.socket.shutdown(std::net::Shutdown::Both);
-            self.tell(Notice::LetGo(unclaimed.name));
-        }
+        rest.into_iter().for_each(|unclaimed| self.give_up(unclaimed));
     }
 }
 
@@ -184,6 +195,15 @@ impl Unclaimed {
             Some(address) => self.socket.local_addr().is_ok_and(|ours| ours.as_socket() == Some(address)),
             None => at.as_pathname().is_some_and(|path| self.path().as_deref() == Some(path)),
         }
+    }
+
+    /// Whether nobody else can listen at `at` beside it: one of the two is for all addresses of that family.
+    fn overlaps(&self, at: &SockAddr) -> bool {
+        let ours = self.socket.local_addr().ok().and_then(|ours| ours.as_socket());
+        ours.zip(at.as_socket()).is_some_and(|(ours, at)| {
+            let all = ours.ip().is_unspecified() || at.ip().is_unspecified();
+            ours.port() == at.port() && ours.is_ipv4() == at.is_ipv4() && all
+        })
     }
 
     /// Its path, if that still leads to it.

@@ -120,3 +120,29 @@ fn what_does_not_listen_any_more_is_taken_out() {
     assert!(second.adopt(&listener.local_addr().unwrap().into()).is_none());
     assert_eq!(told(&notices, &mut manager), [names[0].replace('+', "-")]);
 }
+
+#[test]
+fn a_listener_whose_forward_has_another_address_now_makes_way_for_it_and_no_other_does() {
+    for (host, all) in [("127.0.0.1", "0.0.0.0"), ("0.0.0.0", "127.0.0.1")] {
+        let (old, other) =
+            (TcpListener::bind((host, 0)).unwrap(), TcpListener::bind(("127.0.0.1", 0)).unwrap());
+        let (at, mut manager) = (old.local_addr().unwrap(), HashMap::new());
+        let (first, notices) = store(Handed::default());
+        first.keep(SockRef::from(&old));
+        first.keep(SockRef::from(&other));
+        told(&notices, &mut manager);
+        let stays = other.local_addr().unwrap();
+        drop((old, other, first));
+
+        let (second, notices) = store(hand_over(&manager));
+        let new = std::net::SocketAddr::new(all.parse().unwrap(), at.port());
+        assert!(second.adopt(&new.into()).is_none());
+        TcpListener::bind(new).unwrap_err();
+        assert!(second.make_way(&new.into()));
+        // The manager has not heard of it yet.
+        TcpListener::bind(new).unwrap();
+        assert_eq!(told(&notices, &mut manager).len(), 1);
+        assert!(!second.make_way(&new.into()));
+        assert!(second.adopt(&stays.into()).is_some(), "another one was given up too");
+    }
+}

@@ -18,6 +18,9 @@ use super::{Hint, Hints};
 const SETTLES_IN: Duration = Duration::from_millis(750);
 /// A watcher that failed is made anew after this.
 const AGAIN_IN: Duration = Duration::from_secs(60);
+/// After more events than this in one go, some may have been lost: what the system keeps for us is bounded, and
+/// the watcher does not say when it overran. Then it begins anew, with the addresses that there are.
+const MANY: usize = 32;
 /// So many addresses are named.
 const NAMED: usize = 3;
 
@@ -44,6 +47,7 @@ async fn follow(hints: &Hints, known: &mut Option<Addresses>) -> io::Result<()> 
     let mut nets = BTreeSet::<IpNet>::new();
     // A watcher begins with the addresses that are there already. There may be none.
     let mut settled_at = Some(Instant::now() + SETTLES_IN);
+    let (mut begins, mut events) = (true, 0);
     loop {
         tokio::select! {
             event = poll_fn(|cx| watcher.poll_if_event(cx)) => {
@@ -51,6 +55,7 @@ async fn follow(hints: &Hints, known: &mut Option<Addresses>) -> io::Result<()> 
                     IfEvent::Up(net) => nets.insert(net),
                     IfEvent::Down(net) => nets.remove(&net),
                 };
+                events += 1;
                 settled_at.get_or_insert_with(|| Instant::now() + SETTLES_IN);
             }
             () = sleep_until(settled_at.unwrap_or_else(Instant::now)), if settled_at.is_some() => {
@@ -62,6 +67,12 @@ async fn follow(hints: &Hints, known: &mut Option<Addresses>) -> io::Result<()> 
                     && hints.send(Hint { nudge: Nudge::Network, reason }).is_err()
                 {
                     return Ok(());
+                }
+                let expected = if std::mem::take(&mut begins) { nets.len() } else { 0 };
+                if std::mem::take(&mut events) > expected + MANY {
+                    watcher = IfWatcher::new()?;
+                    (begins, settled_at) = (true, Some(Instant::now() + SETTLES_IN));
+                    nets.clear();
                 }
             }
         }

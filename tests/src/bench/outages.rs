@@ -28,6 +28,12 @@ pub(crate) fn measure(args: &Args) -> Result<Table> {
         for outage in Outage::ALL {
             lab.suffer(outage, &mut table).with_context(|| outage.name())?;
         }
+        for traffic in [true, false] {
+            let suspect = lab.until_suspect(traffic).context("until suspect")?;
+            let what = if traffic { "under traffic" } else { "idle" };
+            let row = table.row(format!("half-open path, {what}: until suspect"), "s");
+            row.push(&[f64::NAN, f64::NAN, suspect.as_secs_f64()]);
+        }
     }
     Ok(table)
 }
@@ -108,6 +114,21 @@ impl Lab {
         push("refused", "", called.iter().map(|called| called.refused as f64).collect());
         push("let in and cut off", "", called.iter().map(|called| called.cut_off as f64).collect());
         Ok(())
+    }
+
+    /// How long a half-open path goes unsuspected by ours; the others tell nobody what they think.
+    fn until_suspect(&self, traffic: bool) -> Result<Duration> {
+        let ours = self.ports[SIDES.len() - 1];
+        first_byte(ours)?;
+        self.world.wait_until("bench", "it is not suspect", |tunnel| tunnel["health"] == "ok")?;
+        let callers = traffic.then(|| Callers::start(ours)).transpose()?;
+        self.cut()?;
+        let began = Instant::now();
+        self.world.wait_until("bench", "it is suspect", |tunnel| tunnel["health"] == "suspect")?;
+        let suspect = began.elapsed();
+        self.networks.heal()?;
+        callers.map(|callers| callers.settle(PATIENT)).transpose()?;
+        Ok(suspect)
     }
 
     /// Breaks all three. Says when.

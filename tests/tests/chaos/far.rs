@@ -1,6 +1,5 @@
 //! What is no fault of the link: a name that does not resolve, and a port that nobody listens on at the far end.
 
-use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
@@ -49,7 +48,7 @@ fn a_name_that_did_not_resolve_is_tried_until_it_does() -> Result<()> {
 fn turned_away(port: u16) -> Result<Duration> {
     let began = Instant::now();
     let mut stream = net::connect(port, wait::SOON)?;
-    match stream.read(&mut [0]) {
+    match net::read(&mut stream, &mut [0]) {
         Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => Ok(began.elapsed()),
         other => bail!("a reset was expected, not {other:?}"),
     }

@@ -1,7 +1,7 @@
 //! A daemon *here*, its server and an echo *there*, and a cable between them; and a connection that stays open
 //! through all that happens to it.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -187,7 +187,7 @@ impl Line {
     pub(crate) fn is_cut(&mut self) -> Result<()> {
         let mut buffer = [0; 4096];
         loop {
-            match self.stream.read(&mut buffer) {
+            match net::read(&mut self.stream, &mut buffer) {
                 Ok(0) => anyhow::bail!("it ended as if it were whole"),
                 Ok(_) => {}
                 Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => return Ok(()),

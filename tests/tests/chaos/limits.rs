@@ -1,6 +1,6 @@
 //! What this machine runs out of: descriptors, disk, and the patience of a reader.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
@@ -64,7 +64,7 @@ fn read_slowly(mut stream: TcpStream, count: u64, rate: u64) -> Result<()> {
         // Sizes are far below 2^53 and so exact.
         wait::pace(began + Duration::from_secs_f64((count - left) as f64 / rate as f64));
     }
-    ensure!(stream.read(&mut [0])? == 0, "more came than was sent");
+    ensure!(net::read(&mut stream, &mut [0])? == 0, "more came than was sent");
     Ok(())
 }
 

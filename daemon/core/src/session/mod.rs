@@ -27,6 +27,9 @@ pub const STEADY_AFTER: Duration = Duration::from_secs(30);
 /// A deadline that is seen to have passed so late says nothing about the server: nobody looked, because the
 /// machine slept or this process was stopped.
 const LATE: Duration = Duration::from_secs(2);
+/// Whoever tells of a wake does so within this time of it: several do, and the last look at the clocks may have
+/// been 5 s ago.
+const WAKE_IS_TOLD_IN: Duration = Duration::from_secs(6);
 
 /// The state of one session, from its place in the queue to its end.
 #[derive(Clone, Debug, PartialEq)]
@@ -220,11 +223,16 @@ impl Session {
 
     /// Whether `nudge` says that what this dial waits for will hardly come: a packet that went to another
     /// network, or a server that was told of nothing while the machine slept. Who talks to the server, or to
-    /// a person, is left alone.
-    pub fn is_stuck_after(&self, nudge: Nudge) -> bool {
+    /// a person, is left alone. So is a dial that began after the wake which somebody tells of once more:
+    /// begun anew each time, a handshake that takes longer than the next word would never end.
+    pub fn is_stuck_after(&self, nudge: Nudge, now: Moment) -> bool {
+        let Phase::Dialling(dialling) = &self.phase else { return false };
         match nudge {
-            Nudge::Woke => self.step().is_some_and(|step| (Step::Tcp..Step::Authenticate).contains(&step)),
-            Nudge::Network => self.step() == Some(Step::Tcp),
+            Nudge::Woke => {
+                (Step::Tcp..Step::Authenticate).contains(&dialling.step)
+                    && now.since(dialling.since) >= WAKE_IS_TOLD_IN
+            }
+            Nudge::Network => dialling.step == Step::Tcp,
             Nudge::Operator => false,
         }
     }

@@ -171,9 +171,11 @@ fn only_a_dial_that_talks_to_nobody_is_stuck_after_a_nudge() {
         (Step::Authenticate, false, false),
     ] {
         session.stepped(at(1.0), step, &policy);
-        assert_eq!(session.is_stuck_after(Nudge::Network), network, "{step:?}");
-        assert_eq!(session.is_stuck_after(Nudge::Woke), woke, "{step:?}");
-        assert!(!session.is_stuck_after(Nudge::Operator));
+        for (now, slept) in [(1.0, false), (5.9, false), (6.0, true), (7201.0, true)] {
+            assert_eq!(session.is_stuck_after(Nudge::Network, at(now)), network, "{step:?} at {now}");
+            assert_eq!(session.is_stuck_after(Nudge::Woke, at(now)), woke && slept, "{step:?} at {now}");
+            assert!(!session.is_stuck_after(Nudge::Operator, at(now)));
+        }
     }
 }
 

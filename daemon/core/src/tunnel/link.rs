@@ -158,7 +158,7 @@ impl Tunnel {
 
     /// Begins a dial anew of which nothing will hardly come.
     pub(super) fn redial(&mut self, now: Moment, nudge: Nudge) {
-        let stuck = |session: &Session| session.is_stuck_after(nudge).then(|| session.epoch());
+        let stuck = |session: &Session| session.is_stuck_after(nudge, now).then(|| session.epoch());
         if let Some(epoch) = self.link.session().and_then(stuck) {
             self.emit(Output::Close(epoch));
             self.connect(now);

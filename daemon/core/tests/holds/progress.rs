@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nbtunnel_core::tunnel::Desire;
 use nbtunnel_core::{
-    Epoch, Failure, FailureKind, Gate, Input, LinkReport, Nudge, Order, State, Tunnel, TunnelSpec,
+    Epoch, Failure, FailureKind, Gate, Input, LinkReport, Nudge, Order, State, Step, Tunnel, TunnelSpec,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -260,5 +260,31 @@ fn an_open_connection_keeps_it_up_and_nobody_ends_it_after_idle() -> Result<(), 
         passed += second;
     }
     assert!((idle..=idle + 2 * second).contains(&passed), "idle is {idle:?}, it took {passed:?}");
+    Ok(())
+}
+
+#[test]
+fn a_wake_that_is_told_again_and_again_does_not_begin_a_slow_handshake_anew() -> Result<(), Broken> {
+    let spec = TunnelSpec { start: nbtunnel_core::Start::Login, forwards: Vec::new(), ..any_spec() };
+    let mut run = Run::new(&real(&spec), spec)?;
+    let told = |run: &mut Run<Tunnel>, step| {
+        let epoch = run.machine.next_epoch().0 - 1;
+        run.step(Input::Link(Epoch(epoch), LinkReport::Step(step)))?;
+        for _ in 0..4 {
+            run.apply(&Op::Pass(Duration::from_millis(250)))?;
+            run.step(Input::Nudge(Nudge::Woke))?;
+            run.step(Input::Go)?;
+        }
+        Ok::<_, Broken>(run.machine.next_epoch())
+    };
+    run.step(Input::Go)?;
+    assert_eq!(run.machine.state(), State::Connecting);
+    let first = run.machine.next_epoch();
+    for step in [Step::Tcp, Step::Banner, Step::KeyExchange] {
+        assert_eq!(told(&mut run, step)?, first, "dialled anew at {step:?}");
+    }
+    // But what was begun before a sleep is.
+    run.apply(&Op::Sleep(Duration::from_secs(7200)))?;
+    assert_ne!(told(&mut run, Step::KeyExchange)?, first);
     Ok(())
 }

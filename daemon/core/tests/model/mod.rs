@@ -103,7 +103,7 @@ impl Model {
                 self.forget(differs && !stays);
                 (self.spec, self.removing) = ((**new).clone(), false);
             }
-            (Input::Nudge(nudge), link) => self.nudged(*nudge, link),
+            (Input::Nudge(nudge), link) => self.nudged(*nudge, link, listening.dials_lately),
             (Input::Activity { held, open }, _) => (self.held, self.open) = (*held, *open),
             (Input::Go, Queued) => self.link = Dialling(Step::Resolve),
             (Input::Go, _) if self.next == Queued => self.next = Dialling(Step::Resolve),
@@ -140,11 +140,11 @@ impl Model {
         self.link == Up && !asked && self.desire() != Desire::Down && (suspect && self.needed() || spent)
     }
 
-    fn nudged(&mut self, nudge: Nudge, link: Link) {
+    fn nudged(&mut self, nudge: Nudge, link: Link, dials_lately: bool) {
         self.failed = false;
         self.forget(nudge == Nudge::Operator);
         let stuck = |link: Link| match (nudge, link) {
-            (Nudge::Woke, Dialling(step)) => (Step::Tcp..Step::Authenticate).contains(&step),
+            (Nudge::Woke, Dialling(step)) if !dials_lately => (Step::Tcp..Step::Authenticate).contains(&step),
             (Nudge::Network, Dialling(step)) => step == Step::Tcp,
             _ => false,
         };

@@ -17,10 +17,12 @@ use super::{Checked, Listening, hold};
 /// A listener, or the close of one, that does not answer counts as failed, or closed, after this.
 pub(super) const BIND_DEADLINE: Duration = Duration::from_secs(20);
 pub(super) const CLOSE_DEADLINE: Duration = Duration::from_secs(3);
-/// With the shortest delays that chance allows, and one steady link in between, no minute has more.
 /// So many older sessions drain at most.
 const MOST_DRAINS: usize = 8;
+/// With the shortest delays that chance allows, and one steady link in between, no minute has more.
 const ATTEMPTS_A_MINUTE: usize = 18;
+/// Whoever tells of a wake does so within this time of it.
+const WAKE_IS_TOLD_IN: Duration = Duration::from_secs(6);
 
 /// See the module.
 #[derive(Clone, Debug, Default)]
@@ -46,6 +48,7 @@ pub(crate) struct Ledger {
     open: u32,
     /// Since trying was last encouraged from outside.
     connects: Vec<Moment>,
+    last_connect: Moment,
 }
 
 impl Ledger {
@@ -91,7 +94,7 @@ impl Ledger {
         *self = Ledger { links, ..Ledger::default() };
     }
 
-    pub(crate) fn listening(&self, tunnel: &Tunnel) -> Listening {
+    pub(crate) fn listening(&self, now: Moment, tunnel: &Tunnel) -> Listening {
         let alive = |listen: Option<&ListenAt>| {
             self.listeners
                 .values()
@@ -110,7 +113,8 @@ impl Ledger {
                 Some(ListenerFact::Closing { .. } | ListenerFact::Gone) => false,
             });
         let drains = self.links.values().filter(|link| matches!(link, LinkFact::Draining { .. })).count();
-        Listening { settled, gone: alive(None).is_none(), full: drains >= MOST_DRAINS }
+        let dials_lately = now.since(self.last_connect) < WAKE_IS_TOLD_IN;
+        Listening { settled, gone: alive(None).is_none(), full: drains >= MOST_DRAINS, dials_lately }
     }
 
     /// Whether `input` is about something that is over, that never was, or that it cannot be said of.
@@ -300,6 +304,7 @@ impl Ledger {
                 )?;
             }
             Output::Connect(epoch, route) => {
+                self.last_connect = now;
                 hold("down_binds_and_connects_nothing", !down, said)?;
                 hold("connects_only_after_go", *input == Input::Go, said)?;
                 hold("epochs_only_increase", self.links.keys().all(|old| old < epoch), said)?;

@@ -29,7 +29,7 @@ pub(crate) enum Phase {
     Closing,
 }
 
-/// What the listeners do in the world.
+/// What the listeners do in the world, and the last dial.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Listening {
     /// Each forward listens or has failed, and no other listener is left.
@@ -38,6 +38,8 @@ pub(crate) struct Listening {
     pub(crate) gone: bool,
     /// So many older sessions only drain that no renewal adds another.
     pub(crate) full: bool,
+    /// The last dial began so lately that whoever tells of a wake may mean one before it.
+    pub(crate) dials_lately: bool,
 }
 
 /// A rule that did not hold.
@@ -125,7 +127,7 @@ impl<M: Machine> Run<M> {
         while let Some(output) = self.machine.poll_output() {
             self.ledger.told(self.now, &NOTHING, &output, self.machine.tunnel())?;
         }
-        model.handle(&NOTHING, None, self.ledger.listening(self.machine.tunnel()));
+        model.handle(&NOTHING, None, self.ledger.listening(self.now, self.machine.tunnel()));
         self.model = Some(model);
         self.agree(&NOTHING)
     }
@@ -265,7 +267,7 @@ impl<M: Machine> Run<M> {
             outputs: &outputs,
             ledger: &self.ledger,
         })?;
-        let listening = self.ledger.listening(self.machine.tunnel());
+        let listening = self.ledger.listening(self.now, self.machine.tunnel());
         if let Some(model) = &mut self.model {
             model.handle(&input, fired.filter(|_| input == Input::Timeout), listening);
             self.agree(&input)?;
@@ -279,7 +281,7 @@ impl<M: Machine> Run<M> {
     fn agree(&self, input: &Input) -> Checked {
         let Some(model) = &self.model else { return Ok(()) };
         let tunnel = self.machine.tunnel();
-        let listening = self.ledger.listening(tunnel);
+        let listening = self.ledger.listening(self.now, tunnel);
         let real = (phase(tunnel.state()), self.ledger.gate(), tunnel.desire());
         let ours = (model.phase(listening), Some(model.gate()), model.desire());
         hold("agrees_with_the_model", real == ours, || {
