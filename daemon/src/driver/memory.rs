@@ -25,7 +25,7 @@ impl Memory {
 
     /// What is known of `tunnel` at `now`.
     pub(super) fn past(&self, name: &Name, tunnel: &Tunnel, now: Moment) -> Past {
-        self.history.past(name, now, tunnel.view(now).reconnects)
+        self.history.past(name, now, tunnel.reconnects())
     }
 
     /// A tunnel was removed.
@@ -61,7 +61,7 @@ impl Driver {
         let history = &mut self.memory.history;
         let gap = history.told(name, told);
         // Now, since the tunnel may be removed before the next time that this is written down.
-        history.reconnected(name, tunnel.view(at).reconnects);
+        history.reconnected(name, tunnel.reconnects());
         if let Some(gap) = gap {
             let times = self.memory.past(name, tunnel, at).reconnects;
             let text = format!("back after {}; {} so far", span(gap), came_back(times));
@@ -105,7 +105,7 @@ impl Driver {
     pub(super) fn write_history(&mut self, now: Moment) {
         let Memory { history, file } = &mut self.memory;
         for (name, tunnel) in self.fleet.tunnels() {
-            history.reconnected(name, tunnel.view(now).reconnects);
+            history.reconnected(name, tunnel.reconnects());
         }
         file.write(history.all(now));
     }

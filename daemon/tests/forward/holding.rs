@@ -15,6 +15,16 @@ async fn until_held(world: &World, held: u32) {
     until(|| (world.activity.held_and_open().0 == held).then_some(())).await;
 }
 
+/// As many as are held at most.
+async fn hold_256(world: &World, address: &str) -> Vec<TcpStream> {
+    let mut held = Vec::new();
+    for _ in 0..256 {
+        held.push(TcpStream::connect(address).await.unwrap());
+    }
+    until_held(world, 256).await;
+    held
+}
+
 #[tokio::test]
 async fn a_held_connection_is_carried_by_the_next_link() {
     let world = World::new();
@@ -105,11 +115,7 @@ async fn a_dead_link_that_is_still_in_the_gate_does_not_make_patience_endless() 
 async fn the_257th_held_connection_is_reset_and_the_others_are_carried() {
     let world = World::new();
     let (_forward, address) = world.listening().await;
-    let mut held = Vec::new();
-    for _ in 0..256 {
-        held.push(TcpStream::connect(&address).await.unwrap());
-    }
-    until_held(&world, 256).await;
+    let held = hold_256(&world, &address).await;
     let mut one_more = TcpStream::connect(&address).await.unwrap();
     assert_eq!(read_out(&mut one_more).await, (vec![], true));
     let mut link = world.link();
@@ -191,11 +197,7 @@ async fn those_whose_hold_ended_are_told_together_and_seldom() {
 async fn that_too_many_are_held_is_told_once_and_not_for_each() {
     let world = World::new();
     let (_forward, address) = world.listening().await;
-    let mut held = Vec::new();
-    for _ in 0..256 {
-        held.push(TcpStream::connect(&address).await.unwrap());
-    }
-    until_held(&world, 256).await;
+    let _held = hold_256(&world, &address).await;
     for _ in 0..50 {
         let mut one_more = TcpStream::connect(&address).await.unwrap();
         assert_eq!(read_out(&mut one_more).await, (vec![], true));

@@ -54,10 +54,6 @@ impl Tunnel {
         self.draining.len()
     }
 
-    pub(super) fn is_draining(&self, epoch: Epoch) -> bool {
-        self.draining.iter().any(|old| old.session.epoch() == epoch)
-    }
-
     pub(super) fn draining_timer(&self) -> Option<Timer> {
         let policy = &self.spec.policy;
         self.draining.iter().map(|old| (old.timer(policy), TimerReason::Drain)).min()
@@ -74,6 +70,7 @@ impl Tunnel {
         self.draining_timed_out(now);
     }
 
+    /// Something is said of a session that may be one of them.
     pub(super) fn draining_reported(&mut self, now: Moment, epoch: Epoch, report: &LinkReport) {
         let policy = &self.spec.policy;
         let Some(at) = self.draining.iter().position(|old| old.session.epoch() == epoch) else { return };

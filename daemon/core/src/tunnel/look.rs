@@ -27,6 +27,11 @@ impl Tunnel {
         }
     }
 
+    /// How often it came up again after it had been up.
+    pub fn reconnects(&self) -> u64 {
+        self.ups.saturating_sub(1)
+    }
+
     /// What users see of it at `now`.
     pub fn view(&self, now: Moment) -> TunnelView {
         let session = self.link.session();
@@ -44,7 +49,7 @@ impl Tunnel {
             attempt: self.backoff.attempt(),
             retry_in: self.retry_at().map(|at| at.since(now)),
             draining: self.draining_count(),
-            reconnects: self.ups.saturating_sub(1),
+            reconnects: self.reconnects(),
             rtt: session.and_then(Session::rtt),
             problem: self.problem(),
             forwards: self.forwards.iter().map(Forward::view).collect(),

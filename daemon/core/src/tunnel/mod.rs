@@ -392,7 +392,7 @@ impl Tunnel {
             self.link_reported(now, report);
         } else if self.successor.epoch() == Some(epoch) {
             self.successor_reported(now, report);
-        } else if self.is_draining(epoch) {
+        } else {
             self.draining_reported(now, epoch, &report);
         }
     }
