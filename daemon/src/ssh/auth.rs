@@ -70,7 +70,7 @@ impl<'a> Login<'a> {
     /// `auth_refused`, `answer_needed`, or why the session ended meanwhile.
     pub(super) async fn run(mut self, offer: &Offer) -> Result<Asked, Failure> {
         // As ssh(1) does: a request without credentials tells which methods there are.
-        let user = self.shared.route.user.clone();
+        let user = self.shared.to.user.clone();
         let first = answer(self.shared, self.session.authenticate_none(user)).await?;
         if let Tried::In = self.take(first).await? {
             return Ok(Asked::Nobody);
@@ -116,7 +116,7 @@ impl<'a> Login<'a> {
                 continue;
             };
             self.shared.reporter.step(Step::Authenticate);
-            let user = self.shared.route.user.clone();
+            let user = self.shared.to.user.clone();
             let signer = &mut PatientSigner(&mut agent);
             let tried = match identity {
                 AgentIdentity::PublicKey { key, .. } => {
@@ -156,7 +156,7 @@ impl<'a> Login<'a> {
             return Ok(Tried::Refused);
         };
         self.shared.reporter.step(Step::Authenticate);
-        let user = self.shared.route.user.clone();
+        let user = self.shared.to.user.clone();
         let key = PrivateKeyWithHashAlg::new(Arc::clone(key), hash);
         let result = answer(self.shared, self.session.authenticate_publickey(user, key)).await?;
         let tried = self.take(result).await?;
@@ -221,7 +221,7 @@ impl<'a> Login<'a> {
 
     /// Nothing worked: what would?
     fn verdict(&self, offer: &Offer) -> Failure {
-        let Shared { hop, route, .. } = &**self.shared;
+        let Shared { hop, to, .. } = &**self.shared;
         let by_hand =
             |kind: &MethodKind| matches!(kind, MethodKind::Password | MethodKind::KeyboardInteractive);
         if let Some(encrypted) = offer.needs_answer().filter(|_| self.takes_keys()) {
@@ -229,7 +229,7 @@ impl<'a> Login<'a> {
         }
         if self.refused.is_empty() && !self.takes_keys() {
             let methods = in_words(&self.methods);
-            let message = format!("{hop} takes no keys from {}, only {methods}", route.user);
+            let message = format!("{hop} takes no keys from {}, only {methods}", to.user);
             return if self.methods.iter().any(by_hand) {
                 let hint = "this version cannot type passwords; ask for a login by key";
                 Failure::new(FailureKind::AnswerNeeded, message, hint)
@@ -253,10 +253,10 @@ impl<'a> Login<'a> {
         };
         Failure::new(
             FailureKind::AuthRefused,
-            format!("{hop} did not let {} in: {offered}", route.user),
+            format!("{hop} did not let {} in: {offered}", to.user),
             format!(
                 "check user in the tunnel's file, and add your public key to ~/.ssh/authorized_keys there (ssh-copy-id -p {} {}@{})",
-                route.port, route.user, route.host
+                to.port, to.user, to.host
             ),
         )
     }

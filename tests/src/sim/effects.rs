@@ -19,7 +19,7 @@ impl<M: Machine> Sim<M> {
                     listener.spec.target = target;
                 }
             }
-            Output::Connect(epoch, _) => {
+            Output::Connect(epoch, _, _) => {
                 let host = self.rooms[slot].host();
                 let pure = self.far.fair_since(host).is_some();
                 let room = &mut self.rooms[slot];

@@ -59,7 +59,7 @@ impl Edit {
             Edit::Policy(policy) => spec.policy = policy.clone(),
             Edit::Start(start) => spec.start = *start,
             Edit::Host(there) => spec.route.host = if *there { "there" } else { "here" }.into(),
-            Edit::HostKey(policy) => spec.route.host_key = *policy,
+            Edit::HostKey(policy) => spec.route.host_key = Some(*policy),
             Edit::Forwards(forwards) => spec.forwards = forwards.clone(),
             Edit::Retarget(port) => {
                 if let Some(forward) = spec.forwards.first_mut() {
@@ -80,15 +80,7 @@ pub(crate) fn story(
 
 pub(crate) fn spec() -> impl Strategy<Value = TunnelSpec> {
     (forwards(), start(), policy()).prop_map(|(forwards, start, policy)| TunnelSpec {
-        route: Route {
-            host: "here".into(),
-            port: 22,
-            user: "me".into(),
-            identity_files: Vec::new(),
-            known_hosts: Vec::new(),
-            system_known_hosts: Vec::new(),
-            host_key: HostKeyPolicy::Strict,
-        },
+        route: Route::to("here"),
         forwards,
         start,
         tags: Vec::new(),

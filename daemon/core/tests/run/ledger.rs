@@ -303,7 +303,7 @@ impl Ledger {
                     said,
                 )?;
             }
-            Output::Connect(epoch, route) => {
+            Output::Connect(epoch, route, _) => {
                 self.last_connect = now;
                 hold("down_binds_and_connects_nothing", !down, said)?;
                 hold("connects_only_after_go", *input == Input::Go, said)?;

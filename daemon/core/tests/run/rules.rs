@@ -183,7 +183,7 @@ fn parked_stays_parked<M: Machine>(step: &Step<'_, M>) -> Checked {
         Input::Order(Order::Stop) | Input::Remove => step.tunnel().desire() == Desire::Down,
         Input::CredentialsChanged => matches!(
             kind,
-            Some(FailureKind::NoCredentials | FailureKind::AuthRefused | FailureKind::AnswerNeeded)
+            Some(FailureKind::NoCredentials | FailureKind::AuthRefused | FailureKind::PassphraseNeeded)
         ),
         Input::KnownHostsChanged => {
             matches!(kind, Some(FailureKind::HostKeyUnknown | FailureKind::HostKeyChanged))
