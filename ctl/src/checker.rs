@@ -20,6 +20,9 @@ pub(crate) struct Report {
     pub tunnels: Vec<String>,
     /// What is wrong.
     pub problems: Vec<FileProblem>,
+    /// What ssh would do for a host and its tunnel does not.
+    #[serde(default)]
+    pub notes: Vec<FileProblem>,
 }
 
 /// Checks a config directory or one tunnel file; without `path` the config directory itself.
@@ -69,7 +72,7 @@ pub(crate) fn check_draft(draft: &Draft, place: &Path, config_dir: &Path) -> Res
     let mut report = check(Some(draft.path()), Some(config_dir))?;
     let hidden = draft.path().strip_prefix(config_dir).unwrap_or(draft.path()).to_string_lossy();
     let shown = place.strip_prefix(config_dir).unwrap_or(place).to_string_lossy();
-    for problem in &mut report.problems {
+    for problem in report.problems.iter_mut().chain(&mut report.notes) {
         if problem.file.as_deref() == Some(&hidden) {
             problem.file = Some(shown.to_string());
         }

@@ -16,22 +16,36 @@ pub struct Seen {
     pub aliases: Vec<String>,
     /// The patterns of Include, as paths.
     pub includes: Vec<String>,
+    /// The files that were read, or would have been.
+    pub files: Vec<PathBuf>,
 }
 
-/// The user's ssh_config, below the home.
-pub fn of_user(home: &Path) -> PathBuf {
-    home.join(".ssh").join("config")
+/// The files that ssh reads unless it is told otherwise: the user's, then the system's.
+pub fn usual_files(home: &Path) -> [PathBuf; 2] {
+    [home.join(".ssh").join("config"), PathBuf::from(OF_SYSTEM)]
 }
+
+const OF_SYSTEM: &str = "/etc/ssh/ssh_config";
 
 /// Reads `file` and what it includes. What cannot be read says nothing. Blocks on the file system.
 pub fn follow(file: &Path, home: &Path) -> Seen {
+    let of_user = home.join(".ssh");
+    // What the system's file includes lies beside it (ssh_config(5)).
+    let base = match file == Path::new(OF_SYSTEM) {
+        true => file.parent().unwrap_or(&of_user),
+        false => &of_user,
+    };
     let mut seen = Seen::default();
     let mut files = 0;
     let mut ahead = vec![(file.to_owned(), 0)];
     while let Some((file, depth)) = ahead.pop() {
         files += 1;
-        let Some(text) = text(&file).filter(|_| files <= MOST_FILES) else { continue };
-        let found = scan(&text, home);
+        let text = text(&file).filter(|_| files <= MOST_FILES);
+        if !seen.files.contains(&file) {
+            seen.files.push(file.clone());
+        }
+        let Some(text) = text else { continue };
+        let found = scan(&text, home, base);
         for alias in found.aliases {
             if !seen.aliases.contains(&alias) {
                 seen.aliases.push(alias);
@@ -63,8 +77,8 @@ fn text(file: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// One file. A relative Include begins at `~/.ssh`.
-pub fn scan(text: &str, home: &Path) -> Seen {
+/// One file. `~` is `home`; a relative Include begins at `base`.
+pub fn scan(text: &str, home: &Path, base: &Path) -> Seen {
     let mut seen = Seen::default();
     for line in text.lines() {
         let words = words(line);
@@ -74,7 +88,7 @@ pub fn scan(text: &str, home: &Path) -> Seen {
             "include" => seen.includes.extend(values.iter().map(|pattern| {
                 let path = match pattern.strip_prefix("~/") {
                     Some(rest) => home.join(rest),
-                    None => home.join(".ssh").join(pattern),
+                    None => base.join(pattern),
                 };
                 path.to_string_lossy().into_owned()
             })),
@@ -116,7 +130,7 @@ mod tests {
     #[test]
     fn hosts_and_includes_are_seen() {
         let text = "# Host no\nHost a \"b\" *.x !c d # e\n  hostname x\nHOST=f\nInclude = conf.d/* ~/y /z\nhost  \n\"Host\" g\n";
-        let seen = scan(text, Path::new("/h"));
+        let seen = scan(text, Path::new("/h"), Path::new("/h/.ssh"));
         assert_eq!(seen.aliases, ["a", "b", "d", "f", "g"]);
         assert_eq!(seen.includes, ["/h/.ssh/conf.d/*", "/h/y", "/z"]);
     }

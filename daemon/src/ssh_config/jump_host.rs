@@ -50,6 +50,9 @@ impl FromStr for JumpHost {
                 _ => return Err(format!("{port:?} is not a port, in the jump host {text:?}")),
             },
         };
+        if host.is_empty() {
+            return Err(format!("{text:?} is not a jump host; expected [user@]host[:port]"));
+        }
         vet::host(host).map_err(|why| format!("{why}, in the jump host {text:?}"))?;
         if let Some(user) = user {
             vet::user(user).map_err(|why| format!("{why}, in the jump host {text:?}"))?;

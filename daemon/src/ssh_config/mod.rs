@@ -28,9 +28,10 @@ pub use ask::ask;
 pub use host_config::{
     AddKeys, AddressFamily, HostConfig, HostKeyChecking, IdentityAgent, UpdateHostKeys, Way,
 };
-pub use include::{Seen, follow, of_user, scan};
+pub use include::{Seen, follow, scan, usual_files};
 pub use jump_host::JumpHost;
 pub use parse::parse;
+pub use vet::option as check_option;
 
 /// Whom to ask ssh for, and what to ask it with.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
