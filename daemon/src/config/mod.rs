@@ -127,7 +127,8 @@ fn summed_up(mut loaded: Loaded) -> Loaded {
 
 #[cfg(test)]
 mod bytes_tests;
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod ssh_tests;
 #[cfg(test)]
 mod tests;

@@ -85,7 +85,8 @@ pub enum ConfigFile {
     At(PathBuf),
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod ask_tests;
 #[cfg(test)]
 mod parse_tests;
