@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use nbtunnel_proto::FileProblem;
+
 use crate::args::CheckArgs;
 use crate::checker::{self, Report};
 use crate::daemon::Daemon;
@@ -19,7 +21,8 @@ pub(crate) async fn run(args: &CheckArgs, daemon: &Daemon, printer: &Printer) ->
     } else {
         show_problems(&report, printer)?;
         for note in &report.notes {
-            printer.data(&table::diagnosis(note, printer.paint))?;
+            let note = FileProblem { message: format!("note: {}", note.message), ..note.clone() };
+            printer.data(&table::diagnosis(&note, printer.paint))?;
         }
         printer.say(&summary(&report, path.as_deref()));
     }

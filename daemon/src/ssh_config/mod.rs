@@ -10,6 +10,7 @@ mod host_config;
 mod include;
 mod jump_host;
 mod keywords;
+mod listing;
 mod parse;
 mod program;
 mod sources;
@@ -30,6 +31,7 @@ pub use host_config::{
 };
 pub use include::{Seen, follow, scan, usual_files};
 pub use jump_host::JumpHost;
+pub use listing::{Listed, list, list_json};
 pub use parse::parse;
 pub use vet::option as check_option;
 

@@ -133,9 +133,7 @@ fn refuse(lines: &Lines<'_>) -> Result<(), String> {
         None | Some("no" | "false") => Ok(()),
         Some(value) => {
             let value = if value == "true" { "yes" } else { value };
-            Err(format!(
-                "ssh_config says VerifyHostKeyDNS {value}, and nbtunnel does not look up host keys in DNS"
-            ))
+            Err(format!("VerifyHostKeyDNS {value} is not possible: host keys are not looked up in DNS"))
         }
     }
 }
