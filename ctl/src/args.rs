@@ -62,6 +62,8 @@ pub(crate) enum Command {
     Edit(EditArgs),
     /// Look at the key that a host showed, and trust it
     Trust(TrustArgs),
+    /// Start a tunnel, and answer what its server or a key asks
+    Unlock(UnlockArgs),
     /// Hang the daemon, to see whether somebody notices
     #[cfg(debug_assertions)]
     #[command(hide = true)]
@@ -194,6 +196,12 @@ pub(crate) struct RmArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct EditArgs {
+    /// The name of a tunnel
+    pub name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UnlockArgs {
     /// The name of a tunnel
     pub name: String,
 }

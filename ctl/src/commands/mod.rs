@@ -13,6 +13,7 @@ mod reload;
 mod rm;
 mod status;
 mod trust;
+mod unlock;
 
 use nbtunnel_proto::Order;
 
@@ -40,6 +41,7 @@ pub(crate) async fn run(command: Command, daemon: &Daemon, printer: &Printer) ->
         Command::Rm(args) => rm::run(&args, daemon, printer).await,
         Command::Edit(args) => edit::run(&args, daemon, printer).await,
         Command::Trust(args) => trust::run(args, daemon, printer).await,
+        Command::Unlock(args) => unlock::run(args, daemon, printer).await,
         #[cfg(debug_assertions)]
         Command::DebugHang => debug_hang::run(daemon).await,
     }
