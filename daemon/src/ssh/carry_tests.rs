@@ -31,7 +31,7 @@ async fn carrier(sshd: &Sshd) -> Arc<SshCarrier> {
     let config = Arc::new(settings(KnownHosts::read(&to).order(&HOST_KEYS), WINDOW));
     let mut session = russh::client::connect_stream(config, wire, Client(Arc::clone(&shared))).await.unwrap();
     let offer = look(None, &to).await;
-    Login::new(&shared, &mut session, &AgentAt::Nowhere).run(&offer).await.unwrap();
+    Login::new(&shared, &mut session, &AgentAt::Nowhere, None).run(&offer).await.unwrap();
     Arc::new(SshCarrier::new(Arc::new(RwLock::new(session)), &shared, Handle::current()))
 }
 

@@ -209,7 +209,8 @@ impl Attempt {
         let mut session =
             in_time(hop, "the key exchange", self.shake_hands(&shared, dialled, path)).await??;
         reporter.step(Step::Authenticate);
-        let asked = Login::new(&shared, &mut session, &self.links.agent).run(&offer).await?;
+        let asked =
+            Login::new(&shared, &mut session, &self.links.agent, self.asker.as_ref()).run(&offer).await?;
         if asked == Asked::Person
             && let Err(error) = socket.and_then(|socket| be_patient(&socket))
         {
