@@ -62,6 +62,8 @@ pub(super) enum Asked {
     Nobody,
     /// Somebody had to do something, and would have to do it again.
     Person,
+    /// Somebody typed something, which is not kept.
+    Typed,
 }
 
 /// How one proof fared.
