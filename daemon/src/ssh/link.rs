@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::Links;
+use super::algorithms::preferred;
 use super::auth::{Asked, Login};
 use super::carry::SshCarrier;
 use super::classify::{broken, overdue};
@@ -24,10 +25,11 @@ use super::dial::{Dialled, be_patient, dial};
 use super::distance::{Path, window};
 use super::handler::{Client, Shared};
 use super::hop::Plan;
-use super::known_hosts::KnownHosts;
+use super::known_hosts::{KnownHosts, Names};
 use super::plan::plan;
 use super::report::{LinkEvent, OnLink, Reporter};
-use super::settings::{GREETING, HOST_KEYS, settings};
+use super::rotation;
+use super::settings::{GREETING, settings};
 use super::upkeep::Upkeep;
 use super::wire::Wire;
 use crate::ask::Asker;
@@ -165,6 +167,7 @@ impl Attempt {
             shared.reporter.tell(LinkEvent::Report(LinkReport::Asked));
         }
         shared.reporter.tell(LinkEvent::Report(LinkReport::Up));
+        links.data.spawn(rotation::follow(Arc::clone(&shared), Arc::clone(&session)));
         let is_worn = AtomicBool::new(false);
         let distances = Arc::clone(&links.distances);
         Upkeep { shared, control, session, carrier, policy, local, path, distances, is_worn }
@@ -227,7 +230,11 @@ impl Attempt {
     ) -> Result<Handle<Client>, Failure> {
         let Shared { hop, tap, reporter, .. } = &**shared;
         let for_reading = Arc::clone(&shared.to);
-        let known = tokio::task::spawn_blocking(move || KnownHosts::read(&for_reading));
+        if let Some((_, peer)) = path {
+            shared.reaches(peer.ip());
+        }
+        let names = Names::of(&for_reading, shared.address());
+        let known = tokio::task::spawn_blocking(move || KnownHosts::read(&for_reading, &names));
         let mut wire = Wire::new(to.tcp, Arc::clone(tap));
         let failed = |error| shared.cause().unwrap_or_else(|| broken(hop, &error, tap));
         let greeted = wire.greet(GREETING).await.map_err(|error| failed(Error::IO(error)))?;
@@ -236,8 +243,9 @@ impl Attempt {
         }
         let round_trip = self.links.distances.estimate(path, to.took, greeted);
         tracing::debug!("{hop} is about {round_trip:?} away");
-        let host_keys = known.await.unwrap_or_default().order(&HOST_KEYS);
-        let config = Arc::new(settings(host_keys, window(round_trip)));
+        let (preferred, notes) = preferred(&shared.to, &known.await.unwrap_or_default())?;
+        notes.iter().for_each(|note| reporter.note(note));
+        let config = Arc::new(settings(preferred, window(round_trip)));
         connect_stream(config, wire, Client(Arc::clone(shared))).await.map_err(failed)
     }
 }

@@ -5,8 +5,10 @@
 
 mod address;
 mod agent;
+mod algorithms;
 mod auth;
 mod carry;
+mod certificate;
 mod classify;
 mod count;
 mod credentials;
@@ -16,13 +18,16 @@ mod greeting;
 mod handler;
 mod hop;
 mod hostkey;
+mod known_file;
 mod known_hosts;
+mod known_line;
 mod link;
 mod lookout;
 mod plan;
 mod read_ahead;
 mod report;
 mod resolve;
+mod rotation;
 mod settings;
 #[cfg(target_os = "linux")]
 #[path = "socket_linux.rs"]
@@ -78,6 +83,7 @@ pub use credentials::{FileMark, Mark, Snapshot};
 pub use hop::{Hop, Plan};
 pub use hostkey::OfferedKey;
 pub use known_hosts::{Recorded, Verdict};
+pub use known_line::lines_that_name;
 pub use link::Link;
 pub use lookout::{Changed, Lookout, OnChange};
 pub use plan::Account;
