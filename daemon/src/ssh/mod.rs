@@ -51,6 +51,10 @@ mod tunnelbed;
 
 #[cfg(test)]
 #[cfg(unix)]
+mod corpus_tests;
+
+#[cfg(test)]
+#[cfg(unix)]
 mod link_tests;
 
 #[cfg(test)]
