@@ -24,10 +24,10 @@ pub mod view;
 pub use backoff::Backoff;
 pub use failure::{Failure, FailureKind, Verdict, WakesOn};
 pub use fleet::{Fleet, FleetInput};
-pub use forward::{ForwardSpec, ListenAt, Target};
+pub use forward::{ForwardKind, ForwardSpec, ListenAt, RemoteSpec, Target};
 pub use io::{
-    Epoch, ForwardId, ForwardReport, Gate, Input, LinkReport, ListenerReport, Nudge, Order, Output, Settled,
-    Step, TimerReason, Transition, WaitFor, WaitId,
+    Epoch, ForwardId, ForwardReport, Gate, Input, LinkReport, ListenId, ListenerReport, Nudge, Order, Output,
+    RemoteReport, Settled, Step, TimerReason, Transition, WaitFor, WaitId,
 };
 pub use moment::Moment;
 pub use reconcile::{Change, reconcile};

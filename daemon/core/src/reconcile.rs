@@ -81,6 +81,7 @@ mod tests {
                 host_key: HostKeyPolicy::Strict,
             },
             forwards: Vec::new(),
+            remotes: Vec::new(),
             start: Start::Login,
             tags: vec![tag.to_string()],
             policy: Policy::default(),

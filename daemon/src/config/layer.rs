@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use config::{Config, ConfigError, Map, Source, Value};
-use nbtunnel_core::{Policy, Route, TunnelSpec};
+use nbtunnel_core::{ForwardSpec, Policy, Route, TunnelSpec};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -22,6 +22,8 @@ pub(super) struct Layer {
     user: Option<String>,
     port: Option<i64>,
     forward: Option<Vec<String>>,
+    remote: Option<Vec<String>>,
+    dynamic: Option<Vec<String>>,
     start: Option<String>,
     tags: Option<Vec<String>>,
     identity_file: Option<Vec<String>>,
@@ -48,6 +50,8 @@ impl From<Keys> for Layer {
             user: word(keys.user),
             port: keys.port.map(Spanned::into_inner),
             forward: words(keys.forward),
+            remote: words(keys.remote),
+            dynamic: words(keys.dynamic),
             start: word(keys.start),
             tags: words(keys.tags),
             identity_file: words(keys.identity_file),
@@ -87,6 +91,8 @@ impl Source for Layer {
         ];
         let lists = [
             ("forward", &self.forward),
+            ("remote", &self.remote),
+            ("dynamic", &self.dynamic),
             ("tags", &self.tags),
             ("identity_file", &self.identity_file),
             ("known_hosts", &self.known_hosts),
@@ -110,6 +116,8 @@ fn built_in(ctx: &Context) -> Layer {
         user: Some(ctx.user.clone()),
         port: Some(22),
         forward: words(&[]),
+        remote: words(&[]),
+        dynamic: words(&[]),
         start: Some("login".into()),
         tags: words(&[]),
         identity_file: words(&DEFAULT_IDENTITIES),
@@ -156,7 +164,10 @@ fn spec(sum: Layer, ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
     let paths = |texts: Option<Vec<String>>| -> Result<Vec<_>, Flaw> {
         texts.unwrap_or_default().iter().map(|text| values::path(text, &ctx.home, base)).collect()
     };
-    let forwards = sum.forward.unwrap_or_default();
+    let (local, dynamic) = (sum.forward.unwrap_or_default(), sum.dynamic.unwrap_or_default());
+    let local = local.iter().map(|text| read_forward(text, str::parse));
+    let dynamic = dynamic.iter().map(|text| read_forward(text, ForwardSpec::dynamic));
+    let remotes = sum.remote.unwrap_or_default();
     let spec = TunnelSpec {
         route: Route {
             host: values::host(&host)?,
@@ -167,12 +178,8 @@ fn spec(sum: Layer, ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
             system_known_hosts: system::known_hosts(),
             host_key: values::host_key(sum.host_key.as_deref().unwrap_or("strict"))?,
         },
-        forwards: forwards
-            .iter()
-            .map(|text| {
-                text.parse().map_err(|why| Flaw::new(format!("{text:?}: {why}"), "mend that forward"))
-            })
-            .collect::<Result<_, Flaw>>()?,
+        forwards: local.chain(dynamic).collect::<Result<_, Flaw>>()?,
+        remotes: remotes.iter().map(|text| read_forward(text, str::parse)).collect::<Result<_, Flaw>>()?,
         start: values::start(sum.start.as_deref().unwrap_or("login"))?,
         tags: sum.tags.unwrap_or_default(),
         policy: Policy {
@@ -200,6 +207,7 @@ fn spec(sum: Layer, ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
                 |t| values::size(t, &values::RENEW_BYTES),
             )?,
             drain: or_default(sum.drain, |p| p.drain, |t| values::duration(t, &values::DRAIN))?,
+            all_or_nothing: Policy::default().all_or_nothing,
         },
     };
     if spec.start == nbtunnel_core::Start::Demand && spec.policy.hold.is_zero() {
@@ -215,6 +223,10 @@ fn spec(sum: Layer, ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
 /// The local user's name, if nobody named another, may be one that ssh would not take either.
 fn user(name: &str) -> Result<String, Flaw> {
     values::user(name).map_err(|flaw| Flaw::new(flaw.message, "add a line such as user = \"alice\""))
+}
+
+fn read_forward<T>(text: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<T, Flaw> {
+    read(text).map_err(|why| Flaw::new(format!("{text:?}: {why}"), "mend that forward"))
 }
 
 fn or_default<T>(

@@ -34,6 +34,8 @@ pub(super) struct Keys {
     pub(super) user: Option<Spanned<String>>,
     pub(super) port: Option<Spanned<i64>>,
     pub(super) forward: Option<Spanned<List>>,
+    pub(super) remote: Option<Spanned<List>>,
+    pub(super) dynamic: Option<Spanned<List>>,
     pub(super) start: Option<Spanned<String>>,
     pub(super) tags: Option<Spanned<List>>,
     pub(super) identity_file: Option<Spanned<List>>,
@@ -49,8 +51,6 @@ pub(super) struct Keys {
     pub(super) drain: Option<Spanned<String>>,
 
     // The words of `LATER`.
-    pub(super) remote: Option<Spanned<toml::Value>>,
-    pub(super) dynamic: Option<Spanned<toml::Value>>,
     pub(super) jump: Option<Spanned<toml::Value>>,
     pub(super) ssh_config: Option<Spanned<toml::Value>>,
     pub(super) options: Option<Spanned<toml::Value>>,
@@ -59,21 +59,12 @@ pub(super) struct Keys {
 }
 
 /// The words of the design that this version knows and does not do.
-pub(super) const LATER: [&str; 7] =
-    ["remote", "dynamic", "jump", "ssh_config", "options", "share", "notebook"];
+pub(super) const LATER: [&str; 5] = ["jump", "ssh_config", "options", "share", "notebook"];
 
 impl Keys {
     /// The keys of other versions that stand here with a value that means something.
     pub(super) fn unsupported(&self) -> impl Iterator<Item = (&'static str, Range<usize>)> {
-        let values = [
-            &self.remote,
-            &self.dynamic,
-            &self.jump,
-            &self.ssh_config,
-            &self.options,
-            &self.share,
-            &self.notebook,
-        ];
+        let values = [&self.jump, &self.ssh_config, &self.options, &self.share, &self.notebook];
         LATER.into_iter().zip(values).filter_map(|(key, value)| {
             let value = value.as_ref()?;
             (!means_nothing(value.get_ref())).then(|| (key, value.span()))

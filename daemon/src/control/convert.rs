@@ -47,7 +47,7 @@ fn history(past: Past) -> History {
 /// A tunnel as users see it; `tallies` are those of its forwards, in the same order.
 pub fn tunnel(name: &Name, view: TunnelView, tallies: &[Counts], past: Past) -> TunnelStatus {
     let forwards = view.forwards.into_iter().zip(tallies).map(|(forward, tally)| ForwardStatus {
-        kind: "local".to_owned(),
+        kind: forward.kind.word().to_owned(),
         listen: forward.listens.first().cloned().unwrap_or(forward.listen),
         listens: forward.listens,
         target: forward.target,

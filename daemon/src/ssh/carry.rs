@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use nbtunnel_core::{Failure, FailureKind, Target};
+use nbtunnel_core::{Failure, FailureKind, ListenAt, ListenId, Target};
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelOpenFailure, ChannelReadHalf, ChannelWriteHalf, Error};
 use tokio::runtime::Handle;
@@ -16,12 +16,14 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::count::{Count, One};
+use super::doors::{Door, Doors, Request, Requests};
 use super::handler::Shared;
 use super::link::Session;
 use super::wire::Tap;
 use crate::forward::accepted::Accepted;
-use crate::forward::carrier::{Carried, Carrier};
+use crate::forward::carrier::{Carried, Carrier, Tell};
 use crate::forward::far::{FarGone, FarMessage, FarReader, FarWriter};
+use crate::forward::landing::Landing;
 use crate::forward::pump::pump;
 
 /// How long a local connection waits for its channel. The server itself may be connecting to something
@@ -46,13 +48,18 @@ pub(super) struct SshCarrier {
     pub(super) carried: Count,
     /// The channels that are left unread, so that the whole session is.
     pub(super) unread: Count,
+    /// Requests to the server to listen.
+    requests: Requests,
 }
 
 impl SshCarrier {
     pub(super) fn new(session: Session, shared: &Shared, runtime: Handle) -> SshCarrier {
         let (hop, gone, tap) = (shared.hop.clone(), shared.gone.clone(), Arc::clone(&shared.tap));
-        let (carried, unread) = Default::default();
-        SshCarrier { session, hop, gone, tap, runtime, refusals: AtomicU32::new(0), carried, unread }
+        let Doors { carried, unread, .. } = &*shared.doors;
+        let (carried, unread) = (carried.clone(), unread.clone());
+        let requests = Requests::serve(&shared.doors, &session, &hop, &runtime);
+        let refusals = AtomicU32::new(0);
+        SshCarrier { session, hop, gone, tap, runtime, refusals, carried, unread, requests }
     }
 
     async fn carry(self: Arc<Self>, local: Accepted, target: Target) -> Carried {
@@ -67,7 +74,10 @@ impl SshCarrier {
                 pump(local, far.reader, far.writer).await;
                 Carried::Over
             }
-            Err(Unreached::Denied(failure)) => Carried::Denied(failure),
+            Err(Unreached::Denied(failure)) => {
+                local.refuse(&failure).await;
+                Carried::Denied(failure)
+            }
             Err(Unreached::LinkGone) => Carried::LinkGone(local),
         }
     }
@@ -113,12 +123,14 @@ impl SshCarrier {
                             .await
                     }
                     Target::Socket(path) => session.channel_open_direct_streamlocal(path).await,
+                    // Whoever asks has been asked already.
+                    Target::Socks => Err(Error::WrongChannel),
                 }
             };
             if result.is_err() {
                 this.tidy().await;
             }
-            let far = result.map(|channel| Far::new(channel, &this));
+            let far = result.map(|channel| Far::new(channel, &this.gone, &this.unread, &this.runtime));
             // What is not taken is dropped, and a `Far` closes its channel when it is.
             let _ = tell.send(far);
         });
@@ -155,6 +167,14 @@ impl Carrier for SshCarrier {
             SshCarrier::carry(self, local, target).await
         })
     }
+
+    fn listen(&self, id: ListenId, at: ListenAt, landing: Landing, tell: Tell) {
+        self.requests.add(Request::Listen { id, door: Door::of(&at), landing, tell });
+    }
+
+    fn unlisten(&self, id: ListenId, tell: Tell) {
+        self.requests.add(Request::Unlisten { id, tell });
+    }
 }
 
 /// Why the server would not open a channel (RFC 4254 §5.1), for that forward.
@@ -188,16 +208,22 @@ enum Unreached {
 }
 
 /// An open channel that nobody reads or writes yet.
-struct Far {
-    reader: ChannelReader,
-    writer: ChannelWriter,
+pub(super) struct Far {
+    pub(super) reader: ChannelReader,
+    pub(super) writer: ChannelWriter,
 }
 
 impl Far {
-    fn new(channel: Channel<Msg>, carrier: &SshCarrier) -> Far {
+    /// Ends with its session, which is over when `gone` says so; counts in `all_unread` while it is left unread.
+    pub(super) fn new(
+        channel: Channel<Msg>,
+        gone: &CancellationToken,
+        all_unread: &Count,
+        runtime: &Handle,
+    ) -> Far {
         let (reader, writer) = channel.split();
-        let over = carrier.gone.child_token();
-        let (all_unread, runtime) = (carrier.unread.clone(), carrier.runtime.clone());
+        let over = gone.child_token();
+        let (all_unread, runtime) = (all_unread.clone(), runtime.clone());
         Far {
             reader: ChannelReader { half: reader, over: over.clone(), all_unread, unread: None },
             writer: ChannelWriter { half: Some(writer), over, runtime },
@@ -206,7 +232,7 @@ impl Far {
 }
 
 /// The receiving half of a channel.
-struct ChannelReader {
+pub(super) struct ChannelReader {
     half: ChannelReadHalf,
     over: CancellationToken,
     all_unread: Count,
@@ -243,7 +269,7 @@ impl FarReader for ChannelReader {
 }
 
 /// The sending half of a channel. Closes it when it is dropped.
-struct ChannelWriter {
+pub(super) struct ChannelWriter {
     half: Option<ChannelWriteHalf<Msg>>,
     /// The channel, or the session, is over: a write that waits for the peer's window would wait for ever.
     over: CancellationToken,

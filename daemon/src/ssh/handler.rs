@@ -1,5 +1,5 @@
-//! Our side of a session's callbacks: judges the host key, refuses every channel that a server would open
-//! towards us, and keeps the reason when the session ends, which the library tells to nobody else.
+//! Our side of a session's callbacks: judges the host key, leads channels that a server opens towards us to
+//! where we asked it to listen, refuses all others, and keeps the reason when the session ends, which the library tells to nobody else.
 
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Stopwatch;
 use super::classify::{announced, broken, quote};
+use super::doors::{Door, Doors};
 use super::hostkey::{hop, judge, refusal};
 use super::known_hosts::Verdict;
 use super::report::{LinkEvent, Reporter};
@@ -27,6 +28,8 @@ pub(super) struct Shared {
     pub(super) tap: Arc<Tap>,
     /// Set when the session is over, however it ended, or its link is.
     pub(super) gone: CancellationToken,
+    /// Where the server listens for us.
+    pub(super) doors: Arc<Doors>,
     cause: Mutex<Option<Failure>>,
     banners: AtomicU32,
 }
@@ -39,7 +42,8 @@ impl Shared {
         let hop = hop(&route);
         let tap = Arc::new(Tap::new(stopwatch));
         let (gone, cause) = (CancellationToken::new(), Mutex::default());
-        Arc::new(Shared { route, hop, reporter, tap, gone, cause, banners: AtomicU32::new(0) })
+        let doors = Doors::new(gone.clone());
+        Arc::new(Shared { route, hop, reporter, tap, gone, doors, cause, banners: AtomicU32::new(0) })
     }
 
     /// The server shows a text.
@@ -131,30 +135,35 @@ impl Handler for Client {
         Ok(())
     }
 
-    // The library accepts all of these unless told otherwise. We never ask a server to open anything.
-
     async fn server_channel_open_forwarded_tcpip(
         &mut self,
-        _: Channel<Msg>,
-        _: &str,
-        _: u32,
+        channel: Channel<Msg>,
+        address: &str,
+        port: u32,
         _: &str,
         _: u32,
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), Error> {
-        reject(reply).await
+        match u16::try_from(port) {
+            Ok(port) => self.0.doors.knock(Door::Tcp(address.to_owned(), port), channel, reply),
+            Err(_) => reject(reply).await?,
+        }
+        Ok(())
     }
 
     async fn server_channel_open_forwarded_streamlocal(
         &mut self,
-        _: Channel<Msg>,
-        _: &str,
+        channel: Channel<Msg>,
+        path: &str,
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), Error> {
-        reject(reply).await
+        self.0.doors.knock(Door::Socket(path.to_owned()), channel, reply);
+        Ok(())
     }
+
+    // The library accepts all of these unless told otherwise. We never ask a server to open anything of the kind.
 
     async fn server_channel_open_agent_forward(
         &mut self,

@@ -12,6 +12,7 @@ mod count;
 mod credentials;
 mod dial;
 mod distance;
+mod doors;
 mod greeting;
 mod handler;
 mod hostkey;
