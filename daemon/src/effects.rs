@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::event::{Event, Events};
 use crate::forward::carrier::{Carrier, GateNow};
 use crate::forward::{Activity, Forward, RemoteForward, Services, Tally};
-use crate::ssh::{AgentAt, Changed, Link, LinkEvent, Links, Lookout, OfferedKey, Snapshot};
+use crate::ssh::{AgentAt, Changed, Hop, Link, LinkEvent, Links, Lookout, OfferedKey, Plan, Snapshot};
 
 /// Everything that the daemon holds in the world.
 pub struct Effects {
@@ -33,8 +33,10 @@ struct Room {
     remotes: HashMap<ForwardId, RemoteForward>,
     links: HashMap<Epoch, Dialled>,
     carriers: HashMap<Epoch, Arc<dyn Carrier>>,
-    /// The host key that was shown last and not trusted, and where it was shown.
-    offered: Option<(Route, OfferedKey)>,
+    /// The host key that was shown last and not trusted, by which machine, and on which way.
+    offered: Option<(Route, Hop, OfferedKey)>,
+    /// Where the newest link goes, and over which machines.
+    planned: Option<Plan>,
     /// What could be offered at the last attempt.
     looked: Option<Snapshot>,
 }
@@ -121,13 +123,14 @@ impl Effects {
             Output::Repolicy(policy) => {
                 room.policy.send_replace(policy);
             }
-            Output::Connect(epoch, route) => {
+            Output::Connect(epoch, route, _) => {
                 let (name, events) = (name.clone(), events.clone());
                 let (tunnel, to) = (name.to_string(), (*route).clone());
                 let link = self.links.spawn_link(
                     &tunnel,
                     *route,
                     room.policy.subscribe(),
+                    None,
                     Arc::new(move |said| {
                         let _ = events.send(Event::Link(name.clone(), epoch, said));
                     }),
@@ -172,6 +175,9 @@ impl Effects {
                     }
                     LinkReport::Up => room.offered = None,
                     LinkReport::Step(_)
+                    | LinkReport::Asking(_)
+                    | LinkReport::Needs(_)
+                    | LinkReport::Opened(_)
                     | LinkReport::Asked
                     | LinkReport::Answers(_)
                     | LinkReport::Heard
@@ -191,9 +197,11 @@ impl Effects {
             LinkEvent::Carrier(carrier) => {
                 room.carriers.insert(epoch, carrier);
             }
-            LinkEvent::HostKey(offered) => {
-                room.offered = room.links.get(&epoch).map(|dialled| (dialled.route.clone(), offered));
+            LinkEvent::HostKey(shown) => {
+                let (hop, offered) = *shown;
+                room.offered = room.links.get(&epoch).map(|dialled| (dialled.route.clone(), hop, offered));
             }
+            LinkEvent::Planned(plan) => room.planned = Some(*plan),
             LinkEvent::Looked(looked) => room.looked = Some(looked),
             LinkEvent::Note(text) => return (None, Some(text)),
         }
@@ -201,7 +209,7 @@ impl Effects {
     }
 
     /// Looks out for what a tunnel waits for that is parked, or whose link could not be followed.
-    pub fn look_out(&mut self, name: &Name, route: &Route, refused: Option<FailureKind>) {
+    pub fn look_out(&mut self, name: &Name, refused: Option<FailureKind>) {
         self.lookout.unwatch(name.as_str());
         let Some(nbtunnel_core::Verdict::Park(wakes_on)) = refused.map(FailureKind::verdict) else { return };
         let what = match wakes_on {
@@ -210,15 +218,20 @@ impl Effects {
             WakesOn::KnownHosts => Changed::KnownHosts,
         };
         if let Some(looked) = self.rooms.get(name).and_then(|room| room.looked.clone()) {
-            self.lookout.watch(name.as_str(), route.clone(), looked, what);
+            self.lookout.watch(name.as_str(), looked, what);
         }
     }
 
-    /// The host key that was shown last at the end of `route`, and not trusted. What another server showed
-    /// says nothing about this one.
-    pub fn offered(&self, name: &Name, route: &Route) -> Option<&OfferedKey> {
-        let (shown_at, offered) = self.rooms.get(name)?.offered.as_ref()?;
-        shown_at.leads_where(route).then_some(offered)
+    /// The host key that was shown last on the way of `route` and not trusted, and which machine showed it. What
+    /// was shown on another way says nothing about this one.
+    pub fn offered(&self, name: &Name, route: &Route) -> Option<(&Hop, &OfferedKey)> {
+        let (shown_at, hop, offered) = self.rooms.get(name)?.offered.as_ref()?;
+        shown_at.leads_where(route).then_some((hop, offered))
+    }
+
+    /// Where its newest link goes, as it was found out last.
+    pub fn planned(&self, name: &Name) -> Option<&Plan> {
+        self.rooms.get(name)?.planned.as_ref()
     }
 
     /// The counters of one forward.
@@ -259,6 +272,7 @@ impl Room {
             links: HashMap::new(),
             carriers: HashMap::new(),
             offered: None,
+            planned: None,
             looked: None,
         }
     }

@@ -3,6 +3,7 @@
 //! The binary is `nbtunneld`; this library exists so that the tests can reach the parts.
 
 pub mod args;
+pub mod ask;
 pub mod config;
 pub mod control;
 pub mod driver;

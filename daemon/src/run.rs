@@ -23,7 +23,7 @@ use nbtunneld::service::instance::{Lock, LockError};
 use nbtunneld::service::limits;
 use nbtunneld::service::signals::{self, Signal};
 use nbtunneld::service::store::Handed;
-use nbtunneld::ssh::{AgentAt, Links};
+use nbtunneld::ssh::{Account, AgentAt, Links};
 use nbtunneld::wake::{Clock, stopwatch};
 use nbtunneld::{control, logging, wake};
 
@@ -177,13 +177,15 @@ async fn serve(
     });
 
     let clock = Clock;
+    let context = Context::of_this_user();
+    let account = Account { home: context.home.clone(), user: context.user.clone() };
     let parts = Parts {
         seed: clock.wall_ms() ^ (u64::from(std::process::id()) << 32),
         clock,
-        links: Links::new(data.clone(), stopwatch(), AgentAt::Usual),
+        links: Links::new(data.clone(), stopwatch(), AgentAt::Usual, account),
         services: services(data.clone(), state_dir, handed_over.forwards, &events),
         data,
-        watch: watch_config(config_dir, &events),
+        watch: watch_config(config_dir, context, &events),
         filter,
         history_path: history_path(state_dir, config_dir),
         orders_path: endpoint.runtime_dir()?.join("orders.json"),
@@ -259,12 +261,12 @@ fn services(data: Handle, state_dir: &Path, kept: Handed, events: &Events) -> Ar
     services
 }
 
-fn watch_config(config_dir: &Path, events: &Events) -> Watch {
+fn watch_config(config_dir: &Path, context: Context, events: &Events) -> Watch {
     let events = events.clone();
     config::spawn(
         &Handle::current(),
         config_dir.to_owned(),
-        Context::of_this_user(),
+        context,
         Arc::new(move |loaded| {
             let _ = events.send(Event::Loaded(Box::new(loaded)));
         }),

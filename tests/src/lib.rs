@@ -14,6 +14,7 @@ pub mod demo;
 pub mod dns;
 #[cfg(unix)]
 pub mod door;
+pub mod fuzz;
 pub mod http;
 pub mod jupyter;
 pub mod knocker;

@@ -48,8 +48,10 @@ pub enum FailureKind {
     AuthRefused,
     /// There was nothing to offer: no agent, an empty or locked one, no readable key.
     NoCredentials,
-    /// A key, or the server, asks something only a human can answer.
+    /// The server asks something that only a human can answer.
     AnswerNeeded,
+    /// A key file is protected by a passphrase that nobody said, and no agent holds the key.
+    PassphraseNeeded,
     /// Somebody else listens on the local port.
     PortInUse,
     /// The local address cannot be listened on for another reason.
@@ -80,6 +82,13 @@ pub enum FailureKind {
     Internal,
 }
 
+impl FailureKind {
+    /// Whether somebody only has to answer.
+    pub const fn wants_an_answer(self) -> bool {
+        matches!(self, FailureKind::AnswerNeeded | FailureKind::PassphraseNeeded)
+    }
+}
+
 /// What wakes a parked tunnel, beside a human (who always does) and a change of its file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WakesOn {
@@ -102,12 +111,13 @@ pub enum Verdict {
 
 impl FailureKind {
     /// Every kind, for tables and tests.
-    pub const ALL: [FailureKind; 19] = [
+    pub const ALL: [FailureKind; 20] = [
         FailureKind::HostKeyUnknown,
         FailureKind::HostKeyChanged,
         FailureKind::AuthRefused,
         FailureKind::NoCredentials,
         FailureKind::AnswerNeeded,
+        FailureKind::PassphraseNeeded,
         FailureKind::PortInUse,
         FailureKind::CannotListen,
         FailureKind::Unreachable,
@@ -131,7 +141,7 @@ impl FailureKind {
             FailureKind::HostKeyChanged => "host_key_changed",
             FailureKind::AuthRefused => "auth_refused",
             FailureKind::NoCredentials => "no_credentials",
-            FailureKind::AnswerNeeded => "answer_needed",
+            FailureKind::AnswerNeeded | FailureKind::PassphraseNeeded => "answer_needed",
             FailureKind::PortInUse => "port_in_use",
             FailureKind::CannotListen => "cannot_listen",
             FailureKind::Unreachable => "unreachable",
@@ -154,9 +164,12 @@ impl FailureKind {
     pub const fn verdict(self) -> Verdict {
         match self {
             FailureKind::HostKeyUnknown | FailureKind::HostKeyChanged => Verdict::Park(WakesOn::KnownHosts),
-            FailureKind::AuthRefused | FailureKind::NoCredentials => Verdict::Park(WakesOn::Credentials),
-            FailureKind::AnswerNeeded => Verdict::Park(WakesOn::Credentials),
-            FailureKind::NoCommonAlgorithm | FailureKind::Config => Verdict::Park(WakesOn::Human),
+            FailureKind::AuthRefused | FailureKind::NoCredentials | FailureKind::PassphraseNeeded => {
+                Verdict::Park(WakesOn::Credentials)
+            }
+            FailureKind::AnswerNeeded | FailureKind::NoCommonAlgorithm | FailureKind::Config => {
+                Verdict::Park(WakesOn::Human)
+            }
             FailureKind::PortInUse
             | FailureKind::CannotListen
             | FailureKind::Unreachable

@@ -17,7 +17,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use crate::io::{Epoch, Input, ListenerReport, Nudge, Order, Output, Timer, TimerReason};
+use crate::io::{Epoch, Input, LinkReport, ListenerReport, Nudge, Order, Output, Timer, TimerReason};
 use crate::moment::Moment;
 use crate::reconcile::Change;
 use crate::spec::{Name, TunnelSpec};
@@ -158,6 +158,10 @@ impl Fleet {
         let Some(tunnel) = self.tunnels.get_mut(name) else { return };
         let freed = matches!(input, Input::Listener(_, ListenerReport::Unbound));
         let ordered = matches!(input, Input::Order(_));
+        let opened = match &input {
+            Input::Link(epoch, LinkReport::Opened(key)) if tunnel.knows(*epoch) => Some(key.clone()),
+            _ => None,
+        };
         tunnel.handle(now, input);
         if ordered
             && !tunnel.is_leaving()
@@ -171,6 +175,13 @@ impl Fleet {
             let waiting: Vec<Name> = waiting.map(|(name, _)| name.clone()).collect();
             for name in waiting {
                 self.tell(now, &name, Input::AddressesFreed);
+            }
+        }
+        if let Some(key) = opened {
+            let waiting = self.tunnels.iter().filter(|(_, tunnel)| tunnel.needs() == Some(&key));
+            let waiting: Vec<Name> = waiting.map(|(name, _)| name.clone()).collect();
+            for name in waiting {
+                self.tell(now, &name, Input::Opened);
             }
         }
     }

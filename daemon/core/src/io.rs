@@ -29,6 +29,27 @@ pub struct ListenId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WaitId(pub u64);
 
+/// Names one person at an `nbctl` who answers what is asked. The shell numbers them, each once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AskerId(pub u64);
+
+/// Names a login: an account on a host, the way there and what proves who we are, as the shell resolved it.
+/// Two logins with the same key are the same for everybody who wants one of them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LoginKey(pub String);
+
+/// Whom a login waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Asks {
+    /// Nobody but the server.
+    #[default]
+    Nobody,
+    /// The person at an `nbctl`.
+    Person,
+    /// An agent, which has not signed at once: it may be asking its user.
+    Agent,
+}
+
 /// What a user said with `nbctl`, against or for what the file says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Order {
@@ -80,6 +101,10 @@ pub enum Input {
     Respec(Box<TunnelSpec>),
     /// The file is gone.
     Remove,
+    /// Somebody is there to answer what the server, or a key, asks: try now, and ask this person.
+    Unlock(AskerId),
+    /// Another tunnel has the login that this one needs an answer for.
+    Opened,
     /// Trying now may succeed.
     Nudge(Nudge),
     /// Time passed; early ones change nothing.
@@ -166,6 +191,12 @@ pub enum ForwardReport {
 pub enum LinkReport {
     /// It came to this step.
     Step(Step),
+    /// Whom the login waits for now. While that is somebody, its step has [`crate::session::ANSWER_DEADLINE`].
+    Asking(Asks),
+    /// This login cannot go on without an answer, and nobody is there to give one. `Lost` follows.
+    Needs(LoginKey),
+    /// This login took an answer and is there now, for everybody who needs it.
+    Opened(LoginKey),
     /// Logging in took a person: an answer that was typed, a key that was touched. Comes before `Up`, if at
     /// all. Such a link is not replaced by another one without need.
     Asked,
@@ -254,8 +285,9 @@ pub enum Output {
     Forget(ForwardId),
     /// Times and bounds changed.
     Repolicy(Policy),
-    /// Dial. Answered by [`Input::Link`] until `Lost` or `Closed`.
-    Connect(Epoch, Box<Route>),
+    /// Dial. Answered by [`Input::Link`] until `Lost` or `Closed`. What has to be asked is asked of the person, if
+    /// there is one.
+    Connect(Epoch, Box<Route>, Option<AskerId>),
     /// Ask the server whether it is there. Answered by [`LinkReport::Answers`], or not.
     Probe(Epoch),
     /// It gets no new connection; tell by [`LinkReport::Drained`] when it carries none any more.

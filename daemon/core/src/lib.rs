@@ -26,11 +26,11 @@ pub use failure::{Failure, FailureKind, Verdict, WakesOn};
 pub use fleet::{Fleet, FleetInput};
 pub use forward::{ForwardKind, ForwardSpec, ListenAt, RemoteSpec, Target};
 pub use io::{
-    Epoch, ForwardId, ForwardReport, Gate, Input, LinkReport, ListenId, ListenerReport, Nudge, Order, Output,
-    RemoteReport, Settled, Step, TimerReason, Transition, WaitFor, WaitId,
+    AskerId, Asks, Epoch, ForwardId, ForwardReport, Gate, Input, LinkReport, ListenId, ListenerReport,
+    LoginKey, Nudge, Order, Output, RemoteReport, Settled, Step, TimerReason, Transition, WaitFor, WaitId,
 };
 pub use moment::Moment;
 pub use reconcile::{Change, reconcile};
-pub use spec::{HostKeyPolicy, Name, Policy, Route, Start, TunnelSpec};
+pub use spec::{HostKeyPolicy, Name, Policy, Route, SshConfig, Start, TunnelSpec};
 pub use tunnel::Tunnel;
 pub use view::{ForwardView, Health, State, TunnelView, Wanted};

@@ -67,19 +67,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::spec::{HostKeyPolicy, Policy, Route, Start};
+    use crate::spec::{Policy, Route, Start};
 
     fn spec(port: u16, tag: u8) -> TunnelSpec {
         TunnelSpec {
-            route: Route {
-                host: "h".into(),
-                port,
-                user: "u".into(),
-                identity_files: Vec::new(),
-                known_hosts: Vec::new(),
-                system_known_hosts: Vec::new(),
-                host_key: HostKeyPolicy::Strict,
-            },
+            route: Route { port: Some(port), ..Route::to("h") },
             forwards: Vec::new(),
             remotes: Vec::new(),
             start: Start::Login,

@@ -94,30 +94,72 @@ pub struct TunnelSpec {
     pub policy: Policy,
 }
 
-/// How to get to the server and as whom.
+/// How to get to the server and as whom, in the words of the files. Where they say nothing, ssh_config does,
+/// asked anew at each attempt, and then what is usual.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Route {
-    /// A host name or an address.
+    /// A host name, an address, or a Host alias of ssh_config.
     pub host: String,
     /// TCP port, never 0.
-    pub port: u16,
+    pub port: Option<u16>,
     /// The user at the far end.
-    pub user: String,
-    /// Private keys to offer, in this order, after those of the agent.
-    pub identity_files: Vec<PathBuf>,
+    pub user: Option<String>,
+    /// Private keys to offer, in this order.
+    pub identity_files: Option<Vec<PathBuf>>,
     /// The user's known_hosts files; the first is written to.
-    pub known_hosts: Vec<PathBuf>,
-    /// The system's known_hosts files; only read.
-    pub system_known_hosts: Vec<PathBuf>,
+    pub known_hosts: Option<Vec<PathBuf>>,
     /// What to do with a key that is not on file.
-    pub host_key: HostKeyPolicy,
+    pub host_key: Option<HostKeyPolicy>,
+    /// The hosts to jump over, nearest first, each as `[user@]host[:port]`; none at all if empty.
+    pub jump: Option<Vec<String>>,
+    /// Which ssh_config speaks where the files do not.
+    pub ssh_config: SshConfig,
+    /// As after `ssh -o`: `Keyword=value`.
+    pub options: Vec<String>,
+    /// Its session may serve other tunnels to the same account, and theirs this one, even if nobody was asked
+    /// for anything.
+    pub share: bool,
+    /// How long a passphrase that was typed may be kept in memory; zero: not at all.
+    pub remember: Duration,
 }
 
 impl Route {
+    /// The way to `host` as everybody else would go.
+    pub fn to(host: impl Into<String>) -> Route {
+        Route {
+            host: host.into(),
+            port: None,
+            user: None,
+            identity_files: None,
+            known_hosts: None,
+            host_key: None,
+            jump: None,
+            ssh_config: SshConfig::Usual,
+            options: Vec::new(),
+            share: false,
+            remember: Duration::ZERO,
+        }
+    }
+
     /// Whether `other` leads to the same account on the same server, however it logs in there.
     pub fn leads_where(&self, other: &Route) -> bool {
-        self.host == other.host && self.port == other.port && self.user == other.user
+        let way = |route: &Route| {
+            let Route { host, port, user, jump, ssh_config, options, .. } = route.clone();
+            (host, port, user, jump, ssh_config, options)
+        };
+        way(self) == way(other)
     }
+}
+
+/// Which ssh_config(5) is read.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum SshConfig {
+    /// The user's and the system's.
+    Usual,
+    /// None at all.
+    Nothing,
+    /// This one alone, as with `ssh -F`.
+    File(PathBuf),
 }
 
 /// What to do with a host key that is not on file. One that differs from the file is always refused.

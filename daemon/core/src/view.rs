@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::failure::Failure;
 use crate::forward::ForwardKind;
-use crate::io::{ForwardId, Step};
+use crate::io::{Asks, ForwardId, Step};
 use crate::spec::TunnelSpec;
 
 /// A tunnel as users see it.
@@ -18,6 +18,8 @@ pub struct TunnelView {
     pub state: State,
     /// Which step of connecting, while connecting.
     pub step: Option<Step>,
+    /// Whom it waits for, while connecting.
+    pub asks: Asks,
     /// Whether the server answers, while up.
     pub health: Option<Health>,
     /// How long it has been in this state.

@@ -4,15 +4,15 @@
 //! combinations.
 
 use std::path::Path;
+use std::time::Duration;
 
 use config::{Config, ConfigError, Map, Source, Value};
-use nbtunnel_core::{ForwardSpec, Policy, Route, TunnelSpec};
+use nbtunnel_core::{ForwardSpec, Policy, Route, SshConfig, TunnelSpec};
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::Context;
 use super::schema::{Keys, List};
-use super::system;
 use super::values::{self, Flaw};
 
 /// What one source says of a tunnel; what it does not name is for the layer below.
@@ -104,25 +104,12 @@ impl Source for Layer {
     }
 }
 
-/// The keys that ssh(1) offers when none is named, in its order; those on security keys need an agent.
-const DEFAULT_IDENTITIES: [&str; 3] = ["~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ed25519"];
-/// `UserKnownHostsFile` of ssh_config(5).
-const DEFAULT_KNOWN_HOSTS: [&str; 2] = ["~/.ssh/known_hosts", "~/.ssh/known_hosts2"];
-
 /// What holds where nobody says anything. Times and bounds are those of [`Policy::default`].
-fn built_in(ctx: &Context) -> Layer {
-    let words = |words: &[&str]| Some(words.iter().map(|word| (*word).to_owned()).collect());
+fn built_in() -> Layer {
     Layer {
-        user: Some(ctx.user.clone()),
-        port: Some(22),
-        forward: words(&[]),
-        remote: words(&[]),
-        dynamic: words(&[]),
+        forward: Some(Vec::new()),
         start: Some("login".into()),
-        tags: words(&[]),
-        identity_file: words(&DEFAULT_IDENTITIES),
-        known_hosts: words(&DEFAULT_KNOWN_HOSTS),
-        host_key: Some("strict".into()),
+        tags: Some(Vec::new()),
         ..Layer::default()
     }
 }
@@ -144,7 +131,7 @@ impl From<Flaw> for Misfit {
 /// # Errors
 /// What does not go together in the sum of them.
 pub(super) fn lay(layers: &[&Layer], ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
-    let mut builder = Config::builder().add_source(built_in(ctx));
+    let mut builder = Config::builder().add_source(built_in());
     for layer in layers {
         builder = builder.add_source((*layer).clone());
     }
@@ -161,8 +148,8 @@ fn spec(sum: Layer, ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
     let host = sum
         .host
         .ok_or_else(|| Flaw::new("no host is named", "add a line such as host = \"login.example.org\""))?;
-    let paths = |texts: Option<Vec<String>>| -> Result<Vec<_>, Flaw> {
-        texts.unwrap_or_default().iter().map(|text| values::path(text, &ctx.home, base)).collect()
+    let paths = |texts: Vec<String>| -> Result<Vec<_>, Flaw> {
+        texts.iter().map(|text| values::path(text, &ctx.home, base)).collect()
     };
     let (local, dynamic) = (sum.forward.unwrap_or_default(), sum.dynamic.unwrap_or_default());
     let local = local.iter().map(|text| read_forward(text, str::parse));
@@ -171,12 +158,16 @@ fn spec(sum: Layer, ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
     let spec = TunnelSpec {
         route: Route {
             host: values::host(&host)?,
-            port: values::port(sum.port.unwrap_or(22))?,
-            user: user(sum.user.as_deref().unwrap_or_default())?,
-            identity_files: paths(sum.identity_file)?,
-            known_hosts: paths(sum.known_hosts)?,
-            system_known_hosts: system::known_hosts(),
-            host_key: values::host_key(sum.host_key.as_deref().unwrap_or("strict"))?,
+            port: sum.port.map(values::port).transpose()?,
+            user: sum.user.as_deref().map(values::user).transpose()?,
+            identity_files: sum.identity_file.map(paths).transpose()?,
+            known_hosts: sum.known_hosts.map(paths).transpose()?,
+            host_key: sum.host_key.as_deref().map(values::host_key).transpose()?,
+            jump: None,
+            ssh_config: SshConfig::Usual,
+            options: Vec::new(),
+            share: false,
+            remember: Duration::ZERO,
         },
         forwards: local.chain(dynamic).collect::<Result<_, Flaw>>()?,
         remotes: remotes.iter().map(|text| read_forward(text, str::parse)).collect::<Result<_, Flaw>>()?,
@@ -218,11 +209,6 @@ fn spec(sum: Layer, ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
         return Err(Misfit { keys: &["hold", "start"], flaw });
     }
     Ok(spec)
-}
-
-/// The local user's name, if nobody named another, may be one that ssh would not take either.
-fn user(name: &str) -> Result<String, Flaw> {
-    values::user(name).map_err(|flaw| Flaw::new(flaw.message, "add a line such as user = \"alice\""))
 }
 
 fn read_forward<T>(text: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<T, Flaw> {

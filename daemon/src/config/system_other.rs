@@ -13,11 +13,3 @@ pub(super) fn passwd_entry() -> Option<(PathBuf, String)> {
 pub(super) fn open_without_waiting(path: &Path) -> io::Result<File> {
     File::open(path)
 }
-
-/// Where OpenSSH for Windows keeps the system's file.
-pub(super) fn known_hosts() -> Vec<PathBuf> {
-    std::env::var_os("ProgramData")
-        .map(|dir| PathBuf::from(dir).join("ssh").join("ssh_known_hosts"))
-        .into_iter()
-        .collect()
-}

@@ -38,8 +38,3 @@ pub(super) fn passwd_entry() -> Option<(PathBuf, String)> {
 pub(super) fn open_without_waiting(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
 }
-
-/// `GlobalKnownHostsFile` of ssh_config(5).
-pub(super) fn known_hosts() -> Vec<PathBuf> {
-    vec!["/etc/ssh/ssh_known_hosts".into(), "/etc/ssh/ssh_known_hosts2".into()]
-}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use nbtunnel_core::{HostKeyPolicy, Policy, Start};
+use nbtunnel_core::{HostKeyPolicy, Policy, Route, Start};
 use tempfile::TempDir;
 
 use super::*;
@@ -42,16 +42,9 @@ fn a_host_and_a_forward_are_enough() {
     )]);
     assert_eq!(lines(&loaded), [""; 0]);
     let spec = &loaded.tunnels["alice"];
-    assert_eq!((spec.route.port, spec.route.user.as_str(), spec.start), (22, "me", Start::Login));
-    assert_eq!(spec.route.host_key, HostKeyPolicy::Strict);
-    assert_eq!(
-        spec.route.identity_files,
-        ["/home/me/.ssh/id_rsa", "/home/me/.ssh/id_ecdsa", "/home/me/.ssh/id_ed25519"].map(PathBuf::from)
-    );
-    assert_eq!(
-        spec.route.known_hosts,
-        ["/home/me/.ssh/known_hosts", "/home/me/.ssh/known_hosts2"].map(PathBuf::from)
-    );
+    // Everything else is for ssh_config to say, and then for what is usual.
+    assert_eq!(spec.route, Route::to("dest.ination.com"));
+    assert_eq!(spec.start, Start::Login);
     assert_eq!(spec.forwards[0].to_string(), "localhost:6000:localhost:7000");
     assert_eq!(spec.policy, Policy::default());
     assert_eq!(loaded.daemon, DaemonSettings::default());
@@ -86,11 +79,11 @@ fn every_key_reaches_the_spec() {
     let loaded = load(temp.path(), &ctx());
     assert_eq!(lines(&loaded), [""; 0]);
     let spec = &loaded.tunnels["a"];
-    assert_eq!((spec.route.host.as_str(), spec.route.port), ("10.0.0.1", 2222));
-    assert_eq!((spec.route.user.as_str(), spec.start), ("alice", Start::Demand));
-    assert_eq!(spec.route.identity_files, ["/home/me/k".into(), temp.path().join("keys/k")]);
-    assert_eq!(spec.route.known_hosts, [PathBuf::from("/kh")]);
-    assert_eq!(spec.route.host_key, HostKeyPolicy::AcceptNew);
+    assert_eq!((spec.route.host.as_str(), spec.route.port), ("10.0.0.1", Some(2222)));
+    assert_eq!((spec.route.user.as_deref(), spec.start), (Some("alice"), Start::Demand));
+    assert_eq!(spec.route.identity_files, Some(vec!["/home/me/k".into(), temp.path().join("keys/k")]));
+    assert_eq!(spec.route.known_hosts, Some(vec![PathBuf::from("/kh")]));
+    assert_eq!(spec.route.host_key, Some(HostKeyPolicy::AcceptNew));
     assert_eq!((spec.forwards.len(), spec.tags.join(" ")), (2, "lab gpu".into()));
     let secs = Duration::from_secs;
     let policy = Policy {
@@ -126,9 +119,9 @@ fn the_tunnel_file_wins_over_the_defaults_and_the_environment_over_both() {
     let loaded = load(temp.path(), &ctx);
     assert_eq!(lines(&loaded), [""; 0]);
     let (a, b) = (&loaded.tunnels["a"], &loaded.tunnels["b"]);
-    assert_eq!((a.route.user.as_str(), a.policy.keepalive.as_secs(), a.tags.len()), ("all", 60, 0));
-    assert_eq!((b.route.user.as_str(), b.policy.keepalive.as_secs(), b.tags.len()), ("bob", 120, 2));
-    assert_eq!((a.policy.hold.as_secs(), b.policy.hold.as_secs(), b.route.port), (2, 2, 2222));
+    assert_eq!((a.route.user.as_deref(), a.policy.keepalive.as_secs(), a.tags.len()), (Some("all"), 60, 0));
+    assert_eq!((b.route.user.as_deref(), b.policy.keepalive.as_secs(), b.tags.len()), (Some("bob"), 120, 2));
+    assert_eq!((a.policy.hold.as_secs(), b.policy.hold.as_secs(), b.route.port), (2, 2, Some(2222)));
     assert_eq!(loaded.daemon, DaemonSettings { log: Some("trace".into()), spool: 1 << 30 });
 
     // A number is a number, and a typo a problem; neither costs anything but itself.
@@ -139,7 +132,7 @@ fn the_tunnel_file_wins_over_the_defaults_and_the_environment_over_both() {
     assert_eq!(loaded.problems.len(), 3, "{:#?}", loaded.problems);
     assert!(loaded.problems.iter().all(|p| p.message.starts_with("environment variable NBTUNNEL_CFG__")));
     assert!(loaded.problems.iter().any(|p| p.hint == "did you mean `keepalive`?"));
-    assert_eq!((loaded.tunnels["a"].policy.hold.as_secs(), loaded.tunnels["a"].route.port), (2, 22));
+    assert_eq!((loaded.tunnels["a"].policy.hold.as_secs(), loaded.tunnels["a"].route.port), (2, None));
     assert_eq!(loaded.daemon.spool, 1 << 30);
 }
 

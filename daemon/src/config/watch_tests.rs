@@ -87,7 +87,7 @@ fn a_file_is_added_edited_renamed_over_broken_mended_and_removed() {
     std::fs::remove_file(bench.tunnel("alice")).unwrap();
     bench.until("alice gone", |l| !l.tunnels.contains_key("alice") && l.tunnels.contains_key("bob"));
     std::fs::write(bench.dir.join("nbtunnel.toml"), "[defaults]\nport = 2222\n").unwrap();
-    bench.until("the default port", |l| l.tunnels["bob"].route.port == 2222);
+    bench.until("the default port", |l| l.tunnels["bob"].route.port == Some(2222));
 }
 
 #[test]

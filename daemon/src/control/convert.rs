@@ -9,7 +9,7 @@ use nbtunnel_proto::{
 
 use crate::forward::Counts;
 use crate::history::Past;
-use crate::ssh::OfferedKey;
+use crate::ssh::{OfferedKey, Plan};
 
 /// A failure as users see it.
 pub fn problem(failure: &Failure) -> Problem {
@@ -45,7 +45,13 @@ fn history(past: Past) -> History {
 }
 
 /// A tunnel as users see it; `tallies` are those of its forwards, in the same order.
-pub fn tunnel(name: &Name, view: TunnelView, tallies: &[Counts], past: Past) -> TunnelStatus {
+pub fn tunnel(
+    name: &Name,
+    view: TunnelView,
+    planned: Option<&Plan>,
+    tallies: &[Counts],
+    past: Past,
+) -> TunnelStatus {
     let forwards = view.forwards.into_iter().zip(tallies).map(|(forward, tally)| ForwardStatus {
         kind: forward.kind.word().to_owned(),
         listen: forward.listens.first().cloned().unwrap_or(forward.listen),
@@ -59,6 +65,7 @@ pub fn tunnel(name: &Name, view: TunnelView, tallies: &[Counts], past: Past) -> 
         note: forward.note,
         problem: forward.problem.as_ref().map(problem),
     });
+    let server = planned.map(|plan| &plan.server);
     TunnelStatus {
         name: name.to_string(),
         wanted: view.wanted.word().to_owned(),
@@ -66,8 +73,8 @@ pub fn tunnel(name: &Name, view: TunnelView, tallies: &[Counts], past: Past) -> 
         step: view.step.map(|step| step.word().to_owned()),
         health: view.health.map(|health| health.word().to_owned()),
         host: view.spec.route.host,
-        port: view.spec.route.port,
-        user: view.spec.route.user,
+        port: server.map(|server| server.port).or(view.spec.route.port).unwrap_or(22),
+        user: server.map(|server| server.user.clone()).or(view.spec.route.user).unwrap_or_default(),
         since_s: view.since.as_secs_f64(),
         attempt: view.attempt,
         retry_in_s: view.retry_in.map(|retry_in| retry_in.as_secs_f64()),

@@ -1,7 +1,7 @@
 //! What `nbctl` asks, answered.
 
 use glob::Pattern;
-use nbtunnel_core::{Change, Failure, FailureKind, FleetInput, Input, Moment, Name, Route, State, WaitFor};
+use nbtunnel_core::{Change, Failure, FailureKind, FleetInput, Input, Moment, Name, State, WaitFor};
 use nbtunnel_proto::{
     DaemonStatus, Fault, FaultCode, FileProblem, LogLine, Order, Outcome, Reached, Reply, Request, Selection,
     Status, TunnelStatus,
@@ -11,7 +11,7 @@ use super::Driver;
 use crate::control::convert;
 use crate::event::{Asked, Event};
 use crate::journal::Wants;
-use crate::ssh::{self, OfferedKey, Written};
+use crate::ssh::{self, Hop, OfferedKey, Written};
 
 impl Driver {
     pub(super) fn asked(&mut self, asked: Asked) {
@@ -140,7 +140,8 @@ impl Driver {
             tally.map(|tally| tally.snapshot()).unwrap_or_default()
         });
         let tallies: Vec<_> = tallies.collect();
-        Some(convert::tunnel(name, view, &tallies, self.memory.past(name, tunnel, now)))
+        let planned = self.effects.planned(name);
+        Some(convert::tunnel(name, view, planned, &tallies, self.memory.past(name, tunnel, now)))
     }
 
     fn order(
@@ -227,10 +228,9 @@ impl Driver {
         }
     }
 
-    /// The key that awaits a decision, and the route that it is for.
-    fn offered(&self, name: &Name) -> Option<(&Route, &OfferedKey)> {
-        let route = &self.fleet.tunnels().get(name)?.spec().route;
-        Some((route, self.effects.offered(name, route)?))
+    /// The key that awaits a decision, and the machine that showed it.
+    fn offered(&self, name: &Name) -> Option<(&Hop, &OfferedKey)> {
+        self.effects.offered(name, &self.fleet.tunnels().get(name)?.spec().route)
     }
 
     fn no_host_key(&self, name: &Name) -> Fault {
@@ -252,10 +252,10 @@ impl Driver {
     /// Has the key written down by another thread; [`Driver::trusted`] hears of it.
     fn trust(&mut self, asked: &Asked, name: &str, fingerprint: &str, replace: bool) -> Result<(), Fault> {
         let name = self.one(name)?;
-        let Some((route, offered)) = self.offered(&name) else {
+        let Some((hop, offered)) = self.offered(&name) else {
             return Err(self.no_host_key(&name));
         };
-        let (route, offered) = (route.clone(), offered.clone());
+        let (hop, offered) = (hop.clone(), offered.clone());
         if offered.fingerprint != fingerprint {
             return Err(Fault::new(
                 FaultCode::NeedsYou,
@@ -265,7 +265,7 @@ impl Driver {
         }
         let (events, asked) = (self.events.clone(), asked.clone());
         tokio::task::spawn_blocking(move || {
-            let result = ssh::trust(name.as_str(), &route, &offered, replace);
+            let result = ssh::trust(name.as_str(), &hop, &offered, replace);
             let _ = events.send(Event::Trusted(asked, name, result));
         });
         Ok(())

@@ -21,7 +21,7 @@ impl Driver {
             && let Some(tunnel) = self.fleet.tunnels().get(name)
         {
             let refused = tunnel.refusal().map(|why| why.kind);
-            self.effects.look_out(name, &tunnel.spec().route, refused);
+            self.effects.look_out(name, refused);
         }
         self.journal.event(WireEvent {
             at_ms: self.clock.wall_ms(),

@@ -1,4 +1,4 @@
-use nbtunnel_core::{HostKeyPolicy, LinkReport};
+use nbtunnel_core::LinkReport;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::sync::RwLock;
@@ -20,19 +20,18 @@ const WINDOW: u32 = 8 << 20;
 
 /// A carrier whose inside can be reached, over a session of its own.
 async fn carrier(sshd: &Sshd) -> Arc<SshCarrier> {
-    let route = Arc::new(sshd.route());
-    assert_eq!(route.host_key, HostKeyPolicy::Strict);
+    let to = Arc::new(sshd.hop());
     let shared = Shared::new(
-        Arc::clone(&route),
+        Arc::clone(&to),
         Reporter::new("t", Arc::new(|_| {}), Told::default()),
         crate::wake::stopwatch(),
     );
     let tcp = tokio::net::TcpStream::connect(("127.0.0.1", sshd.port)).await.unwrap();
     let wire = Wire::new(tcp, Arc::clone(&shared.tap));
-    let config = Arc::new(settings(KnownHosts::read(&route).order(&HOST_KEYS), WINDOW));
+    let config = Arc::new(settings(KnownHosts::read(&to).order(&HOST_KEYS), WINDOW));
     let mut session = russh::client::connect_stream(config, wire, Client(Arc::clone(&shared))).await.unwrap();
-    let (offer, _) = look(&AgentAt::Nowhere, &route).await;
-    Login::new(&shared, &mut session, &AgentAt::Nowhere).run(&offer).await.unwrap();
+    let offer = look(None, &to).await;
+    Login::new(&shared, &mut session, &AgentAt::Nowhere, None).run(&offer).await.unwrap();
     Arc::new(SshCarrier::new(Arc::new(RwLock::new(session)), &shared, Handle::current()))
 }
 

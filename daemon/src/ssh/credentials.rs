@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use nbtunnel_core::{Failure, FailureKind, Route};
+use nbtunnel_core::{Failure, FailureKind};
 use russh::keys::agent::AgentIdentity;
 use russh::keys::{Algorithm, Error, HashAlg, PrivateKey, PublicKey, decode_secret_key};
 
-use super::agent::AgentAt;
+use super::hop::{Hop, Plan};
 use super::system;
 
 /// No private key is larger.
@@ -23,9 +23,9 @@ const MAX_KEY: u64 = 1 << 20;
 pub struct Snapshot {
     /// Fingerprints of what the agent holds; `None` when none answers.
     pub agent: Option<Vec<String>>,
-    /// The identity files of the route.
+    /// The identity files.
     pub keys: Vec<FileMark>,
-    /// Its known_hosts files, the system's too.
+    /// The known_hosts files, the system's too.
     pub known_hosts: Vec<FileMark>,
 }
 
@@ -65,18 +65,28 @@ impl FileMark {
 }
 
 impl Snapshot {
-    /// Looks at the files of a route. Blocks on the file system.
-    pub(super) fn of(route: &Route, agent: Option<&[AgentIdentity]>) -> Snapshot {
+    /// Looks at the files of a plan. Blocks on the file system.
+    pub(super) fn of(plan: &Plan, agent: Option<&[AgentIdentity]>) -> Snapshot {
+        let hops = || plan.jumps.iter().chain([&plan.server]);
+        let keys = hops().flat_map(|hop| &hop.login.identity_files);
+        let known =
+            hops().flat_map(|hop| hop.host_keys.known_hosts.iter().chain(&hop.host_keys.system_known_hosts));
         Snapshot {
             agent: agent.map(|held| held.iter().map(agent_fingerprint).collect()),
-            keys: route.identity_files.iter().map(|path| FileMark::of(path)).collect(),
-            known_hosts: known_hosts_marks(route),
+            keys: keys.map(|path| FileMark::of(path)).collect(),
+            known_hosts: known.map(|path| FileMark::of(path)).collect(),
         }
     }
-}
 
-fn known_hosts_marks(route: &Route) -> Vec<FileMark> {
-    route.known_hosts.iter().chain(&route.system_known_hosts).map(|path| FileMark::of(path)).collect()
+    /// The same files, as they are now. Blocks on the file system.
+    pub(super) fn again(&self, agent: Option<&[AgentIdentity]>) -> Snapshot {
+        let again = |marks: &[FileMark]| marks.iter().map(|mark| FileMark::of(&mark.path)).collect();
+        Snapshot {
+            agent: agent.map(|held| held.iter().map(agent_fingerprint).collect()),
+            keys: again(&self.keys),
+            known_hosts: again(&self.known_hosts),
+        }
+    }
 }
 
 fn agent_fingerprint(identity: &AgentIdentity) -> String {
@@ -101,7 +111,7 @@ pub(super) fn is_in_token(algorithm: &Algorithm) -> bool {
 /// What one attempt can offer, in the order in which it is offered.
 #[derive(Default)]
 pub(super) struct Offer {
-    /// What the agent holds of the keys that the route names.
+    /// What the agent holds of the keys that are named.
     pub(super) named: Vec<AgentIdentity>,
     /// Key files that the agent does not hold already.
     pub(super) files: Vec<KeyFile>,
@@ -127,29 +137,21 @@ pub(super) enum KeyFile {
     },
 }
 
-/// Looks at what could be offered.
-pub(super) async fn look(agent: &AgentAt, route: &Arc<Route>) -> (Offer, Snapshot) {
-    let held = agent.identities().await;
-    let route = Arc::clone(route);
-    let looked = tokio::task::spawn_blocking(move || {
-        // The snapshot is older than what is used, so that a change in between is noticed later.
-        let snapshot = Snapshot::of(&route, held.as_deref());
-        (Offer::load(&route, held.unwrap_or_default()), snapshot)
-    });
-    looked.await.unwrap_or_else(|_| {
-        let snapshot = Snapshot { agent: None, keys: Vec::new(), known_hosts: Vec::new() };
-        (Offer::default(), snapshot)
-    })
+/// Looks at what could be offered to `hop`.
+pub(super) async fn look(held: Option<Vec<AgentIdentity>>, hop: &Hop) -> Offer {
+    let hop = hop.clone();
+    let looked = tokio::task::spawn_blocking(move || Offer::load(&hop, held.unwrap_or_default()));
+    looked.await.unwrap_or_default()
 }
 
 impl Offer {
-    /// Keys that the route names go first, so that an agent full of others does not use up the server's
+    /// Keys that are named go first, so that an agent full of others does not use up the server's
     /// MaxAuthTries. ssh(1) has named files that the agent does not hold go last, which is the same as never
     /// with such an agent; nothing here can say IdentitiesOnly to prevent it.
-    fn load(route: &Route, held: Vec<AgentIdentity>) -> Offer {
+    fn load(hop: &Hop, held: Vec<AgentIdentity>) -> Offer {
         let mut offer = Offer::default();
         let mut publics: Vec<PublicKey> = Vec::new();
-        for path in &route.identity_files {
+        for path in &hop.login.identity_files {
             let found = load_key(path).unwrap_or_else(|note| {
                 offer.notes.push(note);
                 Found::default()
@@ -171,12 +173,12 @@ impl Offer {
     }
 
     /// Why it makes no sense to dial, if there is nothing that could be offered without a human.
-    pub(super) fn shortfall(&self, route: &Route) -> Option<Failure> {
+    pub(super) fn shortfall(&self, hop: &Hop) -> Option<Failure> {
         let in_agent = !self.named.is_empty() || !self.strangers.is_empty();
         if in_agent || self.files.iter().any(|file| matches!(file, KeyFile::Ready { .. })) {
             return None;
         }
-        Some(self.needs_answer().unwrap_or_else(|| no_credentials(route, &self.notes)))
+        Some(self.needs_answer().unwrap_or_else(|| no_credentials(hop, &self.notes)))
     }
 
     /// The failure that names the encrypted key files, if there are any.
@@ -191,15 +193,15 @@ impl Offer {
             .collect();
         let first = encrypted.first()?;
         Some(Failure::new(
-            FailureKind::AnswerNeeded,
+            FailureKind::PassphraseNeeded,
             format!("the key {} is protected by a passphrase", encrypted.join(", ")),
             format!("add it to the SSH agent: ssh-add {first}"),
         ))
     }
 }
 
-fn no_credentials(route: &Route, notes: &[String]) -> Failure {
-    let files: Vec<String> = route.identity_files.iter().map(|path| path.display().to_string()).collect();
+fn no_credentials(hop: &Hop, notes: &[String]) -> Failure {
+    let files: Vec<String> = hop.login.identity_files.iter().map(|path| path.display().to_string()).collect();
     let mut message = "there is nothing to log in with: no SSH agent holds a key".to_owned();
     if files.is_empty() {
         message += ", and no key file is named";

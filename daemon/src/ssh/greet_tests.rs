@@ -17,7 +17,7 @@ fn dial(listener: &TcpListener, sshd: &Sshd) -> Watched {
     // The key on file is that of the true port.
     let line = sshd.host_line().replace(&sshd.port.to_string(), &port(listener).to_string());
     std::fs::write(sshd.at("known_hosts"), line).unwrap();
-    route.port = port(listener);
+    route.port = Some(port(listener));
     start(&links(AgentAt::Nowhere), route)
 }
 

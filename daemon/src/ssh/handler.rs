@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use nbtunnel_core::{Failure, HostKeyPolicy, Route};
+use nbtunnel_core::{Failure, HostKeyPolicy};
 use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
 use russh::keys::{PublicKey, PublicKeyOrCertificate};
 use russh::{Channel, ChannelOpenFailure, Error};
@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::Stopwatch;
 use super::classify::{announced, broken, quote};
 use super::doors::{Door, Doors};
-use super::hostkey::{hop, judge, refusal};
+use super::hop::Hop;
+use super::hostkey::{judge, refusal};
 use super::known_hosts::Verdict;
 use super::report::{LinkEvent, Reporter};
 use super::trust::accept_new;
@@ -21,7 +22,8 @@ use super::wire::Tap;
 
 /// What a session and the link that runs it both know.
 pub(super) struct Shared {
-    pub(super) route: Arc<Route>,
+    /// The machine that it is with.
+    pub(super) to: Arc<Hop>,
     /// The machine as users know it.
     pub(super) hop: String,
     pub(super) reporter: Arc<Reporter>,
@@ -38,12 +40,12 @@ pub(super) struct Shared {
 const MAX_BANNERS: u32 = 64;
 
 impl Shared {
-    pub(super) fn new(route: Arc<Route>, reporter: Arc<Reporter>, stopwatch: Stopwatch) -> Arc<Shared> {
-        let hop = hop(&route);
+    pub(super) fn new(to: Arc<Hop>, reporter: Arc<Reporter>, stopwatch: Stopwatch) -> Arc<Shared> {
+        let hop = to.label();
         let tap = Arc::new(Tap::new(stopwatch));
         let (gone, cause) = (CancellationToken::new(), Mutex::default());
         let doors = Doors::new(gone.clone());
-        Arc::new(Shared { route, hop, reporter, tap, gone, doors, cause, banners: AtomicU32::new(0) })
+        Arc::new(Shared { to, hop, reporter, tap, gone, doors, cause, banners: AtomicU32::new(0) })
     }
 
     /// The server shows a text.
@@ -78,16 +80,16 @@ impl Drop for Client {
 impl Client {
     async fn is_trusted(&self, key: PublicKey) -> bool {
         let shared = &self.0;
-        let route = Arc::clone(&shared.route);
-        let Ok(judged) = tokio::task::spawn_blocking(move || judge(&route, &key)).await else { return false };
+        let to = Arc::clone(&shared.to);
+        let Ok(judged) = tokio::task::spawn_blocking(move || judge(&to, &key)).await else { return false };
         for note in &judged.notes {
             shared.reporter.note(note);
         }
-        match (&judged.verdict, shared.route.host_key) {
+        match (&judged.verdict, shared.to.host_keys.policy) {
             (Verdict::Known, _) => true,
             (Verdict::Unknown, HostKeyPolicy::AcceptNew) => {
                 let (this, offered) = (Arc::clone(shared), judged.offered.clone());
-                let accepting = move || accept_new(this.reporter.tunnel(), &this.route, &offered);
+                let accepting = move || accept_new(this.reporter.tunnel(), &this.to, &offered);
                 match tokio::task::spawn_blocking(accepting).await {
                     Ok(Ok(note)) => {
                         shared.reporter.note(&note);
@@ -95,7 +97,9 @@ impl Client {
                     }
                     Ok(Err(failure)) => {
                         shared.blame(failure);
-                        shared.reporter.tell(LinkEvent::HostKey(judged.offered));
+                        shared
+                            .reporter
+                            .tell(LinkEvent::HostKey(Box::new((Hop::clone(&shared.to), judged.offered))));
                         false
                     }
                     Err(_) => false,
@@ -103,7 +107,7 @@ impl Client {
             }
             (Verdict::Unknown | Verdict::Changed { .. } | Verdict::Revoked, _) => {
                 shared.blame(refusal(&judged, shared.reporter.tunnel()));
-                shared.reporter.tell(LinkEvent::HostKey(judged.offered));
+                shared.reporter.tell(LinkEvent::HostKey(Box::new((Hop::clone(&shared.to), judged.offered))));
                 false
             }
         }
@@ -233,28 +237,21 @@ async fn reject(reply: ChannelOpenHandle) -> Result<(), Error> {
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
     use crate::ssh::report::Told;
 
     #[test]
     fn a_server_that_talks_without_end_is_not_listened_to_without_end() {
-        let route = Route {
-            host: "h".into(),
-            port: 22,
-            user: "u".into(),
-            identity_files: Vec::new(),
-            known_hosts: Vec::new(),
-            system_known_hosts: Vec::new(),
-            host_key: HostKeyPolicy::Strict,
-        };
+        let to = crate::ssh::testbed::hop("h", 22);
         let heard = Arc::new(AtomicU32::new(0));
         let hear = Arc::clone(&heard);
         let on = Arc::new(move |_| {
             hear.fetch_add(1, Relaxed);
         });
         let reporter = Reporter::new("t", on, Told::default());
-        let shared = Shared::new(Arc::new(route), reporter, crate::wake::stopwatch());
+        let shared = Shared::new(Arc::new(to), reporter, crate::wake::stopwatch());
         (0..1000).for_each(|number| shared.says(&format!("line {number}")));
         assert_eq!(heard.load(Relaxed), MAX_BANNERS);
     }

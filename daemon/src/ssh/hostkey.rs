@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use nbtunnel_core::{Failure, FailureKind, Route};
+use nbtunnel_core::{Failure, FailureKind};
 use russh::keys::{Algorithm, EcdsaCurve, HashAlg, PublicKey};
 
+use super::hop::Hop;
 use super::known_hosts::{KnownHosts, Recorded, Verdict};
 
 /// A host key as it was shown, beside what is on file.
@@ -20,7 +21,7 @@ pub struct OfferedKey {
     pub randomart: String,
     /// The key itself, as `algorithm base64`. Exactly this is written when it is trusted.
     pub public_key: String,
-    /// The file that would be written; `None` when the route names none.
+    /// The file that would be written; `None` when there is none.
     pub file: Option<PathBuf>,
     /// Other keys on file for that machine.
     pub recorded: Vec<Recorded>,
@@ -35,31 +36,22 @@ pub(super) struct Judged {
     pub(super) notes: Vec<String>,
 }
 
-/// Reads the files of `route` and judges `key` by them. Blocks on the file system.
-pub(super) fn judge(route: &Route, key: &PublicKey) -> Judged {
-    let known = KnownHosts::read(route);
+/// Reads the files that speak of `hop` and judges `key` by them. Blocks on the file system.
+pub(super) fn judge(hop: &Hop, key: &PublicKey) -> Judged {
+    let known = KnownHosts::read(hop);
     let verdict = known.verdict(key);
     let fingerprint = key.fingerprint(HashAlg::Sha256);
     let offered = OfferedKey {
-        hop: hop(route),
+        hop: hop.label(),
         algorithm: key.algorithm().to_string(),
         fingerprint: fingerprint.to_string(),
         randomart: fingerprint.to_randomart(&drawing_title(key)),
         public_key: PublicKey::new(key.key_data().clone(), "").to_openssh().unwrap_or_default(),
-        file: route.known_hosts.first().cloned(),
+        file: hop.host_keys.known_hosts.first().cloned(),
         recorded: known.recorded(),
         revoked: verdict == Verdict::Revoked,
     };
     Judged { verdict, offered, notes: known.notes }
-}
-
-/// The machine that a route leads to, as users see it.
-pub(super) fn hop(route: &Route) -> String {
-    if route.host.contains(':') {
-        format!("[{}]:{}", route.host, route.port)
-    } else {
-        format!("{}:{}", route.host, route.port)
-    }
 }
 
 /// `[ED25519 256]`, as above the drawing of ssh-keygen(1).

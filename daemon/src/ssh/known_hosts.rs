@@ -9,9 +9,10 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::hmac;
-use nbtunnel_core::Route;
 use russh::keys::ssh_key::known_hosts::{HostPatterns, Marker};
 use russh::keys::{Algorithm, HashAlg, PublicKey};
+
+use super::hop::Hop;
 
 /// No known_hosts file of a person is larger; what is, is not read.
 const MAX_FILE: u64 = 16 << 20;
@@ -48,7 +49,7 @@ pub enum Verdict {
     Revoked,
 }
 
-/// The lines of all files of a route that name its host.
+/// The lines of all files that name a host.
 #[derive(Debug, Default)]
 pub(super) struct KnownHosts {
     /// Lines that name the host as it is looked up: with its port, unless that is 22.
@@ -70,11 +71,11 @@ struct Entry {
 
 impl KnownHosts {
     /// Reads the user's files, then the system's. Blocks on the file system.
-    pub(super) fn read(route: &Route) -> KnownHosts {
+    pub(super) fn read(hop: &Hop) -> KnownHosts {
         let mut all = KnownHosts::default();
-        let name = lookup_name(&route.host, route.port);
-        let bare = lookup_name(&route.host, 22);
-        for file in route.known_hosts.iter().chain(&route.system_known_hosts) {
+        let name = lookup_name(&hop.host, hop.port);
+        let bare = lookup_name(&hop.host, 22);
+        for file in hop.host_keys.known_hosts.iter().chain(&hop.host_keys.system_known_hosts) {
             match read_file(file) {
                 Ok(text) => all.take_in(file, &text, &name, &bare),
                 Err(note) => all.notes.push(note),
@@ -310,5 +311,6 @@ fn glob(pattern: &str, name: &str) -> bool {
 }
 
 #[cfg(test)]
+#[cfg(unix)]
 #[path = "known_hosts_tests.rs"]
 mod tests;

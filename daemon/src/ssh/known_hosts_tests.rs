@@ -1,9 +1,8 @@
 use std::fs;
 use std::process::Command;
 
-use nbtunnel_core::HostKeyPolicy;
-
 use super::*;
+use crate::ssh::testbed::hop;
 
 const A: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
 const B: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB9dG4kjRhQTtWTVzd2t27+t0DEHBPW7iOD23TUiYLio";
@@ -15,15 +14,9 @@ fn key(text: &str) -> PublicKey {
 }
 
 fn read(file: &Path, host: &str, port: u16) -> KnownHosts {
-    KnownHosts::read(&Route {
-        host: host.into(),
-        port,
-        user: "u".into(),
-        identity_files: Vec::new(),
-        known_hosts: vec![file.to_owned()],
-        system_known_hosts: Vec::new(),
-        host_key: HostKeyPolicy::Strict,
-    })
+    let mut hop = hop(host, port);
+    hop.host_keys.known_hosts = vec![file.to_owned()];
+    KnownHosts::read(&hop)
 }
 
 fn verdict(content: &str, host: &str, port: u16, shown: &str) -> String {

@@ -19,15 +19,18 @@ use super::Links;
 use super::auth::{Asked, Login};
 use super::carry::SshCarrier;
 use super::classify::{broken, overdue};
-use super::credentials::look;
+use super::credentials::{Snapshot, look};
 use super::dial::{Dialled, be_patient, dial};
 use super::distance::{Path, window};
 use super::handler::{Client, Shared};
+use super::hop::Plan;
 use super::known_hosts::KnownHosts;
+use super::plan::plan;
 use super::report::{LinkEvent, OnLink, Reporter};
 use super::settings::{GREETING, HOST_KEYS, settings};
 use super::upkeep::Upkeep;
 use super::wire::Wire;
+use crate::ask::Asker;
 
 /// Core has a shorter deadline for every step; this one only keeps a fault from hanging for ever.
 const STEP_DEADLINE: Duration = Duration::from_secs(60);
@@ -89,23 +92,24 @@ impl Links {
         name: &str,
         route: Route,
         policy: watch::Receiver<Policy>,
+        asker: Option<Asker>,
         on: OnLink,
     ) -> Link {
         let control = Arc::new(Control::default());
         let reporter = Reporter::new(name, on, Arc::clone(&self.told));
+        let host = route.host.clone();
         let attempt = Attempt {
             links: Arc::clone(self),
             control: Arc::clone(&control),
-            shared: Shared::new(Arc::new(route), Arc::clone(&reporter), Arc::clone(&self.stopwatch)),
+            reporter: Arc::clone(&reporter),
+            route,
             policy,
+            asker,
         };
         self.data.spawn(async move {
-            let tap = Arc::clone(&attempt.shared.tap);
-            let hop = attempt.shared.hop.clone();
             // A task of its own, so that a panic in it is this link's failure and nobody else's.
             let ended =
-                tokio::spawn(attempt.run()).await.unwrap_or_else(|_| LinkReport::Lost(panicked(&hop)));
-            tap.cut();
+                tokio::spawn(attempt.run()).await.unwrap_or_else(|_| LinkReport::Lost(panicked(&host)));
             reporter.tell(LinkEvent::Report(ended));
         });
         Link { control }
@@ -123,12 +127,17 @@ fn panicked(hop: &str) -> Failure {
 struct Attempt {
     links: Arc<Links>,
     control: Arc<Control>,
-    shared: Arc<Shared>,
+    reporter: Arc<Reporter>,
+    route: Route,
     policy: watch::Receiver<Policy>,
+    /// Who may be asked, if somebody is there.
+    asker: Option<Asker>,
 }
 
-/// A session that let us in.
+/// A session that let us in. It ends with this.
 struct Connected {
+    shared: Arc<Shared>,
+    _end: EndOnDrop,
     session: Handle<Client>,
     local: Option<SocketAddr>,
     path: Option<Path>,
@@ -140,10 +149,7 @@ pub(super) type Session = Arc<RwLock<Handle<Client>>>;
 
 impl Attempt {
     async fn run(self) -> Ended {
-        // Also when this is dropped half-way: a session in the middle of its key exchange would otherwise
-        // wait for a silent server for ever.
-        let _end = EndOnDrop(Arc::clone(&self.shared));
-        let Connected { session, local, path, asked } = tokio::select! {
+        let Connected { shared, _end, session, local, path, asked } = tokio::select! {
             biased;
             () = self.control.close.cancelled() => return LinkReport::Closed,
             connected = self.connect() => match connected {
@@ -151,7 +157,7 @@ impl Attempt {
                 Err(failure) => return LinkReport::Lost(failure),
             },
         };
-        let Attempt { links, control, shared, policy } = self;
+        let Attempt { links, control, policy, .. } = self;
         let session: Session = Arc::new(RwLock::new(session));
         let carrier = Arc::new(SshCarrier::new(Arc::clone(&session), &shared, links.data.clone()));
         shared.reporter.tell(LinkEvent::Carrier(carrier.clone()));
@@ -167,43 +173,63 @@ impl Attempt {
     }
 
     async fn connect(&self) -> Result<Connected, Failure> {
-        let Shared { route, hop, reporter, .. } = &*self.shared;
-        reporter.step(Step::Resolve);
-        let (offer, snapshot) = look(&self.links.agent, route).await;
-        reporter.tell(LinkEvent::Looked(snapshot));
+        self.reporter.step(Step::Resolve);
+        let plan = plan(&self.route, &self.links.account).await?;
+        self.reporter.tell(LinkEvent::Planned(Box::new(plan.clone())));
+        let held = self.links.agent.identities().await;
+        let (looked_at, for_snapshot) = (plan.clone(), held.clone());
+        let snapshot = tokio::task::spawn_blocking(move || Snapshot::of(&looked_at, for_snapshot.as_deref()));
+        if let Ok(snapshot) = snapshot.await {
+            self.reporter.tell(LinkEvent::Looked(snapshot));
+        }
+        let Plan { server, .. } = plan;
+        let offer = look(held, &server).await;
         for note in &offer.notes {
-            reporter.note(note);
+            self.reporter.note(note);
         }
         // Nothing is sent to the server, not even a connection attempt, before there is something to offer.
-        if let Some(failure) = offer.shortfall(route) {
+        if let Some(failure) = offer.shortfall(&server) {
             return Err(failure);
         }
-        let addresses = self.in_time("the name lookup", self.links.resolver.resolve(&route.host, route.port));
+        let shared =
+            Shared::new(Arc::new(server), Arc::clone(&self.reporter), Arc::clone(&self.links.stopwatch));
+        // Also when this is dropped half-way: a session in the middle of its key exchange would otherwise
+        // wait for a silent server for ever.
+        let end = EndOnDrop(Arc::clone(&shared));
+        let Shared { to, hop, reporter, .. } = &*shared;
+        let addresses = in_time(hop, "the name lookup", self.links.resolver.resolve(&to.host, to.port));
         let addresses: Vec<SocketAddr> = addresses.await??;
         reporter.step(Step::Tcp);
-        let dialled = self.in_time("connecting", dial(hop, addresses, &self.links.stopwatch)).await??;
+        let dialled = in_time(hop, "connecting", dial(hop, addresses, &self.links.stopwatch)).await??;
         let (local, peer) = (dialled.tcp.local_addr().ok(), dialled.tcp.peer_addr().ok());
         let path = local.zip(peer).map(|(local, peer)| (local.ip(), peer));
         // The session takes the stream; how patient the system is with it is known only after the login.
         let socket = SockRef::from(&dialled.tcp).try_clone();
         reporter.step(Step::Banner);
-        let mut session = self.in_time("the key exchange", self.shake_hands(dialled, path)).await??;
+        let mut session =
+            in_time(hop, "the key exchange", self.shake_hands(&shared, dialled, path)).await??;
         reporter.step(Step::Authenticate);
-        let asked = Login::new(&self.shared, &mut session, &self.links.agent).run(&offer).await?;
+        let asked =
+            Login::new(&shared, &mut session, &self.links.agent, self.asker.as_ref()).run(&offer).await?;
         if asked == Asked::Person
             && let Err(error) = socket.and_then(|socket| be_patient(&socket))
         {
             tracing::debug!("{hop}: the system keeps its patience with silence: {error}");
         }
-        Ok(Connected { session, local, path, asked })
+        Ok(Connected { _end: end, shared, session, local, path, asked })
     }
 
-    async fn shake_hands(&self, to: Dialled, path: Option<Path>) -> Result<Handle<Client>, Failure> {
-        let Shared { route, hop, tap, reporter, .. } = &*self.shared;
-        let for_reading = Arc::clone(route);
+    async fn shake_hands(
+        &self,
+        shared: &Arc<Shared>,
+        to: Dialled,
+        path: Option<Path>,
+    ) -> Result<Handle<Client>, Failure> {
+        let Shared { hop, tap, reporter, .. } = &**shared;
+        let for_reading = Arc::clone(&shared.to);
         let known = tokio::task::spawn_blocking(move || KnownHosts::read(&for_reading));
         let mut wire = Wire::new(to.tcp, Arc::clone(tap));
-        let failed = |error| self.shared.cause().unwrap_or_else(|| broken(hop, &error, tap));
+        let failed = |error| shared.cause().unwrap_or_else(|| broken(hop, &error, tap));
         let greeted = wire.greet(GREETING).await.map_err(|error| failed(Error::IO(error)))?;
         if greeted.is_some() {
             reporter.step(Step::KeyExchange);
@@ -212,12 +238,12 @@ impl Attempt {
         tracing::debug!("{hop} is about {round_trip:?} away");
         let host_keys = known.await.unwrap_or_default().order(&HOST_KEYS);
         let config = Arc::new(settings(host_keys, window(round_trip)));
-        connect_stream(config, wire, Client(Arc::clone(&self.shared))).await.map_err(failed)
+        connect_stream(config, wire, Client(Arc::clone(shared))).await.map_err(failed)
     }
+}
 
-    async fn in_time<T>(&self, what: &str, step: impl Future<Output = T>) -> Result<T, Failure> {
-        timeout(STEP_DEADLINE, step).await.map_err(|_| overdue(&self.shared.hop, what))
-    }
+async fn in_time<T>(hop: &str, what: &str, step: impl Future<Output = T>) -> Result<T, Failure> {
+    timeout(STEP_DEADLINE, step).await.map_err(|_| overdue(hop, what))
 }
 
 struct EndOnDrop(Arc<Shared>);

@@ -67,7 +67,7 @@ async fn every_kind_of_host_key_and_of_user_key_works() {
         let agent = SshAgent::start();
         agent.add(&sshd.at("id"));
         let mut route = sshd.route();
-        route.identity_files.clear();
+        route.identity_files = Some(Vec::new());
         let mut link = start(&links(agent.place()), route);
         link.up().await;
     }
@@ -86,7 +86,7 @@ async fn an_unknown_host_key_stops_the_link_before_anything_could_authenticate()
     let log = sshd.log();
     assert!(!log.contains("Postponed") && !log.contains("Failed") && !log.contains("Accepted"), "{log}");
     // What was shown can be trusted, and then the link comes up.
-    trust("test", &sshd.route(), &offered, false).unwrap();
+    trust("test", &sshd.hop(), &offered, false).unwrap();
     assert_eq!(fs::read_to_string(sshd.at("known_hosts")).unwrap(), sshd.host_line());
     dial(&sshd).up().await;
 }
@@ -100,12 +100,15 @@ async fn a_changed_or_revoked_host_key_stops_the_link_even_with_accept_new() {
     for (file, is_revoked) in [(changed, false), (revoked, true)] {
         fs::write(sshd.at("known_hosts"), &file).unwrap();
         let mut route = sshd.route();
-        route.host_key = HostKeyPolicy::AcceptNew;
+        route.host_key = Some(HostKeyPolicy::AcceptNew);
         let mut link = start(&links(AgentAt::Nowhere), route.clone());
         assert_eq!(link.lost().await.kind, FailureKind::HostKeyChanged);
         let offered = link.host_key.unwrap();
         assert_eq!((offered.revoked, offered.recorded.len()), (is_revoked, 1));
-        assert_eq!(trust("test", &route, &offered, false).unwrap_err().kind, FailureKind::HostKeyChanged);
+        assert_eq!(
+            trust("test", &sshd.hop(), &offered, false).unwrap_err().kind,
+            FailureKind::HostKeyChanged
+        );
         assert_eq!(fs::read_to_string(sshd.at("known_hosts")).unwrap(), file);
         assert!(!sshd.log().contains("Accepted"));
     }
@@ -116,7 +119,7 @@ async fn accept_new_writes_the_key_down_and_goes_on() {
     let sshd = Sshd::start("ed25519", "");
     fs::remove_file(sshd.at("known_hosts")).unwrap();
     let mut route = sshd.route();
-    route.host_key = HostKeyPolicy::AcceptNew;
+    route.host_key = Some(HostKeyPolicy::AcceptNew);
     let mut link = start(&links(AgentAt::Nowhere), route);
     link.up().await;
     assert_eq!(fs::read_to_string(sshd.at("known_hosts")).unwrap(), sshd.host_line());
@@ -140,7 +143,7 @@ async fn with_nothing_to_offer_the_server_sees_nothing_at_all() {
     let before = sshd.log();
     for identity_files in [vec![], vec![sshd.at("absent")]] {
         let mut route = sshd.route();
-        route.identity_files = identity_files;
+        route.identity_files = Some(identity_files);
         let mut link = start(&links(agent.place()), route);
         assert_eq!(link.lost().await.kind, FailureKind::NoCredentials);
         assert_eq!(link.seen, ["resolving"]);
@@ -162,17 +165,17 @@ async fn an_encrypted_key_needs_an_answer_unless_the_agent_has_it() {
     let sshd = Sshd::start("ed25519", "");
     keygen(&sshd.at("locked"), "ed25519", "secret words");
     let mut route = sshd.route();
-    route.identity_files = vec![sshd.at("locked")];
+    route.identity_files = Some(vec![sshd.at("locked")]);
     let failure = start(&links(AgentAt::Nowhere), route.clone()).lost().await;
-    assert_eq!(failure.kind, FailureKind::AnswerNeeded);
+    assert_eq!(failure.kind, FailureKind::PassphraseNeeded);
     assert!(failure.message.contains("locked") && failure.hint.contains("ssh-add"), "{failure}");
     // Another key that works makes the encrypted one irrelevant.
-    route.identity_files.push(sshd.at("id"));
+    route.identity_files.as_mut().unwrap().push(sshd.at("id"));
     start(&links(AgentAt::Nowhere), route.clone()).up().await;
     // One that does not work leaves it as the last hope.
     keygen(&sshd.at("stranger"), "ed25519", "");
-    route.identity_files = vec![sshd.at("locked"), sshd.at("stranger")];
-    assert_eq!(start(&links(AgentAt::Nowhere), route).lost().await.kind, FailureKind::AnswerNeeded);
+    route.identity_files = Some(vec![sshd.at("locked"), sshd.at("stranger")]);
+    assert_eq!(start(&links(AgentAt::Nowhere), route).lost().await.kind, FailureKind::PassphraseNeeded);
 }
 
 #[tokio::test]
@@ -183,12 +186,12 @@ async fn refused_keys_are_listed_and_a_wrong_user_is_told() {
     keygen(&sshd.at("held"), "rsa", "");
     agent.add(&sshd.at("held"));
     let mut route = sshd.route();
-    route.identity_files = vec![sshd.at("stranger")];
+    route.identity_files = Some(vec![sshd.at("stranger")]);
     let failure = start(&links(agent.place()), route).lost().await;
     assert_eq!(failure.kind, FailureKind::AuthRefused);
     assert!(failure.message.contains("(agent)") && failure.message.contains("stranger SHA256:"), "{failure}");
     let mut route = sshd.route();
-    route.user = "nobody-of-that-name".into();
+    route.user = Some("nobody-of-that-name".into());
     let failure = start(&links(AgentAt::Nowhere), route).lost().await;
     assert_eq!(failure.kind, FailureKind::AuthRefused);
     assert!(failure.message.contains("nobody-of-that-name"), "{failure}");
@@ -204,7 +207,7 @@ async fn too_many_keys_are_told_as_such_and_a_named_key_goes_first() {
         agent.add(&key);
     }
     let mut route = sshd.route();
-    route.identity_files.clear();
+    route.identity_files = Some(Vec::new());
     let failure = start(&links(agent.place()), route).lost().await;
     assert_eq!(failure.kind, FailureKind::AuthRefused);
     assert!(failure.message.contains("too many keys"), "{failure}");
@@ -237,7 +240,7 @@ async fn what_is_no_ssh_server_is_told_with_its_own_words() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let sshd = Sshd::start("ed25519", "");
     let mut route = sshd.route();
-    route.port = listener.local_addr().unwrap().port();
+    route.port = Some(listener.local_addr().unwrap().port());
     let mut link = start(&links(AgentAt::Nowhere), route.clone());
     let (mut web, _) = listener.accept().await.unwrap();
     web.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n").await.unwrap();
@@ -248,7 +251,7 @@ async fn what_is_no_ssh_server_is_told_with_its_own_words() {
         failure.message.contains("no SSH server") && failure.message.contains("HTTP/1.1 400"),
         "{failure}"
     );
-    route.port = free_port();
+    route.port = Some(free_port());
     assert_eq!(start(&links(AgentAt::Nowhere), route).lost().await.kind, FailureKind::Refused);
 }
 
@@ -257,7 +260,7 @@ async fn a_silent_server_does_not_keep_a_link_from_closing() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let sshd = Sshd::start("ed25519", "");
     let mut route = sshd.route();
-    route.port = listener.local_addr().unwrap().port();
+    route.port = Some(listener.local_addr().unwrap().port());
     for says in ["", "SSH-2.0-Silence\r\n"] {
         let mut link = start(&links(AgentAt::Nowhere), route.clone());
         let (mut silent, _) = listener.accept().await.unwrap();
@@ -292,6 +295,7 @@ async fn a_panic_in_a_link_is_that_links_failure_and_the_last_word() {
         "test",
         sshd.route(),
         watch::channel(Policy::default()).1,
+        None,
         Arc::new(on),
     );
     let mut last = None;

@@ -38,7 +38,7 @@ async fn a_public_key_alone_names_a_key_of_the_agent() {
     fs::set_permissions(sshd.at("id.pub"), fs::Permissions::from_mode(0o644)).unwrap();
     for named in ["id", "id.pub"] {
         let mut route = sshd.route();
-        route.identity_files = vec![sshd.at(named)];
+        route.identity_files = Some(vec![sshd.at(named)]);
         let mut link = start(&links(agent.place()), route);
         link.up().await;
         assert!(!link.seen.iter().any(|seen| seen.starts_with("note")), "{:?}", link.seen);
@@ -53,7 +53,7 @@ async fn a_key_of_a_kind_that_is_unknown_here_does_not_hide_the_others() {
     agent.add(&sshd.at("old"));
     agent.add(&sshd.at("id"));
     let mut route = sshd.route();
-    route.identity_files.clear();
+    route.identity_files = Some(Vec::new());
     start(&links(agent.place()), route).up().await;
 }
 
@@ -69,7 +69,7 @@ async fn a_key_that_the_agent_will_not_sign_with_is_passed_over() {
     let both = [fs::read_to_string(sshd.at("id.pub")), fs::read_to_string(sshd.at("second.pub"))];
     fs::write(sshd.at("authorized"), both.map(Result::unwrap).concat()).unwrap();
     let mut route = sshd.route();
-    route.identity_files = vec![sshd.at("id"), sshd.at("second")];
+    route.identity_files = Some(vec![sshd.at("id"), sshd.at("second")]);
     let mut link = start(&links(agent.place()), route);
     link.up().await;
     assert!(link.seen.iter().any(|seen| seen.contains("did not sign")), "{:?}", link.seen);
@@ -86,8 +86,8 @@ async fn a_server_that_names_no_way_to_log_in_refuses_and_is_not_gone() {
 async fn a_crowd_of_refused_keys_makes_no_endless_message() {
     let sshd = Sshd::start("ed25519", "MaxAuthTries 100");
     let mut route = sshd.route();
-    route.identity_files = (0..20).map(|number| sshd.at(&format!("stranger{number}"))).collect();
-    route.identity_files.iter().for_each(|path| keygen(path, "ed25519", ""));
+    route.identity_files = Some((0..20).map(|number| sshd.at(&format!("stranger{number}"))).collect());
+    route.identity_files.iter().flatten().for_each(|path| keygen(path, "ed25519", ""));
     let failure = start(&links(AgentAt::Nowhere), route).lost().await;
     assert_eq!(failure.kind, FailureKind::AuthRefused);
     assert_eq!(failure.message.matches("SHA256:").count(), 5, "{failure}");
@@ -99,7 +99,7 @@ async fn a_server_of_the_old_protocol_is_told_as_such() {
     let sshd = Sshd::start("ed25519", "");
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut route = sshd.route();
-    route.port = listener.local_addr().unwrap().port();
+    route.port = Some(listener.local_addr().unwrap().port());
     let mut link = start(&links(AgentAt::Nowhere), route);
     let (mut old, _) = listener.accept().await.unwrap();
     old.write_all(b"SSH-1.5-ancient\r\n").await.unwrap();

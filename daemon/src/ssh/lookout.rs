@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use nbtunnel_core::Route;
 use russh::keys::agent::AgentIdentity;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -43,7 +42,6 @@ struct Shared {
 
 #[derive(Clone)]
 struct Watched {
-    route: Route,
     before: Snapshot,
     what: Changed,
 }
@@ -64,8 +62,8 @@ impl Lookout {
 
     /// Tells when `what` differs from `before`, for the tunnel `name`; takes the place of its earlier watch.
     /// A change between the snapshot and now counts.
-    pub fn watch(&self, name: &str, route: Route, before: Snapshot, what: Changed) {
-        self.shared.watched().insert(name.to_owned(), Watched { route, before, what });
+    pub fn watch(&self, name: &str, before: Snapshot, what: Changed) {
+        self.shared.watched().insert(name.to_owned(), Watched { before, what });
         self.shared.begun.notify_one();
     }
 
@@ -113,7 +111,7 @@ async fn keep_looking(shared: Arc<Shared>, agent: AgentAt, on_change: OnChange) 
 
 fn differing(watched: BTreeMap<String, Watched>, held: Option<&[AgentIdentity]>) -> Vec<(String, Watched)> {
     let differs = |watched: &Watched| {
-        let now = Snapshot::of(&watched.route, held);
+        let now = watched.before.again(held);
         match watched.what {
             Changed::Credentials => now.agent != watched.before.agent || now.keys != watched.before.keys,
             Changed::KnownHosts => now.known_hosts != watched.before.known_hosts,

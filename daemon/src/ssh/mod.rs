@@ -15,10 +15,12 @@ mod distance;
 mod doors;
 mod greeting;
 mod handler;
+mod hop;
 mod hostkey;
 mod known_hosts;
 mod link;
 mod lookout;
+mod plan;
 mod read_ahead;
 mod report;
 mod resolve;
@@ -74,10 +76,12 @@ use tokio::runtime::Handle;
 
 pub use agent::AgentAt;
 pub use credentials::{FileMark, Mark, Snapshot};
+pub use hop::{Hop, Plan};
 pub use hostkey::OfferedKey;
 pub use known_hosts::{Recorded, Verdict};
 pub use link::Link;
 pub use lookout::{Changed, Lookout, OnChange};
+pub use plan::Account;
 pub use report::{LinkEvent, OnLink};
 pub use trust::{Written, trust};
 
@@ -91,6 +95,7 @@ pub struct Links {
     data: Handle,
     stopwatch: Stopwatch,
     agent: AgentAt,
+    account: Account,
     resolver: resolve::Resolver,
     told: report::Told,
     distances: Arc<distance::Distances>,
@@ -98,9 +103,9 @@ pub struct Links {
 
 impl Links {
     /// Links whose tasks run on `data`.
-    pub fn new(data: Handle, stopwatch: Stopwatch, agent: AgentAt) -> Arc<Links> {
+    pub fn new(data: Handle, stopwatch: Stopwatch, agent: AgentAt, account: Account) -> Arc<Links> {
         let resolver = resolve::Resolver::new(data.clone());
         let (told, distances) = Default::default();
-        Arc::new(Links { data, stopwatch, agent, resolver, told, distances })
+        Arc::new(Links { data, stopwatch, agent, account, resolver, told, distances })
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use nbtunnel_core::{LinkReport, Step};
 
 use super::credentials::Snapshot;
+use super::hop::{Hop, Plan};
 use super::hostkey::OfferedKey;
 use crate::forward::carrier::Carrier;
 
@@ -20,8 +21,10 @@ pub enum LinkEvent {
     Answered(u64, Duration),
     /// What carries connections over this link. Comes right before `Report(Up)`.
     Carrier(Arc<dyn Carrier>),
-    /// The server showed a host key that was refused.
-    HostKey(OfferedKey),
+    /// This machine showed a host key that was refused.
+    HostKey(Box<(Hop, OfferedKey)>),
+    /// Where it goes this time, and over which machines.
+    Planned(Box<Plan>),
     /// What could be offered, and the known_hosts files, before the attempt. Compare with it to see what
     /// changed since.
     Looked(Snapshot),

@@ -41,6 +41,11 @@ pub(in crate::ssh) fn is_exposed(metadata: &Metadata) -> bool {
     metadata.uid() == rustix::process::geteuid().as_raw() && metadata.mode() & 0o077 != 0
 }
 
+/// `GlobalKnownHostsFile` of ssh_config(5).
+pub(in crate::ssh) fn known_hosts() -> Vec<PathBuf> {
+    vec!["/etc/ssh/ssh_known_hosts".into(), "/etc/ssh/ssh_known_hosts2".into()]
+}
+
 /// The agent's socket, if the environment names one.
 pub(in crate::ssh) fn usual_agent() -> Option<PathBuf> {
     std::env::var_os("SSH_AUTH_SOCK").filter(|path| !path.is_empty()).map(PathBuf::from)

@@ -24,6 +24,14 @@ pub(in crate::ssh) fn is_same_file(_file: &File, _path: &Path) -> bool {
     true
 }
 
+/// Where OpenSSH for Windows keeps the system's file.
+pub(in crate::ssh) fn known_hosts() -> Vec<PathBuf> {
+    std::env::var_os("ProgramData")
+        .map(|dir| PathBuf::from(dir).join("ssh").join("ssh_known_hosts"))
+        .into_iter()
+        .collect()
+}
+
 /// There are no mode bits.
 pub(in crate::ssh) fn mode(_metadata: &Metadata) -> u32 {
     0

@@ -8,14 +8,15 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nbtunnel_core::{Failure, HostKeyPolicy, LinkReport, Policy, Route};
+use nbtunnel_core::{Failure, HostKeyPolicy, LinkReport, Policy, Route, SshConfig};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::{AgentAt, Link, LinkEvent, Links};
+use super::hop::{Algorithms, Dialling, Hop, HostKeys, LoginWith, UpdateHostKeys};
+use super::{Account, AgentAt, Link, LinkEvent, Links};
 use crate::forward::carrier::Carrier;
 
 /// A child that is killed and waited for, also when a test panics.
@@ -167,14 +168,23 @@ impl Sshd {
 
     pub(super) fn route(&self) -> Route {
         Route {
-            host: "127.0.0.1".into(),
-            port: self.port,
-            user: run("id", &["-un"]).trim().to_owned(),
-            identity_files: vec![self.at("id")],
-            known_hosts: vec![self.at("known_hosts")],
-            system_known_hosts: Vec::new(),
-            host_key: HostKeyPolicy::Strict,
+            port: Some(self.port),
+            user: Some(run("id", &["-un"]).trim().to_owned()),
+            identity_files: Some(vec![self.at("id")]),
+            known_hosts: Some(vec![self.at("known_hosts")]),
+            host_key: Some(HostKeyPolicy::Strict),
+            ssh_config: SshConfig::Nothing,
+            ..Route::to("127.0.0.1")
         }
+    }
+
+    /// The same, as it is followed.
+    pub(super) fn hop(&self) -> Hop {
+        let mut hop = hop("127.0.0.1", self.port);
+        hop.user = run("id", &["-un"]).trim().to_owned();
+        hop.login.identity_files = vec![self.at("id")];
+        hop.host_keys.known_hosts = vec![self.at("known_hosts")];
+        hop
     }
 }
 
@@ -236,7 +246,8 @@ pub(super) struct Watched {
 }
 
 pub(super) fn links(agent: AgentAt) -> Arc<Links> {
-    Links::new(Handle::current(), crate::wake::stopwatch(), agent)
+    let account = Account { home: "/nonexistent".into(), user: "u".into() };
+    Links::new(Handle::current(), crate::wake::stopwatch(), agent, account)
 }
 
 pub(super) fn start(links: &Arc<Links>, route: Route) -> Watched {
@@ -245,8 +256,13 @@ pub(super) fn start(links: &Arc<Links>, route: Route) -> Watched {
 
 pub(super) fn start_with(links: &Arc<Links>, route: Route, policy: watch::Sender<Policy>) -> Watched {
     let (tell, events) = unbounded_channel();
-    let link =
-        links.spawn_link("test", route, policy.subscribe(), Arc::new(move |event| drop(tell.send(event))));
+    let link = links.spawn_link(
+        "test",
+        route,
+        policy.subscribe(),
+        None,
+        Arc::new(move |event| drop(tell.send(event))),
+    );
     Watched { link, policy, events, seen: Vec::new(), carrier: None, host_key: None, snapshot: None }
 }
 
@@ -260,7 +276,8 @@ impl Watched {
                 LinkEvent::Report(report) => return report,
                 LinkEvent::Answered(_, rtt) => return LinkReport::Answers(rtt),
                 LinkEvent::Carrier(carrier) => self.carrier = Some(carrier),
-                LinkEvent::HostKey(offered) => self.host_key = Some(offered),
+                LinkEvent::HostKey(shown) => self.host_key = Some(shown.1),
+                LinkEvent::Planned(_) => {}
                 LinkEvent::Looked(snapshot) => self.snapshot = Some(snapshot),
                 LinkEvent::Note(text) => self.seen.push(format!("note: {text}")),
             }
@@ -299,5 +316,27 @@ impl Watched {
     pub(super) async fn is_silent(&mut self) {
         let more = timeout(Duration::from_millis(100), self.events.recv()).await;
         assert!(!matches!(more, Ok(Some(_))), "something came after the end");
+    }
+}
+
+/// A machine that nobody says anything of.
+pub(super) fn hop(host: &str, port: u16) -> Hop {
+    Hop {
+        name: host.into(),
+        host: host.into(),
+        port,
+        user: "u".into(),
+        dialling: Dialling::default(),
+        host_keys: HostKeys {
+            alias: None,
+            known_hosts: Vec::new(),
+            system_known_hosts: Vec::new(),
+            policy: HostKeyPolicy::Strict,
+            check_ip: false,
+            hash: None,
+            update: UpdateHostKeys::No,
+        },
+        algorithms: Algorithms::default(),
+        login: LoginWith::default(),
     }
 }

@@ -82,7 +82,7 @@ async fn a_login_with_a_token_is_told_as_one_that_took_a_person() {
     let mut route = sshd.route();
     // The other key needs nobody, and is named; so it goes first.
     start(&links, route.clone()).up().await;
-    route.identity_files.clear();
+    route.identity_files = Some(Vec::new());
     let mut link = start(&links, route);
     assert_eq!(link.report().await, LinkReport::Asked);
     assert!(link.carrier.is_some());
@@ -108,11 +108,11 @@ async fn a_file_of_a_token_that_no_agent_holds_is_named_and_not_offered() {
     fs::write(sshd.at("sk"), handle()).unwrap();
     fs::set_permissions(sshd.at("sk"), fs::Permissions::from_mode(0o600)).unwrap();
     let mut route = sshd.route();
-    route.identity_files = vec![sshd.at("sk")];
+    route.identity_files = Some(vec![sshd.at("sk")]);
     let failure = start(&links(AgentAt::Nowhere), route.clone()).lost().await;
     assert_eq!(failure.kind, FailureKind::NoCredentials);
     assert!(failure.message.contains("security token"), "{failure}");
     // It stands in nobody's way.
-    route.identity_files.push(sshd.at("id"));
+    route.identity_files.as_mut().unwrap().push(sshd.at("id"));
     start(&links(AgentAt::Nowhere), route).up().await;
 }

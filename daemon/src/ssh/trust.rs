@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use nbtunnel_core::{Failure, FailureKind, Route};
+use nbtunnel_core::{Failure, FailureKind};
 use russh::keys::PublicKey;
 use russh::keys::ssh_key::known_hosts::HostPatterns;
 
+use super::hop::Hop;
 use super::hostkey::{Judged, OfferedKey, judge, refusal};
 use super::known_hosts::{Line, Verdict, hash_key, lookup_name};
 use super::system;
@@ -33,26 +34,26 @@ static TURN: Mutex<()> = Mutex::new(());
 const LOCK_TRIES: u32 = 40;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
-/// Puts exactly the key that was shown to `tunnel` into the first known_hosts file of `route`. With `replace`, the
+/// Puts exactly the key that was shown to `tunnel` into the first known_hosts file of `hop`. With `replace`, the
 /// keys on file for that host go; other names on their lines stay.
 ///
 /// # Errors
 /// The key is revoked, or another one is on file and `replace` is not set, or the file cannot be written.
 /// Then the file is as it was.
-pub fn trust(tunnel: &str, route: &Route, offered: &OfferedKey, replace: bool) -> Result<Written, Failure> {
+pub fn trust(tunnel: &str, hop: &Hop, offered: &OfferedKey, replace: bool) -> Result<Written, Failure> {
     let key = PublicKey::from_openssh(&offered.public_key)
         .map_err(|_| Failure::new(FailureKind::Internal, "the host key that was shown cannot be read", ""))?;
-    let file = route.known_hosts.first().ok_or_else(no_file)?;
+    let file = hop.host_keys.known_hosts.first().ok_or_else(no_file)?;
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     // What counts is what is on file now, not what was when the key was shown.
-    let now = judge(route, &key);
+    let now = judge(hop, &key);
     match now.verdict {
         Verdict::Known => return Ok(Written { file: file.clone(), replaced: Vec::new() }),
         Verdict::Revoked => return Err(refusal(&now, tunnel)),
         Verdict::Changed { .. } if !replace => return Err(refusal(&now, tunnel)),
         Verdict::Changed { .. } | Verdict::Unknown => {}
     }
-    write(file, &lookup_name(&route.host, route.port), &key, &now).map_err(|error| cannot_write(file, &error))
+    write(file, &lookup_name(&hop.host, hop.port), &key, &now).map_err(|error| cannot_write(file, &error))
 }
 
 fn no_file() -> Failure {
@@ -202,8 +203,8 @@ fn replace_content(path: &Path, old: &File, content: &[u8]) -> io::Result<()> {
 /// # Errors
 /// By now another key is on file, or this one is revoked: two logins met the host at the same time, and it
 /// showed each another key. Then it is not to be trusted.
-pub(super) fn accept_new(tunnel: &str, route: &Route, offered: &OfferedKey) -> Result<String, Failure> {
-    match trust(tunnel, route, offered, false) {
+pub(super) fn accept_new(tunnel: &str, hop: &Hop, offered: &OfferedKey) -> Result<String, Failure> {
+    match trust(tunnel, hop, offered, false) {
         Err(failure) if failure.kind == FailureKind::HostKeyChanged => Err(failure),
         Ok(written) => Ok(format!(
             "the host key of {} is new and was written to {}: {} {}",

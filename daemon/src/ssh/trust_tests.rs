@@ -1,27 +1,19 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use nbtunnel_core::HostKeyPolicy;
-
 use super::*;
 
 const A: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
 const B: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIB9dG4kjRhQTtWTVzd2t27+t0DEHBPW7iOD23TUiYLio";
 
-fn route(file: &Path, host: &str, port: u16) -> Route {
-    Route {
-        host: host.into(),
-        port,
-        user: "u".into(),
-        identity_files: Vec::new(),
-        known_hosts: vec![file.to_owned()],
-        system_known_hosts: Vec::new(),
-        host_key: HostKeyPolicy::Strict,
-    }
+fn hop(file: &Path, host: &str, port: u16) -> Hop {
+    let mut hop = crate::ssh::testbed::hop(host, port);
+    hop.host_keys.known_hosts = vec![file.to_owned()];
+    hop
 }
 
-fn shown(route: &Route) -> OfferedKey {
-    judge(route, &PublicKey::from_openssh(A).unwrap()).offered
+fn shown(hop: &Hop) -> OfferedKey {
+    judge(hop, &PublicKey::from_openssh(A).unwrap()).offered
 }
 
 /// Trusts the key A for `host:port` with `before` in the file; gives what is in it then.
@@ -30,8 +22,8 @@ fn after(before: &str, host: &str, port: u16, replace: bool) -> Result<String, F
     let file = dir.path().join("known_hosts");
     let fill = |text: &str| text.replace("{A}", A).replace("{B}", B);
     fs::write(&file, fill(before)).unwrap();
-    let route = route(&file, host, port);
-    let done = trust("test", &route, &shown(&route), replace);
+    let hop = hop(&file, host, port);
+    let done = trust("test", &hop, &shown(&hop), replace);
     let text = fs::read_to_string(&file).unwrap().replace(A, "{A}").replace(B, "{B}");
     match done {
         Ok(_) => Ok(text),
@@ -55,14 +47,15 @@ fn a_new_key_is_appended_and_nothing_else_moves() {
 fn a_new_key_is_not_accepted_when_another_one_came_first() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("known_hosts");
-    let route = route(&file, "h", 22);
+    let hop = hop(&file, "h", 22);
     // Judged while nothing was on file; then another login wrote the key that it was shown.
-    let offered = shown(&route);
+    let offered = shown(&hop);
     fs::write(&file, format!("h {B}\n")).unwrap();
-    assert_eq!(accept_new("test", &route, &offered).unwrap_err().kind, FailureKind::HostKeyChanged);
+    assert_eq!(accept_new("test", &hop, &offered).unwrap_err().kind, FailureKind::HostKeyChanged);
     assert_eq!(fs::read_to_string(&file).unwrap(), format!("h {B}\n"));
     // One that cannot be written down is accepted for this session, as by ssh(1).
-    let nowhere = Route { known_hosts: vec![dir.path().join("known_hosts/below")], ..route };
+    let mut nowhere = hop;
+    nowhere.host_keys.known_hosts = vec![dir.path().join("known_hosts/below")];
     assert!(accept_new("test", &nowhere, &offered).unwrap().contains("could not be written"));
 }
 
@@ -89,8 +82,8 @@ fn what_was_replaced_is_named_by_line() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("known_hosts");
     fs::write(&file, format!("x {B}\nh {B}\n")).unwrap();
-    let route = route(&file, "h", 22);
-    let written = trust("test", &route, &shown(&route), true).unwrap();
+    let hop = hop(&file, "h", 22);
+    let written = trust("test", &hop, &shown(&hop), true).unwrap();
     assert_eq!(written.replaced, [format!("{}:2", file.display())]);
 }
 
@@ -102,8 +95,8 @@ fn where_names_are_hashed_the_new_one_is_too_and_ssh_keygen_finds_it() {
     let keygen = |args: &[&str]| std::process::Command::new("ssh-keygen").args(args).output().unwrap();
     fs::write(&file, format!("other {B}\n[h]:2222 {B}\n")).unwrap();
     keygen(&["-q", "-H", "-f", path]);
-    let route = route(&file, "h", 2222);
-    trust("test", &route, &shown(&route), true).unwrap();
+    let hop = hop(&file, "h", 2222);
+    trust("test", &hop, &shown(&hop), true).unwrap();
     let text = fs::read_to_string(&file).unwrap();
     assert_eq!((text.lines().count(), text.matches("|1|").count()), (2, 2), "{text}");
     let found = keygen(&["-F", "[h]:2222", "-f", path]);
@@ -118,8 +111,8 @@ fn it_writes_through_symlinks_and_keeps_the_mode() {
     fs::write(&real, format!("h {B}\n")).unwrap();
     fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
     symlink(&real, &link).unwrap();
-    let route = route(&link, "h", 22);
-    trust("test", &route, &shown(&route), true).unwrap();
+    let hop = hop(&link, "h", 22);
+    trust("test", &hop, &shown(&hop), true).unwrap();
     assert!(link.symlink_metadata().unwrap().is_symlink());
     assert_eq!(fs::read_to_string(&real).unwrap(), format!("h {A}\n"));
     assert_eq!(real.metadata().unwrap().permissions().mode() & 0o777, 0o640);
@@ -129,8 +122,8 @@ fn it_writes_through_symlinks_and_keeps_the_mode() {
 fn a_file_that_is_not_there_is_made_for_its_owner_alone() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("ssh/known_hosts");
-    let route = route(&file, "h", 22);
-    trust("test", &route, &shown(&route), false).unwrap();
+    let hop = hop(&file, "h", 22);
+    trust("test", &hop, &shown(&hop), false).unwrap();
     let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&file), mode(file.parent().unwrap())), (0o600, 0o700));
 }
@@ -142,9 +135,9 @@ fn a_lock_that_another_holds_is_waited_for() {
     fs::write(&file, "").unwrap();
     let held = File::open(&file).unwrap();
     held.lock().unwrap();
-    let route = route(&file, "h", 22);
-    let offered = shown(&route);
-    let writer = std::thread::spawn(move || trust("test", &route, &offered, false));
+    let hop = hop(&file, "h", 22);
+    let offered = shown(&hop);
+    let writer = std::thread::spawn(move || trust("test", &hop, &offered, false));
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(fs::read_to_string(&file).unwrap(), "");
     drop(held);
@@ -158,8 +151,8 @@ fn many_writers_lose_nothing() {
     let file = dir.path().join("known_hosts");
     let writers: Vec<_> = (0..20)
         .map(|n| {
-            let route = route(&file, &format!("h{n}"), 22);
-            std::thread::spawn(move || trust("test", &route, &shown(&route), false).unwrap())
+            let hop = hop(&file, &format!("h{n}"), 22);
+            std::thread::spawn(move || trust("test", &hop, &shown(&hop), false).unwrap())
         })
         .collect();
     for writer in writers {
@@ -178,7 +171,7 @@ fn the_drawing_is_that_of_ssh_keygen() {
         keygen(&["-q", "-t", kind, "-N", "", "-f", path]);
         let theirs = String::from_utf8(keygen(&["-lv", "-f", path]).stdout).unwrap();
         let key = PublicKey::from_openssh(&fs::read_to_string(format!("{path}.pub")).unwrap()).unwrap();
-        let ours = judge(&route(Path::new("/dev/null"), "h", 22), &key).offered;
+        let ours = judge(&hop(Path::new("/dev/null"), "h", 22), &key).offered;
         let (first, drawing) = theirs.split_once('\n').unwrap();
         assert!(first.contains(&ours.fingerprint));
         assert_eq!(ours.randomart.trim_end(), drawing.trim_end());

@@ -69,8 +69,9 @@ async fn a_server_whose_answer_is_stuck_behind_other_bytes_is_heard() {
     let tunnel = Tunnel::new(echo().await).await;
     let mut route = tunnel.sshd.route();
     let line = tunnel.sshd.host_line();
-    route.port = dripping(route.port).await;
-    let through = line.replace(&format!(":{} ", tunnel.sshd.port), &format!(":{} ", route.port));
+    let port = dripping(tunnel.sshd.port).await;
+    route.port = Some(port);
+    let through = line.replace(&format!(":{} ", tunnel.sshd.port), &format!(":{port} "));
     std::fs::write(tunnel.sshd.at("known_hosts"), through).unwrap();
     let mut link = start(&links(AgentAt::Nowhere), route);
     link.up().await;

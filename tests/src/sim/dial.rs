@@ -115,7 +115,7 @@ impl<M: Machine> Sim<M> {
     fn exchange_keys(&mut self, slot: usize, epoch: Epoch, host: usize) -> Went {
         let shown = self.far.hosts.get(host).map(|there| there.key);
         let on_file = self.far.known.get(&host).copied();
-        let accepts = self.rooms[slot].spec.as_ref().map(|spec| spec.route.host_key);
+        let accepts = self.rooms[slot].spec.as_ref().and_then(|spec| spec.route.host_key);
         if self.path(slot, epoch) == Path::Alive && shown != on_file {
             if on_file.is_some() {
                 return Went::Wrong(FailureKind::HostKeyChanged);

@@ -52,15 +52,7 @@ impl<M: Machine> Sim<M> {
     fn a_route(&mut self) -> Route {
         let host = self.chance.below(self.far.hosts.len());
         let host_key = if self.chance.one_in(3) { HostKeyPolicy::AcceptNew } else { HostKeyPolicy::Strict };
-        Route {
-            host: format!("h{host}"),
-            port: 22,
-            user: "me".into(),
-            identity_files: Vec::new(),
-            known_hosts: Vec::new(),
-            system_known_hosts: Vec::new(),
-            host_key,
-        }
+        Route { host_key: Some(host_key), ..Route::to(format!("h{host}")) }
     }
 
     fn some_forwards(&mut self) -> Vec<ForwardSpec> {

@@ -131,6 +131,9 @@ impl<M: Machine> Sim<M> {
             }
             LinkReport::Up
             | LinkReport::Step(_)
+            | LinkReport::Asking(_)
+            | LinkReport::Needs(_)
+            | LinkReport::Opened(_)
             | LinkReport::Asked
             | LinkReport::Unanswered
             | LinkReport::Worn => {}
@@ -142,7 +145,7 @@ impl<M: Machine> Sim<M> {
         let room = &self.rooms[slot];
         let said = || format!("t{slot}: {output:?} after {}", super::trace::input(input));
         match output {
-            Output::Connect(epoch, route) => {
+            Output::Connect(epoch, route, _) => {
                 hold("what_is_not_wanted_never_connects", room.desire() != Desire::Down, said)?;
                 let right = room.spec.as_ref().is_some_and(|spec| spec.route == **route);
                 hold("it_dials_where_the_file_says", right, said)?;
@@ -270,7 +273,7 @@ impl Room {
         let wakes = match input {
             Input::CredentialsChanged => matches!(
                 kind,
-                Some(FailureKind::NoCredentials | FailureKind::AuthRefused | FailureKind::AnswerNeeded)
+                Some(FailureKind::NoCredentials | FailureKind::AuthRefused | FailureKind::PassphraseNeeded)
             ),
             Input::KnownHostsChanged => {
                 matches!(kind, Some(FailureKind::HostKeyUnknown | FailureKind::HostKeyChanged))
@@ -295,6 +298,9 @@ impl Room {
 fn word(report: &LinkReport) -> &'static str {
     match report {
         LinkReport::Step(_) => "Step",
+        LinkReport::Asking(_) => "Asking",
+        LinkReport::Needs(_) => "Needs",
+        LinkReport::Opened(_) => "Opened",
         LinkReport::Asked => "Asked",
         LinkReport::Up => "Up",
         LinkReport::Answers(_) => "Answers",

@@ -97,7 +97,9 @@ impl<M: Machine> Sim<M> {
         let host = room.host();
         let shown = self.far.hosts.get(host).map(|there| there.key);
         let rightly_parked = match kind {
-            Some(FailureKind::AuthRefused | FailureKind::AnswerNeeded) => true,
+            Some(FailureKind::AuthRefused | FailureKind::AnswerNeeded | FailureKind::PassphraseNeeded) => {
+                true
+            }
             Some(FailureKind::HostKeyUnknown | FailureKind::HostKeyChanged) => {
                 self.far.known.get(&host).copied() != shown
             }

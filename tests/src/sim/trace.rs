@@ -78,7 +78,7 @@ fn brief(spec: &TunnelSpec) -> impl fmt::Display + '_ {
 pub(super) fn outputs(outputs: &[(usize, Output)]) -> impl fmt::Display + '_ {
     Words(move |f: &mut fmt::Formatter<'_>| {
         outputs.iter().try_for_each(|(slot, output)| match output {
-            Output::Connect(epoch, route) => write!(f, "t{slot}: Connect({}, {}) ", epoch.0, route.host),
+            Output::Connect(epoch, route, _) => write!(f, "t{slot}: Connect({}, {}) ", epoch.0, route.host),
             Output::Repolicy(_) => write!(f, "t{slot}: Repolicy "),
             Output::Announce(Transition { about: About::Forward(_), to, .. }) => {
                 write!(f, "t{slot}: forward {to} ")

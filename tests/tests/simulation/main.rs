@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use nbtunnel_core::{ForwardSpec, HostKeyPolicy, Policy, Route, Start, TunnelSpec};
+use nbtunnel_core::{ForwardSpec, Policy, Route, Start, TunnelSpec};
 use nbtunnel_tests::sim::{self, Report, Sim};
 
 mod planted;
@@ -92,15 +92,7 @@ fn the_same_seed_does_the_same_and_another_does_not() {
 fn a_year_of_reconnects_leaves_nothing_behind() {
     let forward: ForwardSpec = "6000:localhost:7000".parse().unwrap();
     let spec = TunnelSpec {
-        route: Route {
-            host: "h0".into(),
-            port: 22,
-            user: "me".into(),
-            identity_files: Vec::new(),
-            known_hosts: Vec::new(),
-            system_known_hosts: Vec::new(),
-            host_key: HostKeyPolicy::Strict,
-        },
+        route: Route::to("h0"),
         forwards: vec![forward],
         remotes: Vec::new(),
         start: Start::Login,

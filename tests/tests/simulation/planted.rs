@@ -129,7 +129,7 @@ impl Machine for Planted {
             (Bug::ConnectsAfterStop, Input::Order(Order::Stop)) => {
                 if let Some(tunnel) = self.fleet.tunnels().get(&name) {
                     let route = Box::new(tunnel.spec().route.clone());
-                    self.outputs.push_back((name, Output::Connect(tunnel.next_epoch(), route)));
+                    self.outputs.push_back((name, Output::Connect(tunnel.next_epoch(), route, None)));
                 }
             }
             _ => {}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use up::Up;
 
 use crate::failure::{Failure, FailureKind};
-use crate::io::{Epoch, Nudge, Step, Timer, TimerReason};
+use crate::io::{Asks, Epoch, Nudge, Step, Timer, TimerReason};
 use crate::moment::Moment;
 use crate::spec::Policy;
 use crate::view::Health;
@@ -22,6 +22,8 @@ pub const NUDGED_DEADLINE: Duration = Duration::from_millis(2500);
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The same where another login would need a person: a hole in the Wi-Fi must not cost a one-time code.
 pub const PATIENCE_WITH_PERSON: Duration = Duration::from_secs(15 * 60);
+/// An answer that is waited for (a code typed, a key touched) may take so long.
+pub const ANSWER_DEADLINE: Duration = Duration::from_secs(10 * 60);
 /// Up for so long, a session has proved itself.
 pub const STEADY_AFTER: Duration = Duration::from_secs(30);
 /// A deadline that is seen to have passed so late says nothing about the server: nobody looked, because the
@@ -55,6 +57,7 @@ struct Dialling {
     /// How long the connection took to open: about one round trip, if no packet was lost.
     opened_in: Duration,
     asked: bool,
+    asks: Asks,
 }
 
 /// What a session wants done when its timer fired.
@@ -80,6 +83,7 @@ impl Session {
             at: now,
             opened_in: Duration::ZERO,
             asked: false,
+            asks: Asks::Nobody,
         };
         Session { epoch, phase: Phase::Dialling(dialling) }
     }
@@ -208,7 +212,27 @@ impl Session {
             }
             dialling.step = at;
             dialling.at = now;
+            dialling.asks = Asks::Nobody;
             dialling.deadline = Some(now + policy.connect_timeout);
+        }
+    }
+
+    /// Whom it waits for; `None` once it is up.
+    pub fn asks(&self) -> Option<Asks> {
+        match &self.phase {
+            Phase::Dialling(dialling) => Some(dialling.asks),
+            Phase::Up(_) => None,
+        }
+    }
+
+    /// It waits for somebody, who gets more time than a server; or no longer.
+    pub fn asking(&mut self, now: Moment, asks: Asks, policy: &Policy) {
+        if let Phase::Dialling(dialling) = &mut self.phase
+            && dialling.step != Step::Queued
+        {
+            dialling.asks = asks;
+            let patience = if asks == Asks::Nobody { policy.connect_timeout } else { ANSWER_DEADLINE };
+            dialling.deadline = Some(now + patience);
         }
     }
 

@@ -117,7 +117,13 @@ impl Tunnel {
                 // While it is left unread its answer cannot be heard: nothing is on trial then.
                 *clogged
             }
-            LinkReport::Step(_) | LinkReport::Asked | LinkReport::Up | LinkReport::Worn => return,
+            LinkReport::Step(_)
+            | LinkReport::Asking(_)
+            | LinkReport::Needs(_)
+            | LinkReport::Opened(_)
+            | LinkReport::Asked
+            | LinkReport::Up
+            | LinkReport::Worn => return,
         };
         if answered && std::mem::take(&mut old.on_trial) {
             old.until = now + policy.drain;

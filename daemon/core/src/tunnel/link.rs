@@ -69,6 +69,7 @@ impl Tunnel {
     }
 
     pub(super) fn connect(&mut self, now: Moment) {
+        self.needs = None;
         self.link = Link::Live(self.next_session(now));
     }
 
@@ -81,7 +82,7 @@ impl Tunnel {
         for session in sessions.into_iter().flatten() {
             if session.go(now, &self.spec.policy) {
                 let route = Box::new(self.spec.route.clone());
-                self.outputs.push_back(Output::Connect(session.epoch(), route));
+                self.outputs.push_back(Output::Connect(session.epoch(), route, self.asker));
                 return;
             }
         }
@@ -104,6 +105,7 @@ impl Tunnel {
         if !self.spec.policy.all_or_nothing {
             self.backoff.ease();
         }
+        self.asker = None;
         self.authenticated = true;
         self.refusals = 0;
         self.ups += u64::from(anew);
@@ -118,6 +120,8 @@ impl Tunnel {
             (_, LinkReport::Closed) => self.link_ended(now, None),
             (Link::Live(session), report) => match report {
                 LinkReport::Step(step) => session.stepped(now, step, policy),
+                LinkReport::Asking(asks) => session.asking(now, asks, policy),
+                LinkReport::Needs(key) if !session.is_up() => self.needs = Some(key),
                 LinkReport::Asked => session.asked(),
                 LinkReport::Up => self.came_up(now),
                 LinkReport::Answers(took) => session.answered(now, took, policy),
@@ -131,7 +135,11 @@ impl Tunnel {
                 LinkReport::AddressGone => session.lost_its_address(now),
                 LinkReport::Clogged(clogged) => session.clogged(now, clogged, policy),
                 LinkReport::Worn => session.wear_out(),
-                LinkReport::Drained | LinkReport::Lost(_) | LinkReport::Closed => {}
+                LinkReport::Needs(_)
+                | LinkReport::Opened(_)
+                | LinkReport::Drained
+                | LinkReport::Lost(_)
+                | LinkReport::Closed => {}
             },
             (Link::None | Link::Waiting { .. } | Link::Parked { .. } | Link::Closing { .. }, _) => {}
         }
@@ -182,6 +190,7 @@ impl Tunnel {
 
     /// What a failure leads to: the successor, another attempt, or none until something changes.
     pub(super) fn lose(&mut self, now: Moment, failure: Failure) {
+        self.asker = None;
         self.because = Some(failure.clone());
         self.failed_with = Some(failure.clone());
         let failure = match std::mem::replace(&mut self.successor, Successor::None) {
@@ -248,7 +257,10 @@ impl Tunnel {
         let desire = self.desire();
         let unneeded = self.is_unneeded();
         match (&self.link, desire) {
-            (Link::None, Desire::Down) => self.close_draining(),
+            (Link::None, Desire::Down) => {
+                self.asker = None;
+                self.close_draining();
+            }
             (Link::Closing { .. }, _) => {}
             (Link::Live(_), Desire::Down) => self.close_link(now),
             (Link::Waiting { .. } | Link::Parked { .. }, Desire::Down) => {
@@ -257,7 +269,7 @@ impl Tunnel {
             }
             (Link::None, _) if self.lacks_a_listener() => {}
             (Link::None, Desire::Up) if self.listeners_settled() => self.connect(now),
-            (Link::None, Desire::OnDemand) if self.held > 0 && self.listeners_settled() => self.connect(now),
+            (Link::None, Desire::OnDemand) if !unneeded && self.listeners_settled() => self.connect(now),
             // Its failures are kept: whoever comes and goes all the time makes it dial no more often.
             (Link::Waiting { until, .. }, _) if *until <= now && (unneeded || self.lacks_a_listener()) => {
                 self.link = Link::None;
@@ -267,6 +279,21 @@ impl Tunnel {
                 self.link = Link::None;
             }
             (Link::None | Link::Waiting { .. } | Link::Live(_) | Link::Parked { .. }, _) => {}
+        }
+    }
+
+    pub(super) fn session_reported(&mut self, now: Moment, epoch: Epoch, report: LinkReport) {
+        let sessions = [self.link.session(), self.successor.session()];
+        // A session that is queued is not in the world yet: nothing can be true that is said of it.
+        if sessions.into_iter().flatten().any(|session| session.epoch() == epoch && session.is_queued()) {
+            return;
+        }
+        if self.link.epoch() == Some(epoch) {
+            self.link_reported(now, report);
+        } else if self.successor.epoch() == Some(epoch) {
+            self.successor_reported(now, report);
+        } else {
+            self.draining_reported(now, epoch, &report);
         }
     }
 }

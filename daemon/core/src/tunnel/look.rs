@@ -45,6 +45,7 @@ impl Tunnel {
             },
             state: self.state(),
             step: session.and_then(Session::step),
+            asks: session.and_then(Session::asks).unwrap_or_default(),
             health: session.and_then(Session::health),
             since: now.since(self.announced_at),
             attempt: self.backoff.attempt(),

@@ -54,6 +54,7 @@
 //! - `a_wait_is_answered_at_most_once`, `a_wait_is_answered_when_it_is_over`, `an_answer_is_true`; one that was
 //!   withdrawn is never answered. `gone_when_nothing_is_left`: and only then.
 
+mod asked;
 mod draining;
 mod faring;
 mod link;
@@ -69,7 +70,7 @@ use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::failure::{Failure, FailureKind};
-use crate::io::{Epoch, Gate, Input, LinkReport, Order, Output, Timer, TimerReason, WaitFor, WaitId};
+use crate::io::{AskerId, Epoch, Gate, Input, LoginKey, Order, Output, Timer, WaitFor, WaitId};
 use crate::moment::Moment;
 use crate::session::Session;
 use crate::spec::{Start, TunnelSpec};
@@ -123,6 +124,10 @@ pub struct Tunnel {
     /// Users know that the link is suspect.
     suspicion_told: bool,
     next_epoch: u64,
+    /// Who may be asked at the next attempt, and at the one that is under way.
+    asker: Option<AskerId>,
+    /// The login that the last attempt needed an answer for.
+    needs: Option<LoginKey>,
     backoff: Backoff,
     /// The credentials worked at least once.
     authenticated: bool,
@@ -165,6 +170,8 @@ impl Tunnel {
             draining: Vec::new(),
             suspicion_told: false,
             next_epoch: first_epoch.0,
+            asker: None,
+            needs: None,
             backoff: Backoff::new(seed),
             authenticated: false,
             refusals: 0,
@@ -194,6 +201,8 @@ impl Tunnel {
                 (self.order, self.authenticated) = (None, false);
                 self.removing = true;
             }
+            Input::Unlock(asker) => self.unlock(now, asker),
+            Input::Opened => self.unpark(FailureKind::wants_an_answer),
             Input::Nudge(nudge) => self.nudged(now, nudge),
             Input::Timeout => self.timed_out(now),
             Input::Listener(id, report) => self.listener_reported(now, id, report),
@@ -205,7 +214,7 @@ impl Tunnel {
             Input::CredentialsChanged => self.unpark(|kind| {
                 matches!(
                     kind,
-                    FailureKind::NoCredentials | FailureKind::AuthRefused | FailureKind::AnswerNeeded
+                    FailureKind::NoCredentials | FailureKind::AuthRefused | FailureKind::PassphraseNeeded
                 )
             }),
             Input::KnownHostsChanged => {
@@ -246,7 +255,7 @@ impl Tunnel {
 
     /// On demand, and nobody waits for a link.
     fn is_unneeded(&self) -> bool {
-        self.desire() == Desire::OnDemand && self.held == 0
+        self.desire() == Desire::OnDemand && self.held == 0 && self.asker.is_none()
     }
 
     /// What its file says.
@@ -310,25 +319,5 @@ impl Tunnel {
         }
         self.held = held;
         self.open = open;
-    }
-
-    fn idle_timer(&self) -> Option<Timer> {
-        (self.desire() == Desire::OnDemand && self.link.is_up() && self.held == 0 && self.open == 0)
-            .then(|| (self.unused_since + self.spec.policy.idle, TimerReason::Idle))
-    }
-
-    fn session_reported(&mut self, now: Moment, epoch: Epoch, report: LinkReport) {
-        let sessions = [self.link.session(), self.successor.session()];
-        // A session that is queued is not in the world yet: nothing can be true that is said of it.
-        if sessions.into_iter().flatten().any(|session| session.epoch() == epoch && session.is_queued()) {
-            return;
-        }
-        if self.link.epoch() == Some(epoch) {
-            self.link_reported(now, report);
-        } else if self.successor.epoch() == Some(epoch) {
-            self.successor_reported(now, report);
-        } else {
-            self.draining_reported(now, epoch, &report);
-        }
     }
 }

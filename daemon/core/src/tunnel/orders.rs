@@ -78,7 +78,7 @@ impl Tunnel {
     }
 
     /// Forgets what went wrong: a tunnel that waits or is parked begins anew.
-    fn forget_failures(&mut self) {
+    pub(super) fn forget_failures(&mut self) {
         self.backoff.reset();
         self.refusals = 0;
         self.encourage_successor();

@@ -4,7 +4,7 @@ use super::link::Link;
 use super::listeners::Listener;
 use super::successor::link_word;
 use super::{Desire, Tunnel};
-use crate::failure::{Failure, FailureKind};
+use crate::failure::Failure;
 use crate::io::{About, Gate, Output, Settled, Transition, WaitFor};
 use crate::moment::Moment;
 use crate::session::Session;
@@ -30,7 +30,7 @@ impl Tunnel {
         let gate = match &self.link {
             _ if self.desire() == Desire::Down => Gate::Reset,
             Link::Live(session) if session.serves() => Gate::Serve(session.epoch()),
-            Link::Parked { why, .. } if why.kind != FailureKind::AnswerNeeded => Gate::Reset,
+            Link::Parked { why, .. } if !why.kind.wants_an_answer() => Gate::Reset,
             Link::None
             | Link::Live(_)
             | Link::Waiting { .. }

@@ -125,11 +125,14 @@ impl Tunnel {
         let Successor::Live(session) = &mut self.successor else { return };
         match report {
             LinkReport::Step(step) => session.stepped(now, step, &self.spec.policy),
+            LinkReport::Asking(asks) => session.asking(now, asks, &self.spec.policy),
             LinkReport::Asked => session.asked(),
             LinkReport::Up => self.succeed(now),
             LinkReport::Lost(failure) => self.successor_failed(now, failure),
             LinkReport::Closed => self.successor_failed(now, Failure::closed()),
-            LinkReport::Answers(_)
+            LinkReport::Needs(_)
+            | LinkReport::Opened(_)
+            | LinkReport::Answers(_)
             | LinkReport::Heard
             | LinkReport::Unanswered
             | LinkReport::AddressGone

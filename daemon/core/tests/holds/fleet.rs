@@ -170,7 +170,7 @@ impl World {
     fn told(&mut self, (name, output): &(Name, Output)) -> Checked {
         let mut owe = |input| self.owed.push((name.clone(), input));
         match output {
-            Output::Connect(epoch, _) => {
+            Output::Connect(epoch, _, _) => {
                 let older = self.newest.insert(name.clone(), *epoch);
                 hold("epochs_only_increase", older < Some(*epoch), || format!("{name} {older:?} {epoch:?}"))?;
                 self.dialling.insert(name.clone(), (*epoch, self.now));

@@ -56,7 +56,7 @@ impl Planted {
                 (Bug::BelievesTheSuspect, Output::Gate(Gate::Hold)) => *input == Input::Timeout,
                 _ => false,
             };
-            if let (Bug::ServesBeforeItIsUp, Output::Connect(epoch, _)) = (self.bug, &output) {
+            if let (Bug::ServesBeforeItIsUp, Output::Connect(epoch, _, _)) = (self.bug, &output) {
                 self.outputs.push_back(Output::Gate(Gate::Serve(*epoch)));
             }
             self.outputs.extend((!dropped).then_some(output));
@@ -93,7 +93,7 @@ impl Machine for Planted {
             (Bug::ConnectsAfterStop, Input::Order(Order::Stop)) => {
                 self.tunnel.handle(now, input.clone());
                 let route = Box::new(self.tunnel.spec().route.clone());
-                self.outputs.push_back(Output::Connect(self.tunnel.next_epoch(), route));
+                self.outputs.push_back(Output::Connect(self.tunnel.next_epoch(), route, None));
             }
             (_, input) => self.tunnel.handle(now, input),
         }

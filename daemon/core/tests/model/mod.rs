@@ -81,7 +81,7 @@ impl Model {
         match self.link {
             _ if self.desire() == Desire::Down => Gate::Reset,
             Up if !self.known.suspect && !self.known.clogged => Gate::Serve(Epoch(self.known.epoch)),
-            Parked(why) if why != FailureKind::AnswerNeeded => Gate::Reset,
+            Parked(why) if !why.wants_an_answer() => Gate::Reset,
             _ => Gate::Hold,
         }
     }

@@ -1,0 +1,230 @@
+//! Proves to the server who we are, method by method (RFC 4252 §5): which methods, in which order, and what came
+//! of it. Each method has a file of its own. Whatever needs a human who is not there becomes a failure that says so.
+
+mod publickey;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nbtunnel_core::{Failure, FailureKind};
+use russh::client::{AuthResult, Handle};
+use russh::keys::HashAlg;
+use russh::{MethodKind, MethodSet};
+use tokio::time::timeout;
+
+use super::agent::AgentAt;
+use super::classify::{broken, ended, overdue, too_many_keys};
+use super::credentials::Offer;
+use super::handler::{Client, Shared};
+use super::wire::WireEnd;
+use crate::ask::Asker;
+
+/// How long one answer of the server may take, a user's touch on a key included.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How many refused keys are named.
+const MAX_TOLD: usize = 5;
+
+/// How long a session that is ending may take to say why.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// No server asks for more proofs one after another.
+const MAX_PARTS: usize = 10;
+
+/// What we can do, in the order of ssh(1).
+const METHODS: [MethodKind; 1] = [MethodKind::PublicKey];
+
+/// One authentication, from the first request to its end.
+pub(super) struct Login<'a> {
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) session: &'a mut Handle<Client>,
+    pub(super) agent_at: &'a AgentAt,
+    /// Who may be asked, if somebody is there.
+    pub(super) asker: Option<&'a Asker>,
+    /// The methods with which the server says one can go on.
+    methods: MethodSet,
+    /// Those that have nothing more to give.
+    spent: Vec<MethodKind>,
+    /// What the server accepted, and was not enough for it.
+    accepted: Vec<String>,
+    /// What was offered and refused, for the message.
+    refused: Vec<String>,
+    /// Which hash the server takes with RSA keys; asked for when the first one is offered.
+    rsa_hash: Option<Option<HashAlg>>,
+    /// Whom it took so far.
+    asked: Asked,
+}
+
+/// Whom logging in took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    Nobody,
+    /// Somebody had to do something, and would have to do it again.
+    Person,
+}
+
+/// How one proof fared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tried {
+    In,
+    /// It was accepted, and the server wants another one besides.
+    Partly,
+    Refused,
+}
+
+impl<'a> Login<'a> {
+    pub(super) fn new(
+        shared: &'a Arc<Shared>,
+        session: &'a mut Handle<Client>,
+        agent_at: &'a AgentAt,
+        asker: Option<&'a Asker>,
+    ) -> Login<'a> {
+        Login {
+            shared,
+            session,
+            agent_at,
+            asker,
+            methods: MethodSet::empty(),
+            spent: Vec::new(),
+            accepted: Vec::new(),
+            refused: Vec::new(),
+            rsa_hash: None,
+            asked: Asked::Nobody,
+        }
+    }
+
+    /// Logs in with what `offer` has, and says whom that took.
+    ///
+    /// # Errors
+    /// `auth_refused`, `answer_needed`, or why the session ended meanwhile.
+    pub(super) async fn run(mut self, offer: &Offer) -> Result<Asked, Failure> {
+        // As ssh(1) does: a request without credentials tells which methods there are.
+        let user = self.shared.to.user.clone();
+        let first = answer(self.shared, self.session.authenticate_none(user)).await?;
+        if let Tried::In = self.take(first).await? {
+            return Ok(Asked::Nobody);
+        }
+        while let Some(method) = self.next_method() {
+            let tried = match method {
+                MethodKind::PublicKey => self.by_key(offer).await?,
+                _ => Tried::Refused,
+            };
+            match tried {
+                Tried::In => return Ok(self.asked),
+                // What remains of the same method may serve for the next part (`publickey,publickey`).
+                Tried::Partly if self.accepted.len() < MAX_PARTS => self.spent.clear(),
+                Tried::Partly | Tried::Refused => self.spent.push(method),
+            }
+        }
+        Err(self.verdict(offer))
+    }
+
+    fn next_method(&self) -> Option<MethodKind> {
+        METHODS.into_iter().find(|method| self.methods.contains(method) && !self.spent.contains(method))
+    }
+
+    fn takes_keys(&self) -> bool {
+        self.methods.contains(&MethodKind::PublicKey)
+    }
+
+    /// Takes in an answer of the server.
+    async fn take(&mut self, result: AuthResult) -> Result<Tried, Failure> {
+        match result {
+            AuthResult::Success => Ok(Tried::In),
+            // A session that died meanwhile looks like a refusal that leaves no method.
+            AuthResult::Failure { remaining_methods, .. } if remaining_methods.is_empty() => {
+                Err(self.last_words().await)
+            }
+            AuthResult::Failure { remaining_methods, partial_success } => {
+                self.methods = remaining_methods;
+                Ok(if partial_success { Tried::Partly } else { Tried::Refused })
+            }
+        }
+    }
+
+    /// Why the session ended during authentication.
+    async fn last_words(&self) -> Failure {
+        // The reason is known a moment after the answer that it prevented.
+        let ended_by_itself = timeout(LAST_WORDS, self.shared.gone.cancelled()).await.is_ok();
+        let failure = self.shared.cause().unwrap_or_else(|| ended(&self.shared.hop, &self.shared.tap));
+        // Some servers hang up without a word where others say that it was enough. A connection that was
+        // reset on its way says nothing about keys.
+        let hung_up = self.shared.tap.end() == Some(WireEnd::Closed);
+        if ended_by_itself && hung_up && failure.kind == FailureKind::Disconnected && self.refused.len() >= 3
+        {
+            return too_many_keys(&self.shared.hop);
+        }
+        failure
+    }
+
+    /// Nothing worked: what would?
+    fn verdict(&self, offer: &Offer) -> Failure {
+        let Shared { hop, to, .. } = &**self.shared;
+        let by_hand =
+            |kind: &MethodKind| matches!(kind, MethodKind::Password | MethodKind::KeyboardInteractive);
+        if !self.accepted.is_empty() {
+            return Failure::new(
+                FailureKind::AnswerNeeded,
+                format!("{hop} accepted the key, and wants {} besides", in_words(&self.methods)),
+                "this version cannot answer that; ask for a login by key alone",
+            );
+        }
+        if let Some(encrypted) = offer.needs_answer().filter(|_| self.takes_keys()) {
+            return encrypted;
+        }
+        if self.refused.is_empty() && !self.takes_keys() {
+            let methods = in_words(&self.methods);
+            let message = format!("{hop} takes no keys from {}, only {methods}", to.user);
+            return if self.methods.iter().any(by_hand) {
+                let hint = "this version cannot type passwords; ask for a login by key";
+                Failure::new(FailureKind::AnswerNeeded, message, hint)
+            } else {
+                Failure::new(
+                    FailureKind::AuthRefused,
+                    message,
+                    "ask the server's administrator for a login by key",
+                )
+            };
+        }
+        let offered = if self.refused.is_empty() {
+            "the agent went away before a key could be offered".to_owned()
+        } else {
+            let more = match self.refused.len().saturating_sub(MAX_TOLD) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            let told: Vec<&str> = self.refused.iter().take(MAX_TOLD).map(String::as_str).collect();
+            format!("it refused {}{more}", told.join(", "))
+        };
+        Failure::new(
+            FailureKind::AuthRefused,
+            format!("{hop} did not let {} in: {offered}", to.user),
+            format!(
+                "check user in the tunnel's file, and add your public key to ~/.ssh/authorized_keys there (ssh-copy-id -p {} {}@{})",
+                to.port, to.user, to.host
+            ),
+        )
+    }
+}
+
+fn in_words(methods: &MethodSet) -> String {
+    let words: Vec<&str> = methods.iter().map(<&str>::from).collect();
+    if words.is_empty() { "nothing that we know".to_owned() } else { words.join(" or ") }
+}
+
+/// Waits for an answer of the server.
+async fn answer<T>(
+    shared: &Shared,
+    asked: impl Future<Output = Result<T, russh::Error>>,
+) -> Result<T, Failure> {
+    match timeout(ANSWER_DEADLINE, asked).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => {
+            // The error says only that the session is over; the handler learns why.
+            let _ = timeout(LAST_WORDS, shared.gone.cancelled()).await;
+            Err(shared.cause().unwrap_or_else(|| broken(&shared.hop, &error, &shared.tap)))
+        }
+        Err(_) => Err(overdue(&shared.hop, "the login")),
+    }
+}
