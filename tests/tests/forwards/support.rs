@@ -28,16 +28,15 @@ impl Stream for UnixStream {
     }
 }
 
-/// Servers behind the forwards: one that sends, one that counts what is right, one that echoes.
+/// Servers behind the forwards: one that sends, one that counts what is right.
 pub(crate) struct Servers {
     pub(crate) source: Server,
     pub(crate) sink: Server,
-    pub(crate) echo: Server,
 }
 
 impl Servers {
     pub(crate) fn start() -> Result<Servers> {
-        Ok(Servers { source: Server::source()?, sink: Server::sink()?, echo: Server::echo()? })
+        Ok(Servers { source: Server::source()?, sink: Server::sink()? })
     }
 }
 

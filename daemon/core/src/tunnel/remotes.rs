@@ -166,6 +166,12 @@ impl Tunnel {
         self.link.session().filter(|session| session.serves()).map(Session::epoch)
     }
 
+    /// Whether that session is up, or only drains.
+    fn carries(&self, epoch: Epoch) -> bool {
+        let link = self.link.session().is_some_and(|session| session.is_up() && session.epoch() == epoch);
+        link || self.draining_epochs().any(|old| old == epoch)
+    }
+
     pub(super) fn remotes_timer(&self) -> Option<Timer> {
         let serves = self.asks().is_some();
         self.remotes.iter().filter_map(|remote| remote.timer(serves)).min()
@@ -255,7 +261,8 @@ impl Tunnel {
             self.remotes.push(remote.unwrap_or_else(|| Remote::new(spec.clone())));
         }
         for remote in old {
-            self.outputs.extend(remote.asked_of().map(|(epoch, id)| Output::Unlisten(epoch, id)));
+            let asked = remote.asked_of().filter(|(epoch, _)| self.carries(*epoch));
+            self.outputs.extend(asked.map(|(epoch, id)| Output::Unlisten(epoch, id)));
             self.outputs.extend(remote.id.map(Output::Forget));
         }
     }

@@ -172,7 +172,7 @@ fn edit() -> impl Strategy<Value = Edit> {
         1 => any::<bool>().prop_map(Edit::Host),
         1 => select(vec![HostKeyPolicy::Strict, HostKeyPolicy::AcceptNew]).prop_map(Edit::HostKey),
         3 => forwards().prop_map(Edit::Forwards),
-        2 => remotes().prop_map(Edit::Remotes),
+        1 => remotes().prop_map(Edit::Remotes),
         1 => (7000..7003u16).prop_map(Edit::Retarget),
     ]
 }
@@ -278,7 +278,7 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Say(Input::Timeout)),
         8 => (back(), listener_report()).prop_map(|(back, report)| Op::Listener { back, report }),
         1 => (back(), forward_report()).prop_map(|(back, report)| Op::Forward { back, report }),
-        4 => (back(), remote_report()).prop_map(|(back, report)| Op::Remote { back, report }),
+        2 => (back(), remote_report()).prop_map(|(back, report)| Op::Remote { back, report }),
         4 => activity().prop_map(Op::Say),
         9 => (link_back(), link_report()).prop_map(|(back, report)| Op::Link { back, report }),
         4 => Just(Op::Say(Input::Go)),

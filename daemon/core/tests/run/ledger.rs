@@ -39,7 +39,7 @@ pub(crate) struct Ledger {
     closed_as_link: BTreeSet<Epoch>,
     /// Forwards whose last listener failed.
     failed: Vec<ListenAt>,
-    remotes: Remotes,
+    pub(super) remotes: Remotes,
     /// Those that nobody answered yet; the others are `None`.
     waits: BTreeMap<WaitId, Option<WaitFor>>,
     gate: Option<Gate>,
@@ -56,10 +56,6 @@ pub(crate) struct Ledger {
 impl Ledger {
     pub(crate) fn listeners(&self) -> &BTreeMap<ForwardId, Listener> {
         &self.listeners
-    }
-
-    pub(super) fn remotes(&self) -> &Remotes {
-        &self.remotes
     }
 
     pub(crate) fn links(&self) -> &BTreeMap<Epoch, LinkFact> {

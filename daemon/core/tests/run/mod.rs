@@ -151,7 +151,7 @@ impl<M: Machine> Run<M> {
                 self.step(Input::Forward(id, report.clone()))
             }
             Op::Remote { back, report } => {
-                let (epoch, id) = self.ledger.remotes().request(*back);
+                let (epoch, id) = self.ledger.remotes.request(*back);
                 self.step(Input::Remote(epoch, id, report.clone()))
             }
             Op::Link { back, report } => {
@@ -221,7 +221,7 @@ impl<M: Machine> Run<M> {
                 LinkFact::Up { probed: false } | LinkFact::Ended => {}
             }
         }
-        due.extend(self.ledger.remotes().due(self.ledger.links()));
+        due.extend(self.ledger.remotes.due(self.ledger.links()));
         due.extend(self.ledger.unread().map(|epoch| Input::Link(epoch, LinkReport::Clogged(false))));
         if self.machine.tunnel().queued_since().is_some() {
             due.push(Input::Go);

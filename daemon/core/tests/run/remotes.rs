@@ -185,7 +185,7 @@ pub(super) fn check<M: Machine>(step: &Step<'_, M>) -> Checked {
     let view = tunnel.view(step.now);
     for (forward, spec) in view.forwards.iter().skip(tunnel.spec().forwards.len()).zip(&tunnel.spec().remotes)
     {
-        let known = forward.id.and_then(|id| step.ledger.remotes().known.get(&id));
+        let known = forward.id.and_then(|id| step.ledger.remotes.known.get(&id));
         let fine = known.is_some_and(|remote| match remote.fact {
             RemoteFact::Asked { at } => {
                 remote.epoch == epoch && timer.is_some_and(|timer| timer <= at + LISTEN_DEADLINE)
