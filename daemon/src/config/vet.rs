@@ -189,6 +189,20 @@ mod tests {
     }
 
     #[test]
+    fn forwards_of_every_kind_are_pointed_at_and_clash_only_on_their_own_side() {
+        let found = problems(
+            "forward = [\"6000:a:1\"]\ndynamic = [\"6000\", \"x\"]\nremote = [\n  \"6000:h:1\",\n  \"*:6000\", \"0:h:1\", \"0:h:2\", \"1:h:0\"]",
+        );
+        let expected = [
+            "2:12 another forward of this tunnel listens on localhost:6000 already",
+            "2:20 \"x\" is not a port; ports go from 1 to 65535",
+            "5:3 another forward of this tunnel listens on localhost:6000 at the far end already",
+            "5:33 port 0 is not a port; ports go from 1 to 65535",
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
     fn every_problem_of_a_file_is_reported_at_once() {
         let found = problems(
             "host = \"-x\"\nuser = \"a b\"\nport = 70000\nstart = \"boot\"\nhost_key = \"yes\"\nkeepalive = \"1\"\nhold = \"2h\"\nbuffer = \"1\"\njump = [\"x\"]",

@@ -265,3 +265,7 @@ fn denied(hop: &str, door: &Door) -> Failure {
     };
     Failure::new(FailureKind::ForwardingDenied, message, hint)
 }
+
+#[cfg(test)]
+#[path = "doors_tests.rs"]
+mod tests;

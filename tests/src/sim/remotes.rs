@@ -77,7 +77,8 @@ impl<M: Machine> Sim<M> {
                 });
                 hold("asks_for_what_the_file_says", named, &said)?;
                 let before = room.remotes.get(&id.forward);
-                let lives = before.is_some_and(|(of, _)| of != epoch && room.links.contains_key(of));
+                let is_up = |of| room.links.get(of).is_some_and(|link| link.known == Known::Up);
+                let lives = before.is_some_and(|(of, _)| of != epoch && is_up(of));
                 hold("only_one_server_listens_for_a_forward", !lives, &said)
             }
             Output::Unlisten(epoch, _) => {
