@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Events,
     /// Write a tunnel file, from a whole ssh command line or from flags
     Add(AddArgs),
+    /// Make tunnel files from the Hosts of ssh_config that have LocalForward
+    Import(ImportArgs),
     /// Remove tunnel files
     Rm(RmArgs),
     /// Open a tunnel file in $VISUAL or $EDITOR
@@ -170,6 +172,16 @@ impl StartWhen {
             StartWhen::Manual => "manual",
         }
     }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// An ssh_config [default: ~/.ssh/config and the system's]
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Say what would be made, and make nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]

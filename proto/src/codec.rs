@@ -155,6 +155,34 @@ impl Decoder for Frames {
     }
 }
 
+/// What a peer would make of `bytes`, were they all that it is sent: the frames, cut `step` bytes at a time.
+/// For tests that feed it anything.
+///
+/// # Errors
+/// As for the connection itself; and that they end in the middle of a frame.
+pub fn frames(bytes: &[u8], limit: usize, step: usize) -> Result<Vec<Vec<u8>>, Fault> {
+    let (mut codec, mut source, mut all) = (Frames::new(limit), BytesMut::new(), Vec::new());
+    for piece in bytes.chunks(step.max(1)) {
+        source.extend_from_slice(piece);
+        while let Some(frame) = codec.decode(&mut source)? {
+            all.push(frame.to_vec());
+        }
+    }
+    while let Some(frame) = codec.decode_eof(&mut source)? {
+        all.push(frame.to_vec());
+    }
+    Ok(all)
+}
+
+/// The replies that `frames` hold. For tests that feed it anything.
+///
+/// # Errors
+/// The first frame that is none, or that ends no reply.
+pub fn replies<T: DeserializeOwned>(frames: &[Vec<u8>]) -> Result<Vec<T>, Fault> {
+    let mut assembly = Assembly::default();
+    frames.iter().filter_map(|frame| assembly.push(frame).transpose()).collect()
+}
+
 /// The framing for what is sent.
 pub(crate) fn writer(limit: usize) -> LengthDelimitedCodec {
     LengthDelimitedCodec::builder().max_frame_length(limit).new_codec()

@@ -12,6 +12,7 @@ pub mod delay;
 pub mod demo;
 #[cfg(target_os = "linux")]
 pub mod dns;
+pub mod fuzz;
 pub mod http;
 pub mod jupyter;
 pub mod knocker;

@@ -6,6 +6,7 @@ mod check;
 mod debug_hang;
 mod edit;
 mod events;
+mod import;
 mod logs;
 mod order;
 mod reload;
@@ -36,6 +37,7 @@ pub(crate) async fn run(command: Command, daemon: &Daemon, printer: &Printer) ->
         Command::Logs(args) => logs::run(args, daemon, printer).await,
         Command::Events => events::run(daemon, printer).await,
         Command::Add(args) => add::run(args, daemon, printer).await,
+        Command::Import(args) => import::run(&args, daemon, printer).await,
         Command::Rm(args) => rm::run(&args, daemon, printer).await,
         Command::Edit(args) => edit::run(&args, daemon, printer).await,
         Command::Trust(args) => trust::run(args, daemon, printer).await,

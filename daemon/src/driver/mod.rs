@@ -95,6 +95,8 @@ pub struct Driver {
     /// What the files say, without those that are broken.
     specs: BTreeMap<Name, TunnelSpec>,
     problems: Vec<FileProblem>,
+    /// What ssh would do for a host and its tunnel does not.
+    notes: Vec<FileProblem>,
     exhausted: bool,
     loaded_once: bool,
     /// Those who asked before the files were read: there is nothing yet that could be told apart from nothing.
@@ -129,6 +131,7 @@ impl Driver {
             socket: parts.socket,
             specs: BTreeMap::new(),
             problems: Vec::new(),
+            notes: Vec::new(),
             exhausted: false,
             loaded_once: false,
             early: Vec::new(),
@@ -301,6 +304,7 @@ impl Driver {
             }
         }
         self.problems = loaded.problems;
+        self.notes = loaded.notes;
         self.recall(&loaded.broken, loaded.all_broken);
         self.tell(FleetInput::Apply(changes.clone()));
         self.answer_reloads(loaded.asked, &changes);

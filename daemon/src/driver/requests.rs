@@ -107,7 +107,7 @@ impl Driver {
         let now = self.clock.now();
         let names =
             if patterns.is_empty() { self.present().cloned().collect() } else { self.select(patterns)? };
-        let mut problems = self.problems.clone();
+        let mut problems = [self.problems.as_slice(), &self.notes].concat();
         let of_the_daemon =
             |message, hint: &str| FileProblem { message, hint: hint.into(), ..FileProblem::default() };
         if self.exhausted {

@@ -219,11 +219,11 @@ async fn too_many_keys_are_told_as_such_and_a_named_key_goes_first() {
 async fn a_server_that_wants_a_password_needs_an_answer() {
     let sshd = Sshd::start("ed25519", "PasswordAuthentication yes\nPubkeyAuthentication no");
     let failure = dial(&sshd).lost().await;
-    assert_eq!(failure.kind, FailureKind::PassphraseNeeded, "{failure}");
+    assert_eq!(failure.kind, FailureKind::AnswerNeeded, "{failure}");
     assert!(failure.message.contains("password"), "{failure}");
     let sshd = Sshd::start("ed25519", "AuthenticationMethods publickey,publickey");
     let failure = dial(&sshd).lost().await;
-    assert_eq!(failure.kind, FailureKind::PassphraseNeeded, "{failure}");
+    assert_eq!(failure.kind, FailureKind::AnswerNeeded, "{failure}");
 }
 
 #[tokio::test]
