@@ -19,7 +19,7 @@ use super::Links;
 use super::auth::{Asked, Login};
 use super::carry::SshCarrier;
 use super::classify::{broken, overdue};
-use super::credentials::{Snapshot, look};
+use super::credentials::Survey;
 use super::dial::{Dialled, be_patient, dial};
 use super::distance::{Path, window};
 use super::handler::{Client, Shared};
@@ -176,19 +176,19 @@ impl Attempt {
         self.reporter.step(Step::Resolve);
         let plan = plan(&self.route, &self.links.account).await?;
         self.reporter.tell(LinkEvent::Planned(Box::new(plan.clone())));
-        let held = self.links.agent.identities().await;
-        let (looked_at, for_snapshot) = (plan.clone(), held.clone());
-        let snapshot = tokio::task::spawn_blocking(move || Snapshot::of(&looked_at, for_snapshot.as_deref()));
-        if let Ok(snapshot) = snapshot.await {
+        let survey = Survey::of(&plan, &self.links.agents).await;
+        if let Some(snapshot) = survey.snapshot(&plan).await {
             self.reporter.tell(LinkEvent::Looked(snapshot));
         }
         let Plan { server, .. } = plan;
-        let offer = look(held, &server).await;
+        let offer = survey.offer(&server).await;
         for note in &offer.notes {
             self.reporter.note(note);
         }
         // Nothing is sent to the server, not even a connection attempt, before there is something to offer.
-        if let Some(failure) = offer.shortfall(&server) {
+        if self.asker.is_none()
+            && let Some(failure) = offer.shortfall(&server)
+        {
             return Err(failure);
         }
         let shared =
@@ -210,7 +210,7 @@ impl Attempt {
             in_time(hop, "the key exchange", self.shake_hands(&shared, dialled, path)).await??;
         reporter.step(Step::Authenticate);
         let asked =
-            Login::new(&shared, &mut session, &self.links.agent, self.asker.as_ref()).run(&offer).await?;
+            Login::new(&shared, &mut session, &self.links.agents, self.asker.as_ref()).run(&offer).await?;
         if asked == Asked::Person
             && let Err(error) = socket.and_then(|socket| be_patient(&socket))
         {
