@@ -50,6 +50,8 @@ pub(super) struct Hands<'a> {
     pub(super) asked: Asked,
     /// Whether the server waits for us now.
     pub(super) is_busy: Arc<AtomicBool>,
+    /// Whether somebody took his time.
+    pub(super) has_waited: AtomicBool,
 }
 
 /// Why there is no signature.
@@ -57,8 +59,6 @@ pub(super) struct Hands<'a> {
 pub(super) enum Unsigned {
     /// The SSH session is gone.
     Session,
-    /// The SSH session is gone, and somebody was being asked then.
-    Late,
     /// The agent refused, or its user, or it did not answer in time.
     Agent,
     /// There is no agent any more.
@@ -77,12 +77,13 @@ impl From<SendError> for Unsigned {
 
 impl<'a> Hands<'a> {
     pub(super) fn new(shared: &'a Arc<Shared>, agents: &'a Agents, asker: Option<&'a Asker>) -> Hands<'a> {
-        let (agent, holder, connection, unlocked, is_busy) = Default::default();
+        let (agent, holder, connection, unlocked, is_busy, has_waited) = Default::default();
         let asked = Asked::Nobody;
-        Hands { shared, agents, asker, agent, holder, connection, unlocked, asked, is_busy }
+        Hands { shared, agents, asker, agent, holder, connection, unlocked, asked, is_busy, has_waited }
     }
 
     /// Waits for somebody who may take his time, and tells so when he does. `None`: the session ended meanwhile.
+    /// It can be seen to end only while it does not wait for a signature.
     async fn wait<T>(&self, asks: Asks, answer: impl Future<Output = T>) -> (Option<T>, bool) {
         let _busy = Busy::new(&self.is_busy);
         let tell = |asks| self.shared.reporter.tell(LinkEvent::Report(LinkReport::Asking(asks)));
@@ -96,6 +97,7 @@ impl<'a> Hands<'a> {
             return (answered, false);
         }
         tell(asks);
+        self.has_waited.store(true, Relaxed);
         let answered = tokio::select! {
             answered = answer => Some(answered),
             () = self.shared.gone.cancelled() => None,
@@ -135,7 +137,7 @@ impl<'a> Hands<'a> {
         let _mine = match self.wait(Asks::Agent, turn.come(&print)).await {
             (Some(Some(mine)), _) => mine,
             (Some(None), _) => return Err(Unsigned::Agent),
-            (None, _) => return Err(Unsigned::Late),
+            (None, _) => return Err(Unsigned::Session),
         };
         let signing = timeout(SIGN_DEADLINE, connection.sign_request(identity, hash, to_sign));
         let (signed, took_time) = self.wait(Asks::Agent, signing).await;
@@ -152,10 +154,6 @@ impl<'a> Hands<'a> {
                 turn.refused(&print);
                 Err(Unsigned::Agent)
             }
-            None if took_time => {
-                turn.refused(&print);
-                Err(Unsigned::Late)
-            }
             None => Err(Unsigned::Session),
         }
     }
@@ -167,7 +165,7 @@ impl<'a> Hands<'a> {
         }
         let key = match self.wait(Asks::Person, self.ask_passphrase(path, print)).await {
             (Some(unlocked), _) => unlocked?,
-            (None, _) => return Err(Unsigned::Late),
+            (None, _) => return Err(Unsigned::Session),
         };
         self.unlocked.insert(path.to_owned(), Arc::clone(&key));
         self.add_to_agent(&key).await;

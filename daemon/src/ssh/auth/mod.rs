@@ -1,13 +1,23 @@
 //! Proves to the server who we are, method by method (RFC 4252 §5): which methods, in which order, and what came
 //! of it. Each method has a file of its own. Whatever needs a human who is not there becomes a failure that says so.
 
+#[cfg(test)]
+#[cfg(unix)]
+mod agent_tests;
+#[cfg(test)]
+#[cfg(unix)]
+mod bed;
 mod hands;
+#[cfg(test)]
+#[cfg(unix)]
+mod key_tests;
 mod passphrase;
 mod publickey;
 
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use nbtunnel_core::{Failure, FailureKind};
@@ -160,6 +170,12 @@ impl<'a> Login<'a> {
         let without_a_word = ended_by_itself && hung_up && failure.kind == FailureKind::Disconnected;
         if failure == too_many_keys(&self.shared.hop, None) || without_a_word && self.refused.len() >= 3 {
             return too_many_keys(&self.shared.hop, Some(self.offered));
+        }
+        // What was asked for came too late, and would again without somebody who is ready.
+        if without_a_word && self.hands.has_waited.load(Relaxed) {
+            let message =
+                format!("{} ended the login while somebody was asked for an answer", self.shared.hop);
+            return Failure::new(FailureKind::AnswerNeeded, message, self.start_again());
         }
         failure
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
-use nbtunnel_core::{Failure, FailureKind, Step};
+use nbtunnel_core::{Failure, Step};
 use russh::client::AuthResult;
 use russh::keys::{Certificate, HashAlg, PublicKey};
 use tokio::time::sleep;
@@ -133,15 +133,6 @@ impl Login<'_> {
             Unsigned::Locked(path) => self.unwilling.locked.push(path),
             Unsigned::Unusable(why) => self.shared.reporter.note(&why),
             Unsigned::Session => return Err(self.last_words().await),
-            Unsigned::Late => {
-                let Failure { kind, message, .. } = self.last_words().await;
-                let hung_up = kind == FailureKind::Disconnected || kind == FailureKind::AuthRefused;
-                return Err(Failure::new(
-                    if hung_up { FailureKind::AnswerNeeded } else { kind },
-                    format!("{message}, while somebody was asked for {label}"),
-                    self.start_again(),
-                ));
-            }
         }
         Ok(Tried::Refused)
     }
