@@ -64,22 +64,6 @@ impl fmt::Display for Candidate {
 }
 
 impl AgentAt {
-    /// What `IdentityAgent` says: `none`, `SSH_AUTH_SOCK`, `$VARIABLE`, or a path, which may begin with `~/`.
-    pub fn named(text: &str, home: &Path) -> AgentAt {
-        match text {
-            "none" => AgentAt::Nowhere,
-            VARIABLE => AgentAt::Variable(VARIABLE.to_owned()),
-            _ => match (text.strip_prefix('$'), text.strip_prefix("~/")) {
-                (Some(variable), _) => {
-                    let bare = variable.trim_start_matches('{').trim_end_matches('}');
-                    AgentAt::Variable(bare.to_owned())
-                }
-                (None, Some(rest)) => AgentAt::Socket(home.join(rest)),
-                (None, None) => AgentAt::Socket(PathBuf::from(text)),
-            },
-        }
-    }
-
     /// The places in the order in which they are asked, each once.
     pub(super) async fn candidates(
         &self,
@@ -120,17 +104,6 @@ impl AgentAt {
 #[cfg(unix)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn identity_agent_is_read_as_ssh_reads_it() {
-        let named = |text: &str| AgentAt::named(text, Path::new("/home/u"));
-        assert_eq!(named("none"), AgentAt::Nowhere);
-        assert_eq!(named("SSH_AUTH_SOCK"), AgentAt::Variable("SSH_AUTH_SOCK".into()));
-        assert_eq!(named("$MY_AGENT"), AgentAt::Variable("MY_AGENT".into()));
-        assert_eq!(named("${MY_AGENT}"), AgentAt::Variable("MY_AGENT".into()));
-        assert_eq!(named("~/a.sock"), AgentAt::Socket("/home/u/a.sock".into()));
-        assert_eq!(named("/run/a.sock"), AgentAt::Socket("/run/a.sock".into()));
-    }
 
     #[tokio::test]
     async fn a_place_is_asked_once_and_one_that_is_named_alone() {

@@ -50,8 +50,6 @@ pub(super) struct Hands<'a> {
     pub(super) asked: Asked,
     /// Whether the server waits for us now.
     pub(super) is_busy: Arc<AtomicBool>,
-    /// Whether somebody took his time.
-    pub(super) has_waited: AtomicBool,
 }
 
 /// Why there is no signature.
@@ -77,9 +75,9 @@ impl From<SendError> for Unsigned {
 
 impl<'a> Hands<'a> {
     pub(super) fn new(shared: &'a Arc<Shared>, agents: &'a Agents, asker: Option<&'a Asker>) -> Hands<'a> {
-        let (agent, holder, connection, unlocked, is_busy, has_waited) = Default::default();
+        let (agent, holder, connection, unlocked, is_busy) = Default::default();
         let asked = Asked::Nobody;
-        Hands { shared, agents, asker, agent, holder, connection, unlocked, asked, is_busy, has_waited }
+        Hands { shared, agents, asker, agent, holder, connection, unlocked, asked, is_busy }
     }
 
     /// Waits for somebody who may take his time, and tells so when he does. `None`: the session ended meanwhile.
@@ -97,7 +95,6 @@ impl<'a> Hands<'a> {
             return (answered, false);
         }
         tell(asks);
-        self.has_waited.store(true, Relaxed);
         let answered = tokio::select! {
             answered = answer => Some(answered),
             () = self.shared.gone.cancelled() => None,
@@ -143,7 +140,7 @@ impl<'a> Hands<'a> {
         let (signed, took_time) = self.wait(Asks::Agent, signing).await;
         match signed {
             Some(Ok(Ok(signed))) => {
-                if took_time || is_in_token(&key.algorithm()) {
+                if (took_time || is_in_token(&key.algorithm())) && self.asked == Asked::Nobody {
                     self.asked = Asked::Person;
                 }
                 self.connection = Some(connection);
@@ -168,7 +165,9 @@ impl<'a> Hands<'a> {
             (None, _) => return Err(Unsigned::Session),
         };
         self.unlocked.insert(path.to_owned(), Arc::clone(&key));
-        self.add_to_agent(&key).await;
+        if !self.add_to_agent(&key).await {
+            self.asked = Asked::Typed;
+        }
         Ok(key)
     }
 }

@@ -51,11 +51,12 @@ impl Hands<'_> {
         Err(Unsigned::Locked(path.to_owned()))
     }
 
-    /// `AddKeysToAgent`: a key whose passphrase was typed need not be asked for again.
-    pub(super) async fn add_to_agent(&mut self, key: &PrivateKey) {
+    /// `AddKeysToAgent`: a key whose passphrase was typed need not be asked for again. Says whether it is kept now
+    /// and can be used without asking.
+    pub(super) async fn add_to_agent(&mut self, key: &PrivateKey) -> bool {
         let login = &self.shared.to.login;
         let (lifetime, confirm) = match login.add_to_agent {
-            AddToAgent::No => return,
+            AddToAgent::No => return false,
             AddToAgent::Yes(lifetime) => (lifetime, None),
             AddToAgent::Confirm(lifetime) => (lifetime, Some(Constraint::Confirm)),
         };
@@ -67,10 +68,12 @@ impl Hands<'_> {
             Some(agent) => Some(agent.clone()),
             None => self.agents.find(login.agent.as_ref()).await.held.map(|held| held.agent),
         };
-        let Some(agent) = agent else { return };
+        let Some(agent) = agent else { return false };
         let added = async { agent.connect().await?.add_identity(key, &constraints).await.ok() };
-        if !matches!(timeout(ADD_DEADLINE, added).await, Ok(Some(()))) {
+        let is_added = matches!(timeout(ADD_DEADLINE, added).await, Ok(Some(())));
+        if !is_added {
             self.shared.reporter.note(&format!("{agent} did not take the key"));
         }
+        is_added && !matches!(login.add_to_agent, AddToAgent::Confirm(_))
     }
 }

@@ -13,6 +13,7 @@ pub(super) use offer::{Holder, Key, Offer};
 pub(super) use snapshot::Survey;
 pub use snapshot::{AgentMark, FileMark, Mark, Snapshot};
 
+use super::agent::Agents;
 use super::hop::Hop;
 
 pub(super) fn fingerprint(key: &PublicKey) -> String {
@@ -25,16 +26,14 @@ pub(super) fn is_in_token(algorithm: &Algorithm) -> bool {
     matches!(algorithm, Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256)
 }
 
-impl Survey {
-    /// Looks at what could be offered to `hop`.
-    pub(super) async fn offer(&self, hop: &Hop) -> Offer {
-        let found = self.found(hop).cloned().unwrap_or_default();
-        let login = hop.login.clone();
-        let looked = tokio::task::spawn_blocking(move || Offer::load(&login, found.held));
-        let mut offer = looked.await.unwrap_or_default();
-        offer.notes.splice(..0, found.notes);
-        offer
-    }
+/// Looks at what could be offered to `hop`.
+pub(super) async fn look(agents: &Agents, hop: &Hop) -> Offer {
+    let found = agents.find(hop.login.agent.as_ref()).await;
+    let login = hop.login.clone();
+    let looked = tokio::task::spawn_blocking(move || Offer::load(&login, found.held));
+    let mut offer = looked.await.unwrap_or_default();
+    offer.notes.splice(..0, found.notes);
+    offer
 }
 
 impl Offer {

@@ -73,11 +73,6 @@ impl Survey {
         Survey(asked)
     }
 
-    /// What was found for `hop`.
-    pub(super) fn found(&self, hop: &Hop) -> Option<&Found> {
-        self.0.iter().find(|(at, _)| *at == hop.login.agent).map(|(_, found)| found)
-    }
-
     /// What could be offered over the whole way of `plan`.
     pub(in crate::ssh) async fn snapshot(&self, plan: &Plan) -> Option<Snapshot> {
         let agents = self.0.iter().map(|(at, found)| AgentMark {
