@@ -14,7 +14,7 @@ use crate::ask::Asker;
 use crate::event::{Event, Events};
 use crate::forward::carrier::{Carrier, GateNow};
 use crate::forward::{Activity, Forward, RemoteForward, Services, Tally};
-use crate::ssh::{AgentAt, Changed, Hop, Link, LinkEvent, Links, Lookout, OfferedKey, Plan, Snapshot};
+use crate::ssh::{Changed, Hop, Link, LinkEvent, Links, Lookout, OfferedKey, Plan, Snapshot};
 
 /// Everything that the daemon holds in the world.
 pub struct Effects {
@@ -54,7 +54,7 @@ impl Effects {
         let changes = events.clone();
         let lookout = Lookout::new(
             &runtime,
-            AgentAt::Usual,
+            Arc::clone(links.agents()),
             Arc::new(move |tunnel: &str, changed: Changed| {
                 if let Ok(name) = Name::parse(tunnel) {
                     let _ = changes.send(Event::Changed(name, changed));
