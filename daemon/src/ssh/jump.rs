@@ -21,6 +21,7 @@ use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard, PollSender};
 
 use super::carry::Far;
+use super::count::One;
 use crate::forward::far::{FarMessage, FarReader, FarWriter};
 
 /// More than the windows of a dozen channels at once: whoever sends more than that unasked does not follow the
@@ -66,15 +67,24 @@ enum End {
 }
 
 impl JumpStream {
-    /// A stream over `far`. When the session under it is gone, `cause` finds out why and tells, before the stream
-    /// breaks.
-    pub(super) fn new(far: Far, runtime: &Handle, cause: impl Future<Output = ()> + Send + 'static) -> Self {
+    /// A stream over `far`, which is counted by `one` until it is closed. When the session under it is gone, `cause`
+    /// finds out why and tells, before the stream breaks.
+    pub(super) fn new(
+        far: Far,
+        one: One,
+        runtime: &Handle,
+        cause: impl Future<Output = ()> + Send + 'static,
+    ) -> JumpStream {
         let Far { reader, writer } = far;
         let inbox = Arc::new(Inbox::default());
         let (outbox, unsent) = mpsc::channel(UNSENT);
         let dropped = CancellationToken::new();
         runtime.spawn(read(reader, Arc::clone(&inbox), dropped.clone(), cause));
-        runtime.spawn(write(writer, unsent, dropped.clone()));
+        let writing = write(writer, unsent, dropped.clone());
+        runtime.spawn(async move {
+            writing.await;
+            drop(one);
+        });
         JumpStream {
             inbox,
             chunk: Bytes::new(),
