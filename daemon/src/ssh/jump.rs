@@ -17,7 +17,7 @@ use nbtunnel_core::Failure;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard, PollSender};
 
 use super::carry::Far;
@@ -75,14 +75,16 @@ impl JumpStream {
         runtime: &Handle,
         cause: impl Future<Output = ()> + Send + 'static,
     ) -> JumpStream {
-        let Far { reader, writer } = far;
+        let Far { reader, mut writer } = far;
         let inbox = Arc::new(Inbox::default());
         let (outbox, unsent) = mpsc::channel(UNSENT);
         let dropped = CancellationToken::new();
-        runtime.spawn(read(reader, Arc::clone(&inbox), dropped.clone(), cause));
-        let writing = write(writer, unsent, dropped.clone());
+        let reading = read(reader, Arc::clone(&inbox), dropped.clone(), cause);
+        let stop = dropped.clone();
         runtime.spawn(async move {
-            writing.await;
+            tokio::join!(reading, write(&mut writer, unsent, stop));
+            // The library forgets a channel that we close, with the peer's last word in it.
+            writer.close().await;
             drop(one);
         });
         JumpStream {
@@ -103,12 +105,12 @@ async fn read(
     loop {
         let message = tokio::select! {
             message = reader.next() => message,
-            () = dropped.cancelled() => return,
+            () = dropped.cancelled() => break,
         };
         match message {
             FarMessage::Data(data) => {
                 if !inbox.came(data) {
-                    return;
+                    break;
                 }
             }
             // The other half of the channel ends with the session over it.
@@ -120,9 +122,12 @@ async fn read(
             }
         }
     }
+    // The peer closes it once it has passed on all that it got. A session that ends before that takes it along.
+    let closed = async { while !matches!(reader.next().await, FarMessage::Close | FarMessage::Gone) {} };
+    let _ = timeout(LAST_WORDS, closed).await;
 }
 
-async fn write(mut writer: impl FarWriter, mut unsent: mpsc::Receiver<Bytes>, dropped: CancellationToken) {
+async fn write(writer: &mut impl FarWriter, mut unsent: mpsc::Receiver<Bytes>, dropped: CancellationToken) {
     let sending = async {
         while let Some(piece) = unsent.recv().await {
             if writer.write(piece).await.is_err() {
@@ -135,8 +140,6 @@ async fn write(mut writer: impl FarWriter, mut unsent: mpsc::Receiver<Bytes>, dr
         () = sending => {}
         () = async { dropped.cancelled().await; sleep(LAST_WORDS).await } => {}
     }
-    drop(unsent);
-    writer.close().await;
 }
 
 impl Inbox {

@@ -88,7 +88,14 @@ async fn a_way_over_two_jump_hosts_logs_in_at_each_by_its_own_settings() {
     assert_eq!(link.report().await, LinkReport::Closed);
     for sshd in [&ways.server, &ways.two, &ways.one] {
         until("its sessions are over", || !sshd.has_sessions()).await;
-        assert!(sshd.log().contains("closed by nbtunnel"), "{}", sshd.log());
+        assert!(
+            sshd.log().contains("closed by nbtunnel"),
+            "{} {} {} {}",
+            ways.server.port,
+            ways.two.port,
+            ways.one.port,
+            sshd.log()
+        );
     }
 }
 
