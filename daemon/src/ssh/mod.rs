@@ -16,6 +16,7 @@ mod greeting;
 mod handler;
 mod hop;
 mod hostkey;
+mod hung_up;
 mod jump;
 mod known_hosts;
 mod link;

@@ -9,7 +9,7 @@ use super::AgentAt;
 use super::hop::{AddToAgent, Algorithms, Dialling, Family, Hop, HostKeys, LoginWith, Plan, UpdateHostKeys};
 use super::system;
 use crate::ssh_config::{
-    AddKeys, AddressFamily, ConfigFile, Hop as Jump, HostConfig, HostKeyChecking, IdentityAgent, Query,
+    AddKeys, AddressFamily, ConfigFile, HostConfig, HostKeyChecking, IdentityAgent, JumpHost as Jump, Query,
     UpdateHostKeys as Update, Way, ask,
 };
 

@@ -250,6 +250,7 @@ impl Pool {
 /// One flight, from its beginning to its end.
 async fn fly(links: Arc<Links>, key: Key, flight: Arc<Flight>, approach: Approach) {
     let hop = approach.to.clone();
+    let reporter = Arc::clone(&approach.reporter);
     // A task of its own, so that a panic in it is this login's failure and nobody else's.
     let mut going = JoinSet::new();
     going.spawn(approach.go());
@@ -262,6 +263,10 @@ async fn fly(links: Arc<Links>, key: Key, flight: Arc<Flight>, approach: Approac
         () = flight.passengers.closed() => Err(lost(&hop)),
     };
     links.pool.landed(&key, &flight, &result);
+    if matches!(&result, Ok(session) if session.asked == Asked::Typed) {
+        // Only now: whoever comes because of it finds the session.
+        reporter.tell(LinkEvent::Report(LinkReport::Opened(hop.login_key())));
+    }
     let to_forget = result.as_ref().ok().filter(|session| session.asked != Asked::Nobody).map(Arc::clone);
     flight.landed.send_replace(Some(result));
     drop(flight);

@@ -15,7 +15,7 @@ use tokio::sync::RwLock;
 use tokio::time::timeout;
 
 use super::Links;
-use super::auth::{Asked, Login};
+use super::auth::{Asked, Login, not_waited_for, shortfall};
 use super::carry::SshCarrier;
 use super::classify::{broken, overdue};
 use super::credentials::look;
@@ -23,6 +23,7 @@ use super::dial::dial;
 use super::distance::{Path, window};
 use super::handler::{Client, Shared};
 use super::hop::Hop;
+use super::hung_up::hung_up;
 use super::known_hosts::KnownHosts;
 use super::logged_in::{EndOnDrop, Lease, LoggedIn, same_socket, watch_silence};
 use super::own_end::own_ends;
@@ -81,8 +82,9 @@ impl Approach {
         for note in &offer.notes {
             reporter.note(note);
         }
-        // Nothing is sent to the server, not even a connection attempt, before there is something to offer.
-        if let Some(failure) = offer.shortfall(to) {
+        // Nothing is sent to the server, not even a connection attempt, before there is something to offer, or
+        // somebody who may be asked.
+        if let Some(failure) = shortfall(&offer, to, reporter, asker.as_ref()) {
             return Err(failure);
         }
         let (machine, stopwatch) = (Arc::new(to.clone()), Arc::clone(&links.stopwatch));
@@ -99,7 +101,11 @@ impl Approach {
         let greeting = self.shake_hands(&shared, stream, path, took);
         let mut session = in_time(hop, "the key exchange", greeting).await??;
         reporter.step(Step::Authenticate);
-        let asked = Login::new(&shared, &mut session, &links.agent, asker.as_ref()).run(&offer).await?;
+        let login = Login::new(&shared, &mut session, &links.agent, asker.as_ref());
+        let asked = tokio::select! {
+            asked = login.run(&offer) => asked?,
+            () = watch(socket.as_deref()) => return Err(not_waited_for(hop, reporter.tunnel())),
+        };
         let session = Arc::new(RwLock::new(session));
         let carrier = Arc::new(SshCarrier::new(Arc::clone(&session), &shared, links.data.clone()));
         let logged_in = LoggedIn {
@@ -193,6 +199,14 @@ impl Approach {
         let host_keys = known.await.unwrap_or_default().order(&HOST_KEYS);
         let config = Arc::new(settings(host_keys, window(round_trip)));
         connect_stream(config, wire, Client(Arc::clone(shared))).await.map_err(failed)
+    }
+}
+
+/// Returns when the server hung up and nobody noticed.
+async fn watch(socket: Option<&Socket>) {
+    match socket {
+        Some(socket) => hung_up(socket).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -22,14 +22,20 @@ pub async fn ask(query: &Query) -> Result<Option<HostConfig>, Failure> {
     vet::query(query).map_err(|why| {
         refused(query, &why, "write the host, the user and the options so that no shell could misread them")
     })?;
-    let Some(program) = Program::find() else { return Ok(None) };
-    let baseline = baseline(&program).await?;
-    let said = run(&program, query).await?;
+    match Program::find() {
+        Some(program) => ask_program(&program, query).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+pub(super) async fn ask_program(program: &Program, query: &Query) -> Result<HostConfig, Failure> {
+    let baseline = baseline(program).await?;
+    let said = run(program, query).await?;
     let own = Said::of(&said.stdout).one("controlpath").and_then(Own::from_answer).unwrap_or_default();
     let mut config = parse(&said.stdout, &baseline).map_err(|why| refused(query, &why, MEND))?;
     config.read_from = sources::read_from(&said.stderr, &query.config, &own.home);
     expand_all(&mut config, query, own).map_err(|why| refused(query, &why, MEND))?;
-    Ok(Some(config))
+    Ok(config)
 }
 
 const MEND: &str = "mend that in ssh_config, or read none with ssh_config = \"none\" in the tunnel's file";
@@ -87,14 +93,15 @@ fn arguments(query: &Query) -> Vec<OsString> {
         ConfigFile::None => args.extend(["-F".into(), "none".into()]),
         ConfigFile::At(path) => args.extend(["-F".into(), path.into()]),
     }
-    for option in &query.options {
-        args.extend(["-o".into(), option.into()]);
-    }
     if let Some(user) = &query.user {
         args.extend(["-l".into(), user.into()]);
     }
     if let Some(port) = query.port {
         args.extend(["-p".into(), port.to_string().into()]);
+    }
+    // The first word about something wins, and the words of their own win over options.
+    for option in &query.options {
+        args.extend(["-o".into(), option.into()]);
     }
     args.extend(["--".into(), OsString::from(&query.host)]);
     args

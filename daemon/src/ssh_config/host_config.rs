@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::hops::Hop;
+use super::jump_host::JumpHost;
 
 /// What ssh would do for one host. A field is set where ssh_config says something other than ssh does by itself;
 /// the rest is left to whoever asks.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct HostConfig {
     /// The name or address to connect to (HostName); always set.
     pub hostname: String,
@@ -129,7 +129,7 @@ pub struct AddKeys {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Way {
     /// ProxyJump: through these hosts, in this order, the first one straight from here.
-    Jump(Vec<Hop>),
+    Jump(Vec<JumpHost>),
     /// ProxyCommand: over the standard streams of this line for the user's shell. Its tokens are expanded.
     Command(String),
 }

@@ -6,9 +6,11 @@
 
 mod ask;
 mod forwards;
-mod hops;
 mod host_config;
+mod include;
+mod jump_host;
 mod keywords;
+mod listing;
 mod parse;
 mod program;
 mod sources;
@@ -21,12 +23,17 @@ mod vet;
 
 use std::path::PathBuf;
 
+use nbtunnel_core::{Route, SshConfig};
+
 pub use ask::ask;
-pub use hops::Hop;
 pub use host_config::{
     AddKeys, AddressFamily, HostConfig, HostKeyChecking, IdentityAgent, UpdateHostKeys, Way,
 };
+pub use include::{Seen, follow, scan, usual_files};
+pub use jump_host::JumpHost;
+pub use listing::{Listed, list, list_json};
 pub use parse::parse;
+pub use vet::option as check_option;
 
 /// Whom to ask ssh for, and what to ask it with.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,6 +55,25 @@ impl Query {
     pub fn new(host: impl Into<String>) -> Query {
         Query { host: host.into(), user: None, port: None, config: ConfigFile::Usual, options: Vec::new() }
     }
+    /// What a tunnel's files want to know of their server.
+    pub fn of(route: &Route) -> Query {
+        Query {
+            host: route.host.clone(),
+            user: route.user.clone(),
+            port: route.port,
+            config: match &route.ssh_config {
+                SshConfig::Usual => ConfigFile::Usual,
+                SshConfig::Nothing => ConfigFile::None,
+                SshConfig::File(path) => ConfigFile::At(path.clone()),
+            },
+            options: route.options.clone(),
+        }
+    }
+
+    /// Whether the answer is known before it is asked: nothing is read, and nothing is said.
+    pub fn is_idle(&self) -> bool {
+        self.config == ConfigFile::None && self.options.is_empty()
+    }
 }
 
 /// Which ssh_config is read.
@@ -61,5 +87,8 @@ pub enum ConfigFile {
     At(PathBuf),
 }
 
+#[cfg(test)]
+#[cfg(unix)]
+mod ask_tests;
 #[cfg(test)]
 mod parse_tests;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::host_config::{HostConfig, Way};
 use super::values::{self, Expected};
-use super::{Hop, forwards, keywords};
+use super::{JumpHost, forwards, keywords};
 
 /// The order in which ssh tries them (PreferredAuthentications in ssh_config(5)).
 const METHODS: [&str; 5] = ["gssapi-with-mic", "hostbased", "publickey", "keyboard-interactive", "password"];
@@ -133,9 +133,7 @@ fn refuse(lines: &Lines<'_>) -> Result<(), String> {
         None | Some("no" | "false") => Ok(()),
         Some(value) => {
             let value = if value == "true" { "yes" } else { value };
-            Err(format!(
-                "ssh_config says VerifyHostKeyDNS {value}, and nbtunnel does not look up host keys in DNS"
-            ))
+            Err(format!("VerifyHostKeyDNS {value} is not possible: host keys are not looked up in DNS"))
         }
     }
 }
@@ -143,7 +141,7 @@ fn refuse(lines: &Lines<'_>) -> Result<(), String> {
 fn way(config: &mut HostConfig, lines: &Lines<'_>) -> Result<(), String> {
     let some = |keyword| lines.one(keyword).filter(|value| !value.is_empty() && *value != "none");
     config.way = match (some("proxyjump"), some("proxycommand")) {
-        (Some(hops), _) => Some(Way::Jump(Hop::list(hops)?)),
+        (Some(hops), _) => Some(Way::Jump(JumpHost::list(hops)?)),
         (None, Some(command)) => Some(Way::Command(command.to_owned())),
         (None, None) => None,
     };

@@ -56,6 +56,11 @@ impl Program {
                 .map(|dir| dir.join(system::SSH))
                 .find(|path| system::is_program(path)),
         }?;
+        Program::at(path)
+    }
+
+    /// The program at `path`, if it is one.
+    pub(super) fn at(path: PathBuf) -> Option<Program> {
         let metadata = path.metadata().ok()?;
         Some(Program { path, modified: metadata.modified().ok(), len: metadata.len() })
     }

@@ -42,8 +42,12 @@ pub(super) fn user(text: &str) -> Result<(), String> {
     word("user", text)
 }
 
-/// `Keyword=value` or `Keyword value`. Whether there is such a keyword is for ssh to say: newer ones know more.
-pub(super) fn option(text: &str) -> Result<(), String> {
+/// Whether `text` may follow `ssh -o`: `Keyword=value` or `Keyword value`. Whether there is such a keyword is for ssh
+/// to say: newer ones know more.
+///
+/// # Errors
+/// One sentence that says what is wrong with it.
+pub fn option(text: &str) -> Result<(), String> {
     if text.chars().any(char::is_control) {
         return Err(format!("the option {text:?} contains a control character"));
     }

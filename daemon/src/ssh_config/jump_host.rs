@@ -7,7 +7,7 @@ use super::vet;
 
 /// One jump host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Hop {
+pub struct JumpHost {
     /// The user there, if it is named.
     pub user: Option<String>,
     /// A name, an address or a Host alias of ssh_config.
@@ -16,12 +16,12 @@ pub struct Hop {
     pub port: Option<u16>,
 }
 
-impl Hop {
+impl JumpHost {
     /// The hops of a list such as `me@first.example:2222,second.example`; none for `none`.
     ///
     /// # Errors
     /// One sentence that says what is wrong with which of them.
-    pub fn list(text: &str) -> Result<Vec<Hop>, String> {
+    pub fn list(text: &str) -> Result<Vec<JumpHost>, String> {
         if text.eq_ignore_ascii_case("none") {
             return Ok(Vec::new());
         }
@@ -29,10 +29,10 @@ impl Hop {
     }
 }
 
-impl FromStr for Hop {
+impl FromStr for JumpHost {
     type Err = String;
 
-    fn from_str(text: &str) -> Result<Hop, String> {
+    fn from_str(text: &str) -> Result<JumpHost, String> {
         let bare = match text.split_at_checked(6) {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("ssh://") => rest.trim_end_matches('/'),
             _ => text,
@@ -50,11 +50,14 @@ impl FromStr for Hop {
                 _ => return Err(format!("{port:?} is not a port, in the jump host {text:?}")),
             },
         };
+        if host.is_empty() {
+            return Err(format!("{text:?} is not a jump host; expected [user@]host[:port]"));
+        }
         vet::host(host).map_err(|why| format!("{why}, in the jump host {text:?}"))?;
         if let Some(user) = user {
             vet::user(user).map_err(|why| format!("{why}, in the jump host {text:?}"))?;
         }
-        Ok(Hop { user: user.map(str::to_owned), host: host.to_owned(), port })
+        Ok(JumpHost { user: user.map(str::to_owned), host: host.to_owned(), port })
     }
 }
 
@@ -74,7 +77,7 @@ fn host_and_port(place: &str) -> Option<(&str, Option<&str>)> {
     }
 }
 
-impl fmt::Display for Hop {
+impl fmt::Display for JumpHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(user) = &self.user {
             write!(f, "{user}@")?;
@@ -104,12 +107,12 @@ mod tests {
             ("DOM\\me@h", "DOM\\me@h"),
         ];
         for (text, shown) in cases {
-            let hop: Hop = text.parse().unwrap();
+            let hop: JumpHost = text.parse().unwrap();
             assert_eq!(hop.to_string(), shown, "{text}");
-            assert_eq!(shown.parse::<Hop>().unwrap(), hop, "{text}");
+            assert_eq!(shown.parse::<JumpHost>().unwrap(), hop, "{text}");
         }
-        assert_eq!(Hop::list("a, b:2,ssh://c").unwrap().len(), 3);
-        assert_eq!(Hop::list("None").unwrap(), []);
+        assert_eq!(JumpHost::list("a, b:2,ssh://c").unwrap().len(), 3);
+        assert_eq!(JumpHost::list("None").unwrap(), []);
     }
 
     #[test]
@@ -129,7 +132,7 @@ mod tests {
             "-l@h",
             "h;id",
         ] {
-            assert!(Hop::list(bad).is_err(), "{bad}");
+            assert!(JumpHost::list(bad).is_err(), "{bad}");
         }
     }
 }
