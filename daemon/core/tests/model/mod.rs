@@ -169,7 +169,7 @@ impl Model {
 
     fn heard(&mut self, said: &Says, link: Link) {
         match (said, link) {
-            (Says::Step(step), Dialling(before)) if *step >= before => self.link = Dialling(*step),
+            (Says::Step(step), Dialling(before)) if follows(before, *step) => self.link = Dialling(*step),
             (Says::Asked, Dialling(_)) => self.known.asked = true,
             (Says::Up, Dialling(_)) => self.link = Up,
             (Says::Answers(_) | Says::Heard, Up) => self.known.suspect = false,
@@ -187,7 +187,7 @@ impl Model {
 
     fn heard_of_next(&mut self, said: &Says) {
         match (said, self.next) {
-            (Says::Step(step), Dialling(before)) if *step >= before => self.next = Dialling(*step),
+            (Says::Step(step), Dialling(before)) if follows(before, *step) => self.next = Dialling(*step),
             (Says::Asked, Dialling(_)) => self.next_known.asked = true,
             (Says::Up, Dialling(_)) => (self.known, self.next) = (self.next_known, Rest),
             (Says::Lost(why), Dialling(_)) => self.lose_next(why.kind),
@@ -275,4 +275,9 @@ impl Model {
         };
         self.failed |= !self.renewing && why.verdict() == Verdict::Retry;
     }
+}
+
+/// Steps come in order, and begin anew at the next machine on the way.
+fn follows(before: Step, step: Step) -> bool {
+    step >= before || (before, step) == (Step::Authenticate, Step::Tcp)
 }
