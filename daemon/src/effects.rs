@@ -70,6 +70,7 @@ impl Effects {
     pub fn carry_out(&mut self, name: &Name, policy: &Policy, output: Output, asker: Option<Asker>) {
         if output == Output::Gone {
             self.lookout.unwatch(name.as_str());
+            self.links.unwanted(name.as_str());
             self.rooms.remove(name);
             return;
         }
@@ -208,6 +209,11 @@ impl Effects {
             LinkEvent::Note(text) => return (None, Some(text)),
         }
         (None, None)
+    }
+
+    /// Nobody wants a tunnel any more, nor what was kept for it.
+    pub fn unwanted(&self, name: &Name) {
+        self.links.unwanted(name.as_str());
     }
 
     /// Looks out for what a tunnel waits for that is parked, or whose link could not be followed.

@@ -21,7 +21,7 @@ fn the_reference_model_stays_small_enough_to_be_believed() {
     let lines = model.filter(|line| !line.is_empty() && !line.starts_with("//")).count();
     // It was under 150 when a tunnel had one session at a time, and under 250 before somebody could be asked and a
     // server could listen.
-    assert!(lines < 300, "the reference model has {lines} lines");
+    assert!(lines < 310, "the reference model has {lines} lines");
 }
 
 #[test]

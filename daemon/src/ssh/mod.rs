@@ -92,6 +92,10 @@ mod upkeep_tests;
 
 #[cfg(test)]
 #[cfg(unix)]
+mod code_tests;
+
+#[cfg(test)]
+#[cfg(unix)]
 mod ways_tests;
 
 use std::sync::Arc;
