@@ -85,7 +85,7 @@ impl Doors {
         tokio::spawn(async move {
             tokio::select! {
                 // What the library keeps of the channel goes with it; the session is over.
-                () = this.gone.cancelled() => return,
+                () = this.gone.cancelled() => {}
                 landing = this.landing(&door) => match landing {
                     Some(landing) => this.let_in(&landing, channel, reply).await,
                     None => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,
