@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use nbtunnel_core::{Failure, Name, TunnelView};
+use nbtunnel_core::{Asks, Failure, Name, TunnelView};
 use nbtunnel_proto::{
-    ForwardStatus, History, HostKeyOffer, Order, PastFailure, Problem, RecordedKey, TunnelStatus,
+    ForwardStatus, History, HostKeyOffer, Order, PastFailure, Problem, RecordedKey, Secret, TunnelStatus,
 };
+use secrecy::SecretString;
 
+use crate::ask::{Prompt, Question};
 use crate::forward::Counts;
 use crate::history::Past;
-use crate::ssh::{OfferedKey, Plan};
+use crate::ssh::{Hop, OfferedKey, Plan, Recorded};
 
 /// A failure as users see it.
 pub fn problem(failure: &Failure) -> Problem {
@@ -86,29 +88,68 @@ pub fn tunnel(
         notebooks: Vec::new(),
         draining: u32::try_from(view.draining).unwrap_or(u32::MAX),
         history: history(past),
+        asking: asking(view.asks).map(str::to_owned),
+        answer_in_s: view.answer_in.map(|left| left.as_secs_f64()),
     }
 }
 
-/// A host key as `nbctl trust` shows it.
-pub fn host_key(name: &Name, offered: &OfferedKey) -> HostKeyOffer {
+/// Whom a login waits for, in the word that users see.
+fn asking(asks: Asks) -> Option<&'static str> {
+    match asks {
+        Asks::Nobody => None,
+        Asks::Person => Some("you"),
+        Asks::Agent => Some("agent"),
+    }
+}
+
+/// What a login asks, as `nbctl unlock` shows it.
+pub fn question(name: &Name, question: &Question) -> nbtunnel_proto::Question {
+    let prompt = |prompt: &Prompt| nbtunnel_proto::Prompt { text: prompt.text.clone(), echo: prompt.echo };
+    nbtunnel_proto::Question {
+        tunnel: name.to_string(),
+        from: question.from.clone(),
+        title: question.title.clone(),
+        instructions: question.instructions.clone(),
+        prompts: question.prompts.iter().map(prompt).collect(),
+    }
+}
+
+/// What was typed, as a login takes it.
+pub fn answers(answers: Vec<Secret>) -> Vec<SecretString> {
+    // A boxed string has exactly as much room as it needs; a longer one is wiped before it is given up.
+    answers.iter().map(|answer| SecretString::from(answer.expose())).collect()
+}
+
+/// A host key as `nbctl trust` shows it. `hop` showed it, on the way `planned`.
+pub fn host_key(name: &Name, hop: &Hop, planned: Option<&Plan>, offered: &OfferedKey) -> HostKeyOffer {
+    let jumps = planned.map(|plan| plan.jumps.as_slice()).unwrap_or_default();
+    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     HostKeyOffer {
         name: name.to_string(),
         hop: offered.hop.clone(),
+        jump: jumps.iter().position(|jump| jump == hop).map_or(0, |place| count(place + 1)),
+        jumps: count(jumps.len()),
+        alias: offered.alias.clone(),
         algorithm: offered.algorithm.clone(),
         fingerprint: offered.fingerprint.clone(),
         randomart: offered.randomart.clone(),
         file: offered.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default(),
         trusted: false,
-        recorded: offered
-            .recorded
-            .iter()
-            .map(|recorded| RecordedKey {
-                file: recorded.file.display().to_string(),
-                line: recorded.line,
-                algorithm: recorded.algorithm.clone(),
-                fingerprint: recorded.fingerprint.clone(),
-            })
-            .collect(),
-        revoked: offered.revoked,
+        recorded: offered.recorded.iter().map(recorded).collect(),
+        revoked: offered.revoked.is_some(),
+        revoked_at: offered.revoked.as_ref().map(Recorded::place),
+        doubt: offered.doubt.clone(),
+    }
+}
+
+fn recorded(key: &Recorded) -> RecordedKey {
+    RecordedKey {
+        file: key.file.display().to_string(),
+        line: key.line,
+        algorithm: key.algorithm.clone(),
+        fingerprint: key.fingerprint.clone(),
+        randomart: key.randomart.clone(),
+        pattern: key.pattern.clone(),
+        stays: key.pattern.is_some() || key.read_only,
     }
 }

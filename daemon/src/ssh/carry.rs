@@ -16,9 +16,9 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::count::{Count, One};
-use super::doors::{Door, Doors, Request, Requests};
+use super::doors::{Door, LeaseOf, Request, Requests};
 use super::handler::Shared;
-use super::link::Session;
+use super::logged_in::Session;
 use super::wire::Tap;
 use crate::forward::accepted::Accepted;
 use crate::forward::carrier::{Carried, Carrier, Tell};
@@ -40,7 +40,10 @@ const TIDY_EVERY: u32 = 32;
 pub(super) struct SshCarrier {
     session: Session,
     hop: String,
+    /// The session is over.
     gone: CancellationToken,
+    /// Whoever carries over it is: the session may go on for others.
+    pub(super) given_up: CancellationToken,
     tap: Arc<Tap>,
     runtime: Handle,
     refusals: AtomicU32,
@@ -55,11 +58,15 @@ pub(super) struct SshCarrier {
 impl SshCarrier {
     pub(super) fn new(session: Session, shared: &Shared, runtime: Handle) -> SshCarrier {
         let (hop, gone, tap) = (shared.hop.clone(), shared.gone.clone(), Arc::clone(&shared.tap));
-        let Doors { carried, unread, .. } = &*shared.doors;
-        let (carried, unread) = (carried.clone(), unread.clone());
-        let requests = Requests::serve(&shared.doors, &session, &hop, &runtime);
-        let refusals = AtomicU32::new(0);
-        SshCarrier { session, hop, gone, tap, runtime, refusals, carried, unread, requests }
+        let given_up = gone.child_token();
+        let (carried, unread, refusals) = Default::default();
+        let lease = LeaseOf {
+            given_up: given_up.clone(),
+            carried: Count::clone(&carried),
+            unread: Count::clone(&unread),
+        };
+        let requests = Requests::serve(&shared.doors, &session, &hop, lease, &runtime);
+        SshCarrier { session, hop, gone, given_up, tap, runtime, refusals, carried, unread, requests }
     }
 
     async fn carry(self: Arc<Self>, local: Accepted, target: Target) -> Carried {
@@ -74,7 +81,17 @@ impl SshCarrier {
                 pump(local, far.reader, far.writer).await;
                 Carried::Over
             }
-            Err(Unreached::Denied(failure)) => {
+            Err(Unreached::Denied(why)) => {
+                let failure = denied(&self.hop, &target, &why);
+                local.refuse(&failure).await;
+                Carried::Denied(failure)
+            }
+            Err(Unreached::Late) => {
+                let failure = Failure::new(
+                    FailureKind::TimedOut,
+                    format!("{} could not reach {target} within a minute", self.hop),
+                    "check the target of the forward; a firewall over there may swallow the connection",
+                );
                 local.refuse(&failure).await;
                 Carried::Denied(failure)
             }
@@ -83,25 +100,23 @@ impl SshCarrier {
     }
 
     /// Opens a channel to `target` for a connection from `origin`.
-    async fn reach(self: &Arc<Self>, target: &Target, origin: (String, u16)) -> Result<Far, Unreached> {
+    pub(super) async fn reach(
+        self: &Arc<Self>,
+        target: &Target,
+        origin: (String, u16),
+    ) -> Result<Far, Unreached> {
         let opening = timeout(OPEN_DEADLINE, self.open(target.clone(), origin));
         let opened = tokio::select! {
             opened = opening => opened,
-            () = self.gone.cancelled() => return Err(Unreached::LinkGone),
+            () = self.given_up.cancelled() => return Err(Unreached::LinkGone),
         };
         match opened {
             Ok(Ok(Ok(far))) => Ok(far),
-            Ok(Ok(Err(Error::ChannelOpenFailure(why)))) => {
-                Err(Unreached::Denied(denied(&self.hop, target, &why)))
-            }
+            Ok(Ok(Err(Error::ChannelOpenFailure(why)))) => Err(Unreached::Denied(why)),
             Ok(Ok(Err(_)) | Err(_)) => Err(Unreached::LinkGone),
             // A server that says nothing at all has not denied it.
             Err(_) if self.tap.traffic.is_silent() => Err(Unreached::LinkGone),
-            Err(_) => Err(Unreached::Denied(Failure::new(
-                FailureKind::TimedOut,
-                format!("{} could not reach {target} within a minute", self.hop),
-                "check the target of the forward; a firewall over there may swallow the connection",
-            ))),
+            Err(_) => Err(Unreached::Late),
         }
     }
 
@@ -130,7 +145,8 @@ impl SshCarrier {
             if result.is_err() {
                 this.tidy().await;
             }
-            let far = result.map(|channel| Far::new(channel, &this.gone, &this.unread, &this.runtime));
+            let far = result
+                .map(|channel| Far::new(channel, &this.gone, &this.given_up, &this.unread, &this.runtime));
             // What is not taken is dropped, and a `Far` closes its channel when it is.
             let _ = tell.send(far);
         });
@@ -202,8 +218,12 @@ fn denied(hop: &str, target: &Target, why: &ChannelOpenFailure) -> Failure {
 
 /// Why there is no channel.
 #[derive(Debug)]
-enum Unreached {
-    Denied(Failure),
+pub(super) enum Unreached {
+    /// The server would not open it, or could not.
+    Denied(ChannelOpenFailure),
+    /// It said neither yes nor no.
+    Late,
+    /// There is nobody to ask.
     LinkGone,
 }
 
@@ -214,18 +234,20 @@ pub(super) struct Far {
 }
 
 impl Far {
-    /// Ends with its session, which is over when `gone` says so; counts in `all_unread` while it is left unread.
+    /// Ends with its session, which is over when `gone` says so, or when `given_up` says that nobody wants it; counts in `all_unread` while it is left unread.
     pub(super) fn new(
         channel: Channel<Msg>,
         gone: &CancellationToken,
+        given_up: &CancellationToken,
         all_unread: &Count,
         runtime: &Handle,
     ) -> Far {
         let (reader, writer) = channel.split();
         let over = gone.child_token();
+        let lease = (gone.clone(), given_up.clone());
         let (all_unread, runtime) = (all_unread.clone(), runtime.clone());
         Far {
-            reader: ChannelReader { half: reader, over: over.clone(), all_unread, unread: None },
+            reader: ChannelReader { half: reader, over: over.clone(), lease, all_unread, unread: None },
             writer: ChannelWriter { half: Some(writer), over, runtime },
         }
     }
@@ -235,6 +257,8 @@ impl Far {
 pub(super) struct ChannelReader {
     half: ChannelReadHalf,
     over: CancellationToken,
+    /// The session is over; whoever carries over it is, while others may go on.
+    lease: (CancellationToken, CancellationToken),
     all_unread: Count,
     unread: Option<One>,
 }
@@ -242,7 +266,14 @@ pub(super) struct ChannelReader {
 impl FarReader for ChannelReader {
     async fn next(&mut self) -> FarMessage {
         loop {
-            match self.half.wait().await {
+            let (gone, given_up) = &self.lease;
+            let message = tokio::select! {
+                biased;
+                // A session that is gone is read to its end.
+                () = given_up.cancelled(), if !gone.is_cancelled() => return FarMessage::Gone,
+                message = self.half.wait() => message,
+            };
+            match message {
                 Some(ChannelMsg::Data { data }) => return FarMessage::Data(data),
                 Some(ChannelMsg::Eof) => return FarMessage::Eof,
                 Some(ChannelMsg::Close) => {
@@ -259,8 +290,11 @@ impl FarReader for ChannelReader {
         }
     }
 
-    fn gone(&self) -> impl Future<Output = ()> + Send {
-        self.over.cancelled()
+    async fn gone(&self) {
+        tokio::select! {
+            () = self.over.cancelled() => {}
+            () = self.lease.1.cancelled() => {}
+        }
     }
 
     fn unread(&mut self, is_unread: bool) {

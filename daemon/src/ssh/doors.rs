@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::carry::Far;
 use super::count::Count;
-use super::link::Session;
+use super::logged_in::Session;
 use crate::forward::carrier::Tell;
 use crate::forward::landing::{Landing, NotLetIn};
 
@@ -60,22 +60,36 @@ impl Door {
 /// The doors of one session.
 pub(super) struct Doors {
     gone: CancellationToken,
-    open: Mutex<HashMap<Door, Landing>>,
+    open: Mutex<HashMap<Door, Entrance>>,
     /// The addresses where the server is choosing a port right now.
     choosing: watch::Sender<Vec<String>>,
-    /// The connections that the session carries.
+}
+
+/// Where those who come to a door land, and for whom.
+#[derive(Clone)]
+struct Entrance {
+    landing: Landing,
+    of: LeaseOf,
+}
+
+/// What one link has of a session that may serve several.
+#[derive(Clone)]
+pub(super) struct LeaseOf {
+    /// The link is over; the session may go on for others.
+    pub(super) given_up: CancellationToken,
+    /// The connections that the link carries.
     pub(super) carried: Count,
-    /// The channels that are left unread, so that the whole session is.
+    /// Its channels that are left unread.
     pub(super) unread: Count,
 }
 
 impl Doors {
     pub(super) fn new(gone: CancellationToken) -> Arc<Doors> {
-        let (open, choosing, carried, unread) = Default::default();
-        Arc::new(Doors { gone, open, choosing, carried, unread })
+        let (open, choosing) = Default::default();
+        Arc::new(Doors { gone, open, choosing })
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<Door, Landing>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<Door, Entrance>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -86,8 +100,8 @@ impl Doors {
             tokio::select! {
                 // What the library keeps of the channel goes with it; the session is over.
                 () = this.gone.cancelled() => {}
-                landing = this.landing(&door) => match landing {
-                    Some(landing) => this.let_in(&landing, channel, reply).await,
+                entrance = this.entrance(&door) => match entrance {
+                    Some(entrance) => this.let_in(&entrance, channel, reply).await,
                     None => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,
                 },
             }
@@ -95,7 +109,7 @@ impl Doors {
     }
 
     /// Where those who come to `door` land, if we asked for that.
-    async fn landing(&self, door: &Door) -> Option<Landing> {
+    async fn entrance(&self, door: &Door) -> Option<Entrance> {
         let found = self.open().get(door).cloned();
         let (Door::Tcp(host, _), None) = (door, &found) else { return found };
         let mut choosing = self.choosing.subscribe();
@@ -104,15 +118,17 @@ impl Doors {
         self.open().get(door).cloned()
     }
 
-    async fn let_in(&self, landing: &Landing, channel: Channel<Msg>, reply: ChannelOpenHandle) {
+    async fn let_in(&self, entrance: &Entrance, channel: Channel<Msg>, reply: ChannelOpenHandle) {
         // It counts from here on: a session that only drains does not end under it.
-        let Some(_carried) = self.carried.one() else {
+        let Entrance { landing, of: LeaseOf { given_up, carried, unread } } = entrance;
+        let Some(_carried) = carried.one() else {
             return reply.reject(ChannelOpenFailure::ResourceShortage).await;
         };
         match landing.arrive().await {
             Ok(visitor) => {
                 reply.accept().await;
-                let Far { reader, writer } = Far::new(channel, &self.gone, &self.unread, &Handle::current());
+                let Far { reader, writer } =
+                    Far::new(channel, &self.gone, given_up, unread, &Handle::current());
                 visitor.carry(reader, writer).await;
             }
             Err(NotLetIn::Unconnected) => reply.reject(ChannelOpenFailure::ConnectFailed).await,
@@ -131,28 +147,41 @@ pub(super) enum Request {
 pub(super) struct Requests(mpsc::UnboundedSender<Request>);
 
 impl Requests {
-    /// Serves them until the session is over.
-    pub(super) fn serve(doors: &Arc<Doors>, session: &Session, hop: &str, runtime: &Handle) -> Requests {
+    /// Serves them until the link `of` whom they are is over; then the server is asked to listen no longer, if it
+    /// is there still.
+    pub(super) fn serve(
+        doors: &Arc<Doors>,
+        session: &Session,
+        hop: &str,
+        of: LeaseOf,
+        runtime: &Handle,
+    ) -> Requests {
         let (add, mut requests) = mpsc::unbounded_channel();
         let mut asker = Asker {
             doors: Arc::clone(doors),
             session: Arc::clone(session),
             hop: hop.to_owned(),
             listening: HashMap::new(),
+            of,
         };
         let gone = doors.gone.clone();
         runtime.spawn(async move {
-            loop {
-                tokio::select! {
-                    () = gone.cancelled() => return,
-                    request = requests.recv() => match request {
-                        Some(request) => tokio::select! {
-                            () = gone.cancelled() => return,
-                            () = asker.ask(request) => {}
+            let given_up = asker.of.given_up.clone();
+            let serve = async {
+                loop {
+                    tokio::select! {
+                        () = given_up.cancelled() => break,
+                        request = requests.recv() => match request {
+                            Some(request) => asker.ask(request).await,
+                            None => break,
                         },
-                        None => return,
-                    },
+                    }
                 }
+                asker.leave().await;
+            };
+            tokio::select! {
+                () = gone.cancelled() => {}
+                () = serve => {}
             }
         });
         Requests(add)
@@ -169,6 +198,7 @@ struct Asker {
     session: Session,
     hop: String,
     listening: HashMap<ListenId, Door>,
+    of: LeaseOf,
 }
 
 impl Asker {
@@ -189,20 +219,36 @@ impl Asker {
             }
             Request::Unlisten { id, tell } => {
                 if let Some(door) = self.listening.remove(&id) {
-                    self.doors.open().remove(&door);
-                    let session = self.session.read().await;
-                    // One that it does not know is as good as closed.
-                    let _ = match door {
-                        Door::Tcp(host, port) => session.cancel_tcpip_forward(host, port.into()).await,
-                        Door::Socket(path) => session.cancel_streamlocal_forward(path).await,
-                    };
+                    self.close(door).await;
                 }
                 tell(RemoteReport::Closed);
             }
         }
     }
 
+    async fn close(&self, door: Door) {
+        self.doors.open().remove(&door);
+        let session = self.session.read().await;
+        // One that it does not know is as good as closed.
+        let _ = match door {
+            Door::Tcp(host, port) => session.cancel_tcpip_forward(host, port.into()).await,
+            Door::Socket(path) => session.cancel_streamlocal_forward(path).await,
+        };
+    }
+
+    /// Nobody who asked for it is there any more.
+    async fn leave(mut self) {
+        for (_, door) in std::mem::take(&mut self.listening) {
+            self.close(door).await;
+        }
+    }
+
     async fn listen(&self, door: Door, landing: Landing) -> Result<Door, Error> {
+        // Another link over the same session has it: the server would say no, too.
+        if self.doors.open().contains_key(&door) {
+            return Err(Error::RequestDenied);
+        }
+        let landing = Entrance { landing, of: self.of.clone() };
         let session = self.session.read().await;
         let opened = match &door {
             Door::Tcp(host, 0) => {

@@ -22,6 +22,11 @@ impl Carrier for Captor {
     fn unlisten(&self, _: ListenId, _: Tell) {}
 }
 
+fn entrance() -> Entrance {
+    let (given_up, carried, unread) = Default::default();
+    Entrance { landing: landing(), of: LeaseOf { given_up, carried, unread } }
+}
+
 fn landing() -> Landing {
     let services = Services::new(Handle::current(), "/nowhere".into(), Budgets::default(), |_| {});
     let report: crate::forward::Report = Arc::new(|_| {});
@@ -54,15 +59,15 @@ fn each_place_has_the_name_that_both_sides_use() {
 #[tokio::test]
 async fn nobody_is_let_in_where_we_did_not_ask() {
     let doors = Doors::new(CancellationToken::new());
-    assert!(doors.landing(&tcp("localhost", 8080)).await.is_none());
-    doors.open().insert(tcp("localhost", 8080), landing());
-    doors.open().insert(Door::Socket("/run/x".into()), landing());
-    assert!(doors.landing(&tcp("localhost", 8080)).await.is_some());
-    assert!(doors.landing(&Door::Socket("/run/x".into())).await.is_some());
+    assert!(doors.entrance(&tcp("localhost", 8080)).await.is_none());
+    doors.open().insert(tcp("localhost", 8080), entrance());
+    doors.open().insert(Door::Socket("/run/x".into()), entrance());
+    assert!(doors.entrance(&tcp("localhost", 8080)).await.is_some());
+    assert!(doors.entrance(&Door::Socket("/run/x".into())).await.is_some());
     for other in [tcp("127.0.0.1", 8080), tcp("", 8080), tcp("localhost", 8081), tcp("LOCALHOST", 8080)] {
-        assert!(doors.landing(&other).await.is_none(), "{other:?}");
+        assert!(doors.entrance(&other).await.is_none(), "{other:?}");
     }
-    assert!(doors.landing(&Door::Socket("/run/y".into())).await.is_none());
+    assert!(doors.entrance(&Door::Socket("/run/y".into())).await.is_none());
 }
 
 #[tokio::test]
@@ -70,16 +75,16 @@ async fn whoever_comes_while_the_server_chooses_a_port_waits_for_what_it_chose()
     let doors = Doors::new(CancellationToken::new());
     let choosing = Choosing::begin(&doors, "localhost");
     // At another address nothing is being chosen.
-    assert!(doors.landing(&tcp("", 4000)).await.is_none());
+    assert!(doors.entrance(&tcp("", 4000)).await.is_none());
     let (good, bad) = (tcp("localhost", 4000), tcp("localhost", 4001));
-    let waiting = async { tokio::join!(doors.landing(&good), doors.landing(&bad)) };
+    let waiting = async { tokio::join!(doors.entrance(&good), doors.entrance(&bad)) };
     let mut waiting = std::pin::pin!(waiting);
     tokio::select! {
         biased;
         _ = &mut waiting => panic!("nobody waited"),
         () = std::future::ready(()) => {}
     }
-    doors.open().insert(tcp("localhost", 4000), landing());
+    doors.open().insert(tcp("localhost", 4000), entrance());
     drop(choosing);
     let (good, bad) = waiting.await;
     assert!(good.is_some() && bad.is_none());

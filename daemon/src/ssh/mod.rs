@@ -5,8 +5,10 @@
 
 mod address;
 mod agent;
+mod algorithms;
 mod auth;
 mod carry;
+mod certificate;
 mod classify;
 mod count;
 mod credentials;
@@ -17,13 +19,26 @@ mod greeting;
 mod handler;
 mod hop;
 mod hostkey;
+mod hung_up;
+mod jump;
+mod known_file;
 mod known_hosts;
+mod known_line;
 mod link;
+mod logged_in;
 mod lookout;
+mod own_end;
 mod plan;
+mod pool;
+mod proxy_command;
+#[cfg_attr(unix, path = "proxy_unix.rs")]
+#[cfg_attr(windows, path = "proxy_windows.rs")]
+mod proxy_system;
+mod reach;
 mod read_ahead;
 mod report;
 mod resolve;
+mod rotation;
 mod settings;
 #[cfg(target_os = "linux")]
 #[path = "socket_linux.rs"]
@@ -31,6 +46,7 @@ mod socket;
 #[cfg(not(target_os = "linux"))]
 #[path = "socket_other.rs"]
 mod socket;
+mod stream;
 mod system;
 mod traffic;
 mod trust;
@@ -44,6 +60,10 @@ mod testbed;
 #[cfg(test)]
 #[cfg(unix)]
 mod tunnelbed;
+
+#[cfg(test)]
+#[cfg(unix)]
+mod corpus_tests;
 
 #[cfg(test)]
 #[cfg(unix)]
@@ -69,6 +89,10 @@ mod token_tests;
 #[cfg(unix)]
 mod upkeep_tests;
 
+#[cfg(test)]
+#[cfg(unix)]
+mod ways_tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -79,6 +103,7 @@ pub use credentials::{FileMark, Mark, Snapshot};
 pub use hop::{Hop, Plan};
 pub use hostkey::OfferedKey;
 pub use known_hosts::{Recorded, Verdict};
+pub use known_line::lines_that_name;
 pub use link::Link;
 pub use lookout::{Changed, Lookout, OnChange};
 pub use plan::Account;
@@ -99,13 +124,14 @@ pub struct Links {
     resolver: resolve::Resolver,
     told: report::Told,
     distances: Arc<distance::Distances>,
+    pool: pool::Pool,
 }
 
 impl Links {
     /// Links whose tasks run on `data`.
     pub fn new(data: Handle, stopwatch: Stopwatch, agent: AgentAt, account: Account) -> Arc<Links> {
         let resolver = resolve::Resolver::new(data.clone());
-        let (told, distances) = Default::default();
-        Arc::new(Links { data, stopwatch, agent, account, resolver, told, distances })
+        let (told, distances, pool) = Default::default();
+        Arc::new(Links { data, stopwatch, agent, account, resolver, told, distances, pool })
     }
 }

@@ -104,6 +104,14 @@ impl Sshd {
         sshd
     }
 
+    /// The same, with none of the host keys that it had.
+    pub(super) fn restart_with_only(&mut self, lines: &str) {
+        let config = fs::read_to_string(self.at("sshd_config")).unwrap();
+        let kept: Vec<&str> = config.lines().filter(|line| !line.starts_with("HostKey ")).collect();
+        fs::write(self.at("sshd_config"), kept.join("\n")).unwrap();
+        self.restart_with(lines);
+    }
+
     /// Starts it anew with one more line in its configuration; its sessions live on.
     pub(super) fn restart_with(&mut self, line: &str) {
         let config = fs::read_to_string(self.at("sshd_config")).unwrap();
@@ -136,6 +144,18 @@ impl Sshd {
     /// The known_hosts line of its key.
     pub(super) fn host_line(&self) -> String {
         format!("[127.0.0.1]:{} {}\n", self.port, public(&self.at("hostkey")))
+    }
+
+    /// Its key, as in a known_hosts line.
+    pub(super) fn key(&self) -> String {
+        public(&self.at("hostkey"))
+    }
+
+    /// Stops the process that listens, until the value is dropped: the system still connects, and nobody answers.
+    pub(super) fn stop_listening(&self) -> Frozen {
+        let pid = self.child.0.id().to_string();
+        run("kill", &["-STOP", &pid]);
+        Frozen(vec![pid])
     }
 
     /// The processes that serve sessions.
@@ -255,9 +275,18 @@ pub(super) fn start(links: &Arc<Links>, route: Route) -> Watched {
 }
 
 pub(super) fn start_with(links: &Arc<Links>, route: Route, policy: watch::Sender<Policy>) -> Watched {
+    start_named(links, "test", route, policy)
+}
+
+/// The same, for a tunnel of that name.
+pub(super) fn start_as(links: &Arc<Links>, name: &str, route: Route) -> Watched {
+    start_named(links, name, route, watch::Sender::new(Policy::default()))
+}
+
+fn start_named(links: &Arc<Links>, name: &str, route: Route, policy: watch::Sender<Policy>) -> Watched {
     let (tell, events) = unbounded_channel();
     let link = links.spawn_link(
-        "test",
+        name,
         route,
         policy.subscribe(),
         None,
@@ -302,7 +331,11 @@ impl Watched {
 
     /// Why it was lost; and that nothing comes afterwards.
     pub(super) async fn lost(&mut self) -> Failure {
-        match self.report().await {
+        let mut report = self.report().await;
+        if let LinkReport::Needs(_) = report {
+            report = self.report().await;
+        }
+        match report {
             LinkReport::Lost(failure) => {
                 self.is_silent().await;
                 assert!(!failure.message.is_empty() && !failure.hint.is_empty(), "{failure:?}");

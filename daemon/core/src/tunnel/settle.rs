@@ -19,6 +19,7 @@ impl Tunnel {
         self.settle_remotes(now);
         self.settle_gate();
         self.announce(now);
+        self.tell_lost_login();
         self.announce_suspicion();
         self.answer_waits();
         if self.removing && self.link == Link::None && self.listeners_gone() {
@@ -111,6 +112,10 @@ impl Tunnel {
                         Settled::Reached => self.remotes_verdict(),
                         stuck @ (Settled::Stuck(_) | Settled::Overtaken) => Some(stuck),
                     }
+                }
+                // The person who was asked was no help, and nobody else is tried.
+                Link::Live(session) if session.is_suspect() && session.took_a_person() => {
+                    self.refusal().map(|why| Settled::Stuck(why.clone()))
                 }
                 Link::None | Link::Waiting { .. }
                     if self.state() == State::Idle || self.lacks_a_listener() =>
