@@ -323,7 +323,11 @@ impl Watched {
 
     /// Why it was lost; and that nothing comes afterwards.
     pub(super) async fn lost(&mut self) -> Failure {
-        match self.report().await {
+        let mut report = self.report().await;
+        if let LinkReport::Needs(_) = report {
+            report = self.report().await;
+        }
+        match report {
             LinkReport::Lost(failure) => {
                 self.is_silent().await;
                 assert!(!failure.message.is_empty() && !failure.hint.is_empty(), "{failure:?}");
