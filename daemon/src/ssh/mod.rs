@@ -5,8 +5,10 @@
 
 mod address;
 mod agent;
+mod algorithms;
 mod auth;
 mod carry;
+mod certificate;
 mod classify;
 mod count;
 mod credentials;
@@ -18,7 +20,9 @@ mod hop;
 mod hostkey;
 mod hung_up;
 mod jump;
+mod known_file;
 mod known_hosts;
+mod known_line;
 mod link;
 mod logged_in;
 mod lookout;
@@ -33,6 +37,7 @@ mod reach;
 mod read_ahead;
 mod report;
 mod resolve;
+mod rotation;
 mod settings;
 #[cfg(target_os = "linux")]
 #[path = "socket_linux.rs"]
@@ -54,6 +59,10 @@ mod testbed;
 #[cfg(test)]
 #[cfg(unix)]
 mod tunnelbed;
+
+#[cfg(test)]
+#[cfg(unix)]
+mod corpus_tests;
 
 #[cfg(test)]
 #[cfg(unix)]
@@ -93,6 +102,7 @@ pub use credentials::{FileMark, Mark, Snapshot};
 pub use hop::{Hop, Plan};
 pub use hostkey::OfferedKey;
 pub use known_hosts::{Recorded, Verdict};
+pub use known_line::lines_that_name;
 pub use link::Link;
 pub use lookout::{Changed, Lookout, OnChange};
 pub use plan::Account;
