@@ -14,6 +14,7 @@ mod count;
 mod credentials;
 mod dial;
 mod distance;
+mod doors;
 mod greeting;
 mod handler;
 mod hop;
