@@ -4,6 +4,7 @@
 #![cfg(target_os = "linux")]
 
 mod case;
+mod import;
 mod lab;
 mod record;
 
