@@ -45,6 +45,15 @@ impl Driver {
                     Err(fault) => Err(fault),
                 }
             }
+            Request::Unlock { name } => match self.unlock(&asked, &name) {
+                Ok(()) => return,
+                Err(fault) => Err(fault),
+            },
+            Request::Answers { .. } => Err(Fault::new(
+                FaultCode::Protocol,
+                "an answer came, and nothing had been asked",
+                "use `nbctl unlock`",
+            )),
             #[cfg(debug_assertions)]
             Request::Hang => loop {
                 std::thread::park();
@@ -98,7 +107,7 @@ impl Driver {
         let now = self.clock.now();
         let names =
             if patterns.is_empty() { self.present().cloned().collect() } else { self.select(patterns)? };
-        let mut problems = self.problems.clone();
+        let mut problems = [self.problems.as_slice(), &self.notes].concat();
         let of_the_daemon =
             |message, hint: &str| FileProblem { message, hint: hint.into(), ..FileProblem::default() };
         if self.exhausted {
@@ -213,7 +222,7 @@ impl Driver {
         Ok(())
     }
 
-    fn one(&self, name: &str) -> Result<Name, Fault> {
+    pub(super) fn one(&self, name: &str) -> Result<Name, Fault> {
         match self.present().find(|present| present.as_str() == name) {
             Some(name) => Ok(name.clone()),
             None => Err(self.no_such_tunnel(name)),

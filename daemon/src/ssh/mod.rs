@@ -18,12 +18,22 @@ mod greeting;
 mod handler;
 mod hop;
 mod hostkey;
+mod hung_up;
+mod jump;
 mod known_file;
 mod known_hosts;
 mod known_line;
 mod link;
+mod logged_in;
 mod lookout;
+mod own_end;
 mod plan;
+mod pool;
+mod proxy_command;
+#[cfg_attr(unix, path = "proxy_unix.rs")]
+#[cfg_attr(windows, path = "proxy_windows.rs")]
+mod proxy_system;
+mod reach;
 mod read_ahead;
 mod report;
 mod resolve;
@@ -35,6 +45,7 @@ mod socket;
 #[cfg(not(target_os = "linux"))]
 #[path = "socket_other.rs"]
 mod socket;
+mod stream;
 mod system;
 mod traffic;
 mod trust;
@@ -77,6 +88,10 @@ mod token_tests;
 #[cfg(unix)]
 mod upkeep_tests;
 
+#[cfg(test)]
+#[cfg(unix)]
+mod ways_tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,13 +123,14 @@ pub struct Links {
     resolver: resolve::Resolver,
     told: report::Told,
     distances: Arc<distance::Distances>,
+    pool: pool::Pool,
 }
 
 impl Links {
     /// Links whose tasks run on `data`.
     pub fn new(data: Handle, stopwatch: Stopwatch, agent: AgentAt, account: Account) -> Arc<Links> {
         let resolver = resolve::Resolver::new(data.clone());
-        let (told, distances) = Default::default();
-        Arc::new(Links { data, stopwatch, agent, account, resolver, told, distances })
+        let (told, distances, pool) = Default::default();
+        Arc::new(Links { data, stopwatch, agent, account, resolver, told, distances, pool })
     }
 }

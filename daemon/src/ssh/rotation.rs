@@ -15,7 +15,7 @@ use super::hop::{Hop, UpdateHostKeys};
 use super::known_file::{append, change, is_hashed, turn, without};
 use super::known_hosts::{Names, read_file};
 use super::known_line::{Line, lines_of};
-use super::link::Session;
+use super::logged_in::Session;
 
 /// How long a server may take to prove that it holds its keys.
 const PROOF_DEADLINE: Duration = Duration::from_secs(60);

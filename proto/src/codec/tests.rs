@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::answer::{Prompt, Question, Secret};
 use crate::event::{Event, LogLine};
 use crate::reply::{HostKeyOffer, Outcome, Reached, RecordedKey, Reply};
 use crate::request::{Order, Request, Selection};
@@ -65,6 +66,8 @@ fn tunnel(name: &str, message: &str) -> TunnelStatus {
             longest_gap_s: 0.5,
             last_failure: Some(PastFailure { at_ms: 1, code: "dns".into(), message: "m".into() }),
         },
+        asking: Some("you".into()),
+        answer_in_s: Some(1.5),
     }
 }
 
@@ -93,6 +96,8 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("events", Request::Events),
         ("host-key", Request::HostKey { name: "a".into() }),
         ("trust", Request::Trust { name: "a".into(), fingerprint: "f".into(), replace: true }),
+        ("unlock", Request::Unlock { name: "a".into() }),
+        ("answers", Request::Answers { answers: vec![Secret::new("x".into()), Secret::new(String::new())] }),
     ]
 }
 
@@ -162,6 +167,16 @@ fn replies() -> Vec<(&'static str, Reply)> {
         ),
         ("trusted", Reply::Trusted { file: "f".into(), replaced: vec!["f:7".into()] }),
     ];
+    all.push((
+        "ask",
+        Reply::Ask(Box::new(Question {
+            tunnel: "a".into(),
+            from: "u@h:22".into(),
+            title: "t".into(),
+            instructions: "i".into(),
+            prompts: vec![Prompt { text: "p".into(), echo: true }],
+        })),
+    ));
     for code in FAULTS {
         all.push((code.word(), Reply::Fault(Fault::new(code, "m", "h"))));
     }
@@ -275,7 +290,7 @@ proptest! {
     }
 
     #[test]
-    fn a_message_with_some_bytes_changed_never_panics(which in 0usize..19, at in 0usize..200, to: u8) {
+    fn a_message_with_some_bytes_changed_never_panics(which in 0usize..20, at in 0usize..200, to: u8) {
         let replies = replies();
         let mut bytes = encode(&replies[which % replies.len()].1, MAX_REPLY).unwrap();
         let at = at % bytes.len();
