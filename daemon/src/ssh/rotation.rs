@@ -175,3 +175,8 @@ fn store(hop: &Hop, names: &Names, announced: &[PublicKey], proved: &Update) -> 
     }
     Ok(written)
 }
+
+#[cfg(test)]
+#[cfg(unix)]
+#[path = "rotation_tests.rs"]
+mod tests;
