@@ -2,23 +2,14 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Mutex;
 
-use russh::client::connect_stream;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixListener;
 use tokio::sync::RwLock;
 
 use super::*;
-use crate::ssh::AgentAt;
-use crate::ssh::algorithms::preferred;
-use crate::ssh::auth::Login;
-use crate::ssh::credentials::look;
-use crate::ssh::handler::Client;
-use crate::ssh::known_hosts::KnownHosts;
-use crate::ssh::report::{LinkEvent, Reporter, Told};
-use crate::ssh::settings::settings;
+use crate::ssh::shakebed::shake;
 use crate::ssh::testbed::{SshAgent, Sshd, keygen, public, run};
-use crate::ssh::wire::Wire;
 
 /// A server with these host keys, of which the first is on file.
 fn server(keys: &[&str]) -> Sshd {
@@ -54,28 +45,13 @@ async fn visit(sshd: &Sshd, change: impl FnOnce(&mut Hop)) -> String {
     let mut to = sshd.hop();
     to.host_keys.update = UpdateHostKeys::Yes;
     change(&mut to);
-    let to = Arc::new(to);
-    let told = Arc::new(Mutex::new(String::new()));
-    let tell = Arc::clone(&told);
-    let on = Arc::new(move |event| {
-        if let LinkEvent::Note(note) = event {
-            tell.lock().unwrap().push_str(&(note + "\n"));
-        }
-    });
-    let shared =
-        Shared::new(Arc::clone(&to), Reporter::new("t", on, Told::default()), crate::wake::stopwatch());
-    let known = KnownHosts::read(&to, &Names::of(&to, None));
-    let tcp = TcpStream::connect(("127.0.0.1", sshd.port)).await.unwrap();
-    let wire = Wire::new(tcp, Arc::clone(&shared.tap));
-    let config = Arc::new(settings(preferred(&to, &known).unwrap().0, 1 << 20));
-    let mut session = connect_stream(config, wire, Client(Arc::clone(&shared))).await.unwrap();
-    let offer = look(None, &to).await;
-    Login::new(&shared, &mut session, &AgentAt::Nowhere, None).run(&offer).await.unwrap();
-    let session = Arc::new(RwLock::new(session));
+    let mut shaken = shake(sshd, to).await.unwrap();
+    shaken.log_in().await;
+    let (told, shared) = (shaken.told(), Arc::clone(&shaken.shared));
+    let session = Arc::new(RwLock::new(shaken.session));
     timeout(Duration::from_secs(30), follow(Arc::clone(&shared), session)).await.unwrap();
     shared.gone.cancel();
-    let told = told.lock().unwrap().clone();
-    told
+    told()
 }
 
 #[tokio::test]
@@ -121,7 +97,7 @@ async fn nothing_is_stored_unasked() {
     let sshd = server(&["a", "b"]);
     let told = visit(&sshd, |to| to.host_keys.update = UpdateHostKeys::Ask).await;
     assert_eq!(on_file(&sshd), (vec!["a"], 1));
-    assert!(told.contains("new ssh-ed25519 SHA256:") && told.contains("run `ssh 127.0.0.1`"), "{told}");
+    assert!(told.contains("new ssh-ed25519 SHA256:") && told.contains("run `ssh -p "), "{told}");
     assert_eq!(visit(&sshd, |to| to.host_keys.update = UpdateHostKeys::No).await, "");
     assert_eq!(on_file(&sshd), (vec!["a"], 1));
 }
@@ -181,13 +157,46 @@ async fn a_server_that_cannot_prove_a_key_gets_nothing_stored() {
         agent.socket.display()
     ));
     agent.forget();
+    // This sshd ends the session when it cannot sign; then it is not asked for ever.
+    for _ in 0..=ASK_AT_MOST {
+        visit(&sshd, |_| {}).await;
+        assert_eq!(on_file(&sshd), (vec!["a"], 1));
+    }
+    let asked = || sshd.log().matches("agent sign failed").count();
+    assert_eq!(asked(), ASK_AT_MOST as usize, "{}", sshd.log());
+}
+
+/// An agent that signs whatever it is asked to, with nothing.
+async fn lie(agent: UnixListener) {
+    let string = |bytes: &[u8]| [&u32::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat();
+    while let Ok((mut client, _)) = agent.accept().await {
+        while let Ok(length) = client.read_u32().await {
+            let mut request = vec![0; length as usize];
+            client.read_exact(&mut request).await.unwrap();
+            // SSH_AGENTC_SIGN_REQUEST (draft-miller-ssh-agent).
+            let answer = match request[0] {
+                13 => [vec![14], string(&[string(b"ssh-ed25519"), string(&[7; 64])].concat())].concat(),
+                _ => vec![5],
+            };
+            client.write_all(&string(&answer)).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_proof_that_is_wrong_is_none() {
+    let mut sshd = server(&["a"]);
+    let socket = sshd.at("liar");
+    tokio::spawn(lie(UnixListener::bind(&socket).unwrap()));
+    sshd.reload_with_only(&format!(
+        "HostKey {}\nHostKey {}.pub\nHostKeyAgent {}",
+        sshd.at("a").display(),
+        sshd.at("b").display(),
+        socket.display()
+    ));
     let told = visit(&sshd, |_| {}).await;
-    assert!(told.contains("did not prove"), "{told}");
+    assert!(told.contains("did not prove that it holds them; nothing was stored"), "{told}\n{}", sshd.log());
     assert_eq!(on_file(&sshd), (vec!["a"], 1));
-    // With the key back in the agent it can.
-    agent.add(&sshd.at("b"));
-    visit(&sshd, |_| {}).await;
-    assert_eq!(on_file(&sshd), (vec!["a", "b"], 2));
 }
 
 #[test]
