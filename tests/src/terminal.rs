@@ -46,7 +46,7 @@ impl Typist {
             set(&mut at_terminal, Stdio::from(slave.try_clone()?));
         }
         let running = Running::spawn(&mut at_terminal)?;
-        let master = File::from(OwnedFd::from(master));
+        let master = File::from(master);
         let shown = Arc::new(Mutex::new(String::new()));
         let (mut reading, taken) = (master.try_clone()?, Arc::clone(&shown));
         std::thread::spawn(move || {

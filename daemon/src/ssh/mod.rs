@@ -56,6 +56,10 @@ mod wire;
 
 #[cfg(test)]
 #[cfg(unix)]
+mod shakebed;
+
+#[cfg(test)]
+#[cfg(unix)]
 mod testbed;
 
 #[cfg(test)]
