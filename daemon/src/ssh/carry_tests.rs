@@ -6,8 +6,8 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::ssh::AgentAt;
-use crate::ssh::algorithms::preferred;
 use crate::ssh::agent::Agents;
+use crate::ssh::algorithms::preferred;
 use crate::ssh::auth::Login;
 use crate::ssh::credentials::Offer;
 use crate::ssh::handler::Client;

@@ -28,6 +28,7 @@ mod link;
 mod logged_in;
 mod lookout;
 mod own_end;
+mod passphrases;
 mod plan;
 mod pool;
 mod proxy_command;
