@@ -62,6 +62,11 @@ fn control_frames_stand_any_bytes() {
 }
 
 #[test]
+fn socks_handshakes_stand_any_bytes() {
+    stands("socks");
+}
+
+#[test]
 fn every_target_is_fed_here_and_by_cargo_fuzz() {
     let (here, there) = (include_str!("fuzz.rs"), repository().join("tests/fuzz/fuzz_targets"));
     for Target { name, .. } in TARGETS {

@@ -14,6 +14,7 @@ mod count;
 mod credentials;
 mod dial;
 mod distance;
+mod doors;
 mod greeting;
 mod gssapi;
 mod handler;
@@ -135,6 +136,11 @@ impl Links {
         let (told, distances, pool) = Default::default();
         let agents = Agents::new(agent, account.home.clone());
         Arc::new(Links { data, stopwatch, agents, account, resolver, told, distances, pool })
+    }
+
+    /// Forgets what people said, which nobody needs any more.
+    pub fn forget_passphrases(&self) {
+        self.agents.passphrases.forget_all();
     }
 
     /// The agents that they ask.

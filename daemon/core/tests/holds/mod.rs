@@ -4,6 +4,7 @@ mod asked;
 mod fleet;
 mod planted;
 mod progress;
+mod remotes;
 mod successor;
 mod tunnel;
 
