@@ -15,6 +15,7 @@ pub mod dns;
 pub mod fuzz;
 pub mod http;
 pub mod jupyter;
+pub mod kerberos;
 pub mod knocker;
 #[cfg(target_os = "linux")]
 pub mod logind;
