@@ -104,6 +104,14 @@ impl Sshd {
         sshd
     }
 
+    /// The same, with none of the host keys that it had.
+    pub(super) fn restart_with_only(&mut self, lines: &str) {
+        let config = fs::read_to_string(self.at("sshd_config")).unwrap();
+        let kept: Vec<&str> = config.lines().filter(|line| !line.starts_with("HostKey ")).collect();
+        fs::write(self.at("sshd_config"), kept.join("\n")).unwrap();
+        self.restart_with(lines);
+    }
+
     /// Starts it anew with one more line in its configuration; its sessions live on.
     pub(super) fn restart_with(&mut self, line: &str) {
         let config = fs::read_to_string(self.at("sshd_config")).unwrap();

@@ -12,12 +12,13 @@ use tokio::task::JoinHandle;
 use super::{Asked, Login};
 use crate::ask::Asker;
 use crate::ssh::agent::Agents;
+use crate::ssh::algorithms::preferred;
 use crate::ssh::credentials::look;
 use crate::ssh::handler::{Client, Shared};
 use crate::ssh::hop::Hop;
-use crate::ssh::known_hosts::KnownHosts;
+use crate::ssh::known_hosts::{KnownHosts, Names};
 use crate::ssh::report::{LinkEvent, Reporter, Told};
-use crate::ssh::settings::{HOST_KEYS, settings};
+use crate::ssh::settings::settings;
 use crate::ssh::testbed::{Sshd, keygen, public, run};
 use crate::ssh::wire::Wire;
 
@@ -61,7 +62,8 @@ pub(super) async fn log_in(hop: &Hop, agents: &Arc<Agents>, asker: Option<&Asker
     offer.notes.iter().for_each(|note| shared.reporter.note(note));
     let tcp = tokio::net::TcpStream::connect((hop.host.as_str(), hop.port)).await.unwrap();
     let wire = Wire::new(tcp, Arc::clone(&shared.tap));
-    let config = Arc::new(settings(KnownHosts::read(hop).order(&HOST_KEYS), 1 << 20));
+    let known = KnownHosts::read(hop, &Names::of(hop, None));
+    let config = Arc::new(settings(preferred(hop, &known).unwrap().0, 1 << 20));
     let connected = russh::client::connect_stream(config, wire, Client(Arc::clone(&shared))).await;
     let mut session = connected.unwrap_or_else(|error| panic!("{error}: {:?}", shared.cause()));
     let end = Login::new(&shared, &mut session, agents, asker).run(&offer).await;
