@@ -110,6 +110,7 @@ use tokio::runtime::Handle;
 
 pub use agent::{AgentAt, Agents, Surveyed};
 pub use credentials::{AgentMark, FileMark, Mark, Snapshot};
+pub use gssapi::Ticket;
 pub use hop::{Hop, Plan};
 pub use hostkey::OfferedKey;
 pub use known_hosts::{Recorded, Verdict};
