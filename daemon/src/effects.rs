@@ -252,6 +252,7 @@ impl Effects {
     /// Closes every listener, or leaves it to whoever keeps it for the next daemon, and begins to close every
     /// link.
     pub fn close_all(&mut self) {
+        self.links.forget_passphrases();
         self.services.leave_listeners();
         for room in self.rooms.values_mut() {
             for (_, forward) in room.forwards.drain() {

@@ -29,6 +29,7 @@ mod link;
 mod logged_in;
 mod lookout;
 mod own_end;
+mod passphrases;
 mod plan;
 mod pool;
 mod proxy_command;
@@ -143,6 +144,11 @@ impl Links {
         let (told, distances, pool) = Default::default();
         let agents = Agents::new(agent, account.home.clone());
         Arc::new(Links { data, stopwatch, agents, account, resolver, told, distances, pool })
+    }
+
+    /// Forgets what people said, which nobody needs any more.
+    pub fn forget_passphrases(&self) {
+        self.agents.passphrases.forget_all();
     }
 
     /// The agents that they ask.

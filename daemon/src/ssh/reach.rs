@@ -85,7 +85,7 @@ impl Approach {
         }
         // Nothing is sent to the server, not even a connection attempt, before there is something to offer, or
         // somebody who may be asked.
-        if let Some(failure) = shortfall(&offer, to, reporter, asker.as_ref()) {
+        if let Some(failure) = shortfall(&offer, to, reporter, &links.agents, asker.as_ref()) {
             return Err(failure);
         }
         let (machine, stopwatch) = (Arc::new(to.clone()), Arc::clone(&links.stopwatch));

@@ -8,6 +8,7 @@ use russh::client::{Handle, connect_stream};
 use tokio::net::TcpStream;
 
 use super::AgentAt;
+use super::agent::Agents;
 use super::algorithms::preferred;
 use super::auth::Login;
 use super::classify::broken;
@@ -54,8 +55,9 @@ pub(super) async fn shake(sshd: &Sshd, to: Hop) -> Result<Shaken, Failure> {
 
 impl Shaken {
     pub(super) async fn log_in(&mut self) {
-        let offer = look(None, &self.shared.to).await;
-        let login = Login::new(&self.shared, &mut self.session, &AgentAt::Nowhere, None);
+        let agents = Agents::new(AgentAt::Nowhere, "/".into());
+        let offer = look(&agents, &self.shared.to).await;
+        let login = Login::new(&self.shared, &mut self.session, &agents, None);
         login.run(&offer).await.unwrap();
     }
 

@@ -30,7 +30,7 @@ use tokio::time::timeout;
 
 use super::agent::Agents;
 use super::classify::{broken, ended, overdue, too_many_keys};
-use super::credentials::{Offer, passphrase_needed};
+use super::credentials::{Key, Offer, passphrase_needed};
 use super::handler::{Client, Shared};
 use super::hop::Hop;
 use super::report::{LinkEvent, Reporter};
@@ -270,9 +270,11 @@ pub(super) fn shortfall(
     offer: &Offer,
     server: &Hop,
     reporter: &Reporter,
+    agents: &Agents,
     asker: Option<&Asker>,
 ) -> Option<Failure> {
-    if asker.is_some() {
+    let mut locked = offer.keys.iter().filter_map(Key::locked_in);
+    if asker.is_some() || locked.any(|path| agents.passphrases.has(path)) {
         return None;
     }
     let mut why = offer.shortfall(server)?;

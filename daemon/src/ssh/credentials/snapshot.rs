@@ -25,6 +25,8 @@ pub struct Snapshot {
     pub tickets: Vec<FileMark>,
     /// The known_hosts files, the system's too.
     pub known_hosts: Vec<FileMark>,
+    /// Identity files whose passphrase is kept.
+    pub remembered: Vec<PathBuf>,
 }
 
 /// By what a change of an agent is noticed.
@@ -59,7 +61,10 @@ pub struct Mark {
 }
 
 /// What the agents on a way said, each asked once.
-pub(in crate::ssh) struct Survey(Vec<(Option<AgentAt>, Found)>);
+pub(in crate::ssh) struct Survey {
+    asked: Vec<(Option<AgentAt>, Found)>,
+    remembered: Vec<PathBuf>,
+}
 
 impl Survey {
     /// Asks the agents of every machine of `plan`.
@@ -70,17 +75,19 @@ impl Survey {
                 asked.push((at.clone(), agents.find(at.as_ref()).await));
             }
         }
-        Survey(asked)
+        let files = hops(plan).flat_map(|hop| hop.login.identity_files.iter().cloned());
+        Survey { asked, remembered: files.filter(|path| agents.passphrases.has(path)).collect() }
     }
 
     /// What could be offered over the whole way of `plan`.
     pub(in crate::ssh) async fn snapshot(&self, plan: &Plan) -> Option<Snapshot> {
-        let agents = self.0.iter().map(|(at, found)| AgentMark {
+        let agents = self.asked.iter().map(|(at, found)| AgentMark {
             at: at.clone(),
             held: found.held.as_ref().map(|held| held.identities.iter().map(mark).collect()),
         });
         let (agents, plan) = (agents.collect(), plan.clone());
-        tokio::task::spawn_blocking(move || Snapshot::of(&plan, agents)).await.ok()
+        let looked = tokio::task::spawn_blocking(move || Snapshot::of(&plan, agents)).await.ok()?;
+        Some(Snapshot { remembered: self.remembered.clone(), ..looked })
     }
 }
 
@@ -100,6 +107,7 @@ impl Snapshot {
             .flat_map(|hop| hop.host_keys.known_hosts.iter().chain(&hop.host_keys.system_known_hosts));
         let tickets = logins().any(|login| login.gssapi).then(gssapi::ticket_files).unwrap_or_default();
         Snapshot {
+            remembered: Vec::new(),
             agents,
             keys: keys.map(|path| FileMark::of(&path)).collect(),
             tickets: tickets.iter().map(|path| FileMark::of(path)).collect(),
@@ -109,8 +117,10 @@ impl Snapshot {
 
     /// The same agents and files, as they are now, but for the agents if they are not asked.
     pub(in crate::ssh) async fn again(self, agents: Option<&Agents>) -> Option<Snapshot> {
-        let mut marks = self.agents;
+        let (mut marks, mut remembered) = (self.agents, self.remembered);
         if let Some(agents) = agents {
+            let files = self.keys.iter().map(|mark| &mark.path);
+            remembered = files.filter(|path| agents.passphrases.has(path)).cloned().collect();
             for mark in &mut marks {
                 let held = agents.find(mark.at.as_ref()).await.held;
                 mark.held = held.map(|held| held.identities.iter().map(self::mark).collect());
@@ -121,14 +131,15 @@ impl Snapshot {
             files.map(|marks| marks.iter().map(|mark| FileMark::of(&mark.path)).collect())
         });
         let [keys, tickets, known_hosts] = looked.await.ok()?;
-        Some(Snapshot { agents: marks, keys, tickets, known_hosts })
+        Some(Snapshot { agents: marks, keys, tickets, known_hosts, remembered })
     }
 
-    /// Whether `other` has the same to offer.
+    /// Whether `other` has the same to offer, or less: a passphrase whose time was over opens nothing.
     pub(in crate::ssh) fn offers_the_same(&self, other: &Snapshot) -> bool {
         let offers =
             |snapshot: &Snapshot| (snapshot.agents.clone(), snapshot.keys.clone(), snapshot.tickets.clone());
-        offers(self) == offers(other)
+        let new = |path: &&PathBuf| !other.remembered.contains(path);
+        offers(self) == offers(other) && !self.remembered.iter().any(|path| new(&path))
     }
 }
 
