@@ -162,11 +162,6 @@ impl Sshd {
         format!("[127.0.0.1]:{} {}\n", self.port, public(&self.at("hostkey")))
     }
 
-    /// Its key, as in a known_hosts line.
-    pub(super) fn key(&self) -> String {
-        public(&self.at("hostkey"))
-    }
-
     /// Stops the process that listens, until the value is dropped: the system still connects, and nobody answers.
     pub(super) fn stop_listening(&self) -> Frozen {
         let pid = self.child.0.id().to_string();
