@@ -1,6 +1,8 @@
 //! Every input that was kept is fed again, and then new ones that are made of them for half a minute each (or
 //! `$NBTUNNEL_FUZZ_SECONDS`). What fails is printed with its bytes, to be kept in `tests/fuzz/corpus`.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -60,10 +62,20 @@ fn control_frames_stand_any_bytes() {
 }
 
 #[test]
+fn socks_handshakes_stand_any_bytes() {
+    stands("socks");
+}
+
+#[test]
 fn every_target_is_fed_here_and_by_cargo_fuzz() {
     let (here, there) = (include_str!("fuzz.rs"), repository().join("tests/fuzz/fuzz_targets"));
     for Target { name, .. } in TARGETS {
         assert!(here.contains(&format!("stands(\"{name}\")")), "{name} is not fed here");
         assert!(there.join(format!("{name}.rs")).is_file(), "cargo-fuzz does not know {name}");
     }
+}
+
+#[test]
+fn the_answer_of_ssh_stands_any_text() {
+    stands("ssh_g");
 }

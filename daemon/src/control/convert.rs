@@ -55,7 +55,7 @@ pub fn tunnel(
     past: Past,
 ) -> TunnelStatus {
     let forwards = view.forwards.into_iter().zip(tallies).map(|(forward, tally)| ForwardStatus {
-        kind: "local".to_owned(),
+        kind: forward.kind.word().to_owned(),
         listen: forward.listens.first().cloned().unwrap_or(forward.listen),
         listens: forward.listens,
         target: forward.target,

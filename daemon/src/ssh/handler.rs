@@ -1,5 +1,5 @@
-//! Our side of a session's callbacks: judges the host key, refuses every channel that a server would open
-//! towards us, and keeps the reason when the session ends, which the library tells to nobody else.
+//! Our side of a session's callbacks: judges the host key, leads channels that a server opens towards us to
+//! where we asked it to listen, refuses all others, and keeps the reason when the session ends, which the library tells to nobody else.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Stopwatch;
 use super::classify::{announced, broken, quote};
+use super::doors::{Door, Doors};
 use super::hop::Hop;
 use super::hostkey::{Judged, Shown, judge, refusal};
 use super::known_hosts::{Verdict, address_name};
@@ -36,6 +37,8 @@ pub(super) struct Shared {
     pub(super) announced: SetOnce<Vec<PublicKey>>,
     peer: OnceLock<IpAddr>,
     may_update: AtomicBool,
+    /// Where the server listens for us.
+    pub(super) doors: Arc<Doors>,
     cause: Mutex<Option<Failure>>,
     banners: AtomicU32,
 }
@@ -56,8 +59,9 @@ impl Shared {
     fn named(hop: String, to: Arc<Hop>, reporter: Arc<Reporter>, stopwatch: Stopwatch) -> Arc<Shared> {
         let tap = Arc::new(Tap::new(stopwatch));
         let (gone, cause) = (CancellationToken::new(), Mutex::default());
+        let doors = Doors::new(gone.clone());
         let (announced, peer, may_update, banners) = Default::default();
-        Arc::new(Shared { to, hop, reporter, tap, gone, announced, peer, may_update, cause, banners })
+        Arc::new(Shared { to, hop, reporter, tap, gone, announced, peer, may_update, doors, cause, banners })
     }
 
     /// The session goes to this address, and nobody stands in between whom we know of.
@@ -175,30 +179,35 @@ impl Handler for Client {
         Ok(())
     }
 
-    // The library accepts all of these unless told otherwise. We never ask a server to open anything.
-
     async fn server_channel_open_forwarded_tcpip(
         &mut self,
-        _: Channel<Msg>,
-        _: &str,
-        _: u32,
+        channel: Channel<Msg>,
+        address: &str,
+        port: u32,
         _: &str,
         _: u32,
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), Error> {
-        reject(reply).await
+        match u16::try_from(port) {
+            Ok(port) => self.0.doors.knock(Door::Tcp(address.to_owned(), port), channel, reply),
+            Err(_) => reject(reply).await?,
+        }
+        Ok(())
     }
 
     async fn server_channel_open_forwarded_streamlocal(
         &mut self,
-        _: Channel<Msg>,
-        _: &str,
+        channel: Channel<Msg>,
+        path: &str,
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), Error> {
-        reject(reply).await
+        self.0.doors.knock(Door::Socket(path.to_owned()), channel, reply);
+        Ok(())
     }
+
+    // The library accepts all of these unless told otherwise. We never ask a server to open anything of the kind.
 
     async fn server_channel_open_agent_forward(
         &mut self,

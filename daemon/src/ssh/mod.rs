@@ -14,7 +14,9 @@ mod count;
 mod credentials;
 mod dial;
 mod distance;
+mod doors;
 mod greeting;
+mod gssapi;
 mod handler;
 mod hop;
 mod hostkey;
@@ -94,6 +96,10 @@ mod upkeep_tests;
 
 #[cfg(test)]
 #[cfg(unix)]
+mod code_tests;
+
+#[cfg(test)]
+#[cfg(unix)]
 mod ways_tests;
 
 use std::sync::Arc;
@@ -101,8 +107,8 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-pub use agent::AgentAt;
-pub use credentials::{FileMark, Mark, Snapshot};
+pub use agent::{AgentAt, Agents, Surveyed};
+pub use credentials::{AgentMark, FileMark, Mark, Snapshot};
 pub use hop::{Hop, Plan};
 pub use hostkey::OfferedKey;
 pub use known_hosts::{Recorded, Verdict};
@@ -122,7 +128,7 @@ pub type Stopwatch = Arc<dyn Fn() -> Duration + Send + Sync>;
 pub struct Links {
     data: Handle,
     stopwatch: Stopwatch,
-    agent: AgentAt,
+    agents: Arc<Agents>,
     account: Account,
     resolver: resolve::Resolver,
     told: report::Told,
@@ -131,10 +137,16 @@ pub struct Links {
 }
 
 impl Links {
-    /// Links whose tasks run on `data`.
+    /// Links whose tasks run on `data`. `agent` is asked where nothing names another one.
     pub fn new(data: Handle, stopwatch: Stopwatch, agent: AgentAt, account: Account) -> Arc<Links> {
         let resolver = resolve::Resolver::new(data.clone());
         let (told, distances, pool) = Default::default();
-        Arc::new(Links { data, stopwatch, agent, account, resolver, told, distances, pool })
+        let agents = Agents::new(agent, account.home.clone());
+        Arc::new(Links { data, stopwatch, agents, account, resolver, told, distances, pool })
+    }
+
+    /// The agents that they ask.
+    pub fn agents(&self) -> &Arc<Agents> {
+        &self.agents
     }
 }

@@ -79,8 +79,7 @@ impl Approach {
 
     async fn log_in(self) -> Result<LoggedIn, Failure> {
         let Approach { links, to, role, reporter, asker, .. } = &self;
-        let held = links.agent.identities().await;
-        let offer = look(held, to).await;
+        let offer = look(&links.agents, to).await;
         for note in &offer.notes {
             reporter.note(note);
         }
@@ -103,14 +102,14 @@ impl Approach {
         let greeting = self.shake_hands(&shared, stream, path, took);
         let mut session = in_time(hop, "the key exchange", greeting).await??;
         reporter.step(Step::Authenticate);
-        let login = Login::new(&shared, &mut session, &links.agent, asker.as_ref());
+        let login = Login::new(&shared, &mut session, &links.agents, asker.as_ref());
         let asked = tokio::select! {
             asked = login.run(&offer) => asked?,
             () = watch(socket.as_deref()) => return Err(not_waited_for(hop, reporter.tunnel())),
         };
         let session = Arc::new(RwLock::new(session));
-        let carrier = Arc::new(SshCarrier::new(Arc::clone(&session), &shared, links.data.clone()));
         links.data.spawn(rotation::follow(Arc::clone(&shared), Arc::clone(&session)));
+        let carrier = Arc::new(SshCarrier::new(Arc::clone(&session), &shared, links.data.clone()));
         let logged_in = LoggedIn {
             silences: watch_silence(&shared, &links.data),
             is_offered: role.is_offered(),
@@ -188,10 +187,11 @@ impl Approach {
         took: Duration,
     ) -> Result<Handle<Client>, Failure> {
         let Shared { hop, tap, reporter, .. } = &**shared;
+        let for_reading = Arc::clone(&shared.to);
         if let Some((_, peer)) = path {
             shared.reaches(peer.ip());
         }
-        let (for_reading, names) = (Arc::clone(&shared.to), Names::of(&shared.to, shared.address()));
+        let names = Names::of(&for_reading, shared.address());
         let known = tokio::task::spawn_blocking(move || KnownHosts::read(&for_reading, &names));
         let is_proxied = matches!(stream, Stream::Proxy(_));
         let mut wire = Wire::new(stream, Arc::clone(tap));

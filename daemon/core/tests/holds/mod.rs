@@ -1,8 +1,10 @@
 //! The tests.
 
+mod asked;
 mod fleet;
 mod planted;
 mod progress;
+mod remotes;
 mod successor;
 mod tunnel;
 

@@ -13,13 +13,14 @@ use proptest::test_runner::TestRunner;
 use super::tunnel::{play, real};
 use super::{reported, runs};
 use crate::run::draw::{Edit, op, op_or_sleep, spec, story};
+use crate::run::facts::{all_listen, all_listen_here};
 use crate::run::{Broken, Run, draw::Op};
 
 /// More than any way from anywhere: the longest has a bind that timed out, a close, and eight retries.
 const ROUNDS: u32 = 100;
 
 fn is_as_wanted(tunnel: &Tunnel) -> bool {
-    let listens = tunnel.view(Default::default()).forwards.iter().all(|forward| !forward.listens.is_empty());
+    let listens = if tunnel.state() == State::Up { all_listen(tunnel) } else { all_listen_here(tunnel) };
     match tunnel.desire() {
         Desire::Down => tunnel.state() == State::Stopped && tunnel.poll_timeout().is_none(),
         Desire::OnDemand if tunnel.held() == 0 => {
@@ -67,6 +68,12 @@ proptest! {
         reported(run.step(Input::Activity { held: 0, open: 1 }))?;
         reported(run.apply(&Op::Oblige))?;
         reported(run.step(Input::Activity { held: 0, open: 0 }))?;
+        // What a person let in stays: the next login would take that person again.
+        if run.ledger.took_a_person() {
+            reported(run.be_fair(4 * ROUNDS, |_| false))?;
+            prop_assert_eq!(run.machine.state(), State::Up);
+            return Ok(());
+        }
         let idle = reported(run.be_fair(4 * ROUNDS, |tunnel| tunnel.state() == State::Idle))?;
         prop_assert!(idle, "nobody is there and it does not go idle: {:?}", run.machine);
     }

@@ -1,7 +1,9 @@
 //! What is known of one listener or one link of the world, and of what is said about it.
 
 use nbtunnel_core::tunnel::Desire;
-use nbtunnel_core::{ForwardSpec, Input, ListenAt, Moment, Nudge, Order, Settled, State, Tunnel, WaitFor};
+use nbtunnel_core::{
+    ForwardSpec, Health, Input, LinkReport, ListenAt, Moment, Nudge, Order, Settled, State, Tunnel, WaitFor,
+};
 
 use super::ledger::CLOSE_DEADLINE;
 
@@ -64,10 +66,24 @@ pub(super) fn is_encouraging(input: &Input) -> bool {
         input,
         Input::Order(Order::Start | Order::Stop | Order::Restart)
             | Input::Nudge(Nudge::Woke | Nudge::Network | Nudge::Operator)
+            | Input::Unlock(_)
+            | Input::Opened
             | Input::Respec(_)
             | Input::Remove
             | Input::CredentialsChanged
             | Input::KnownHostsChanged
+    )
+}
+
+/// What only a session says that has not logged in yet.
+pub(super) fn is_of_a_dial(report: &LinkReport) -> bool {
+    matches!(
+        report,
+        LinkReport::Step(_)
+            | LinkReport::Asking(_)
+            | LinkReport::Needs(_)
+            | LinkReport::Asked
+            | LinkReport::Up
     )
 }
 
@@ -80,15 +96,29 @@ pub(super) fn overlap(one: &ListenAt, other: &ListenAt) -> bool {
     one == other || port(one).is_some() && port(one) == port(other)
 }
 
-pub(super) fn is_true(wait: WaitFor, settled: &Settled, after: &Tunnel, now: Moment) -> bool {
-    let view = after.view(now);
-    let listens = view.forwards.iter().all(|forward| !forward.listens.is_empty());
+/// Whether each forward listens, on whichever side.
+pub(crate) fn all_listen(tunnel: &Tunnel) -> bool {
+    tunnel.view(Moment::ZERO).forwards.iter().all(|forward| !forward.listens.is_empty())
+}
+
+/// Whether each forward listens that listens on this side.
+pub(crate) fn all_listen_here(tunnel: &Tunnel) -> bool {
+    let here = tunnel.spec().forwards.len();
+    tunnel.view(Moment::ZERO).forwards.iter().take(here).all(|forward| !forward.listens.is_empty())
+}
+
+pub(super) fn is_true(wait: WaitFor, settled: &Settled, after: &Tunnel) -> bool {
+    let listens = if after.state() == State::Idle { all_listen_here(after) } else { all_listen(after) };
     match (wait, settled) {
         (WaitFor::Up, Settled::Overtaken) => after.desire() == Desire::Down,
         (WaitFor::Down, Settled::Overtaken) => after.desire() != Desire::Down,
         (WaitFor::Down, Settled::Reached) => after.state() == State::Stopped,
         (WaitFor::Up, Settled::Reached) => matches!(after.state(), State::Up | State::Idle) && listens,
-        (WaitFor::Up, Settled::Stuck(_)) => after.state() == State::Parked || !listens,
+        (WaitFor::Up, Settled::Stuck(_)) => {
+            let is_left =
+                after.view(Moment::ZERO).health == Some(Health::Suspect) && after.refusal().is_some();
+            after.state() == State::Parked || !listens || is_left
+        }
         (WaitFor::Down, Settled::Stuck(_)) => false,
     }
 }

@@ -11,7 +11,8 @@ use nbtunnel_core::{
     State, Transition, Tunnel, WaitFor, WaitId,
 };
 
-use super::facts::{LinkFact, Listener, ListenerFact, is_encouraging, is_true, overlap};
+use super::facts::{LinkFact, Listener, ListenerFact, is_encouraging, is_of_a_dial, is_true, overlap};
+use super::remotes::Remotes;
 use super::{Checked, Listening, hold};
 
 /// A listener, or the close of one, that does not answer counts as failed, or closed, after this.
@@ -38,6 +39,7 @@ pub(crate) struct Ledger {
     closed_as_link: BTreeSet<Epoch>,
     /// Forwards whose last listener failed.
     failed: Vec<ListenAt>,
+    pub(super) remotes: Remotes,
     /// Those that nobody answered yet; the others are `None`.
     waits: BTreeMap<WaitId, Option<WaitFor>>,
     gate: Option<Gate>,
@@ -58,6 +60,12 @@ impl Ledger {
 
     pub(crate) fn links(&self) -> &BTreeMap<Epoch, LinkFact> {
         &self.links
+    }
+
+    /// Whether a person let the link in that is up.
+    pub(crate) fn took_a_person(&self) -> bool {
+        let up = self.links.iter().filter(|(_, link)| matches!(link, LinkFact::Up { .. }));
+        up.into_iter().any(|(epoch, _)| self.asked.contains(epoch))
     }
 
     /// The links that are there and left unread.
@@ -125,22 +133,15 @@ impl Ledger {
                 (Some(LinkFact::Closing { .. }), report) => {
                     !matches!(report, LinkReport::Lost(_) | LinkReport::Closed)
                 }
-                (Some(LinkFact::Up { .. }), report) => matches!(
-                    report,
-                    LinkReport::Step(_) | LinkReport::Asked | LinkReport::Up | LinkReport::Drained
-                ),
-                (Some(LinkFact::Draining { .. }), report) => matches!(
-                    report,
-                    LinkReport::Step(_) | LinkReport::Asked | LinkReport::Up | LinkReport::Worn
-                ),
-                (Some(LinkFact::Dialling), report) => !matches!(
-                    report,
-                    LinkReport::Step(_)
-                        | LinkReport::Asked
-                        | LinkReport::Up
-                        | LinkReport::Lost(_)
-                        | LinkReport::Closed
-                ),
+                (Some(LinkFact::Up { .. }), report) => {
+                    is_of_a_dial(report) || matches!(report, LinkReport::Opened(_) | LinkReport::Drained)
+                }
+                (Some(LinkFact::Draining { .. }), report) => {
+                    is_of_a_dial(report) || matches!(report, LinkReport::Opened(_) | LinkReport::Worn)
+                }
+                (Some(LinkFact::Dialling), report) => {
+                    !is_of_a_dial(report) && !matches!(report, LinkReport::Lost(_) | LinkReport::Closed)
+                }
             },
             Input::Listener(id, report) => match self.listeners.get(id).map(|l| l.fact) {
                 None | Some(ListenerFact::Gone) => true,
@@ -150,8 +151,10 @@ impl Ledger {
                 Some(ListenerFact::Asked { .. }) => false,
             },
             Input::Forward(id, _) => {
-                matches!(self.listeners.get(id).map(|l| l.fact), None | Some(ListenerFact::Gone))
+                !self.remotes.has(*id)
+                    && matches!(self.listeners.get(id).map(|l| l.fact), None | Some(ListenerFact::Gone))
             }
+            Input::Remote(epoch, id, report) => self.remotes.is_stale(*epoch, *id, report),
             Input::Go => tunnel.queued_since().is_none(),
             _ => false,
         }
@@ -161,6 +164,7 @@ impl Ledger {
     pub(super) fn happened(&mut self, now: Moment, input: &Input, before: &Tunnel) {
         match input {
             Input::Listener(id, report) => self.listener_reported(*id, report),
+            Input::Remote(epoch, id, report) => self.remotes.happened(*epoch, *id, report),
             Input::Link(epoch, report) => {
                 if let Some(link) = self.links.get_mut(epoch) {
                     match (report, *link) {
@@ -289,6 +293,10 @@ impl Ledger {
                     listener.fact = ListenerFact::Closing { at: now, failed };
                 }
             }
+            Output::Listen(..) | Output::Unlisten(..) | Output::Forget(_) => {
+                self.remotes.told(now, input, output, after, &self.links)?;
+            }
+            Output::Retarget(id, target) if self.remotes.retarget(*id, target) => {}
             Output::Retarget(id, target) => {
                 let listener = self.listeners.get_mut(id).filter(|l| l.listens());
                 hold("retargets_what_listens", listener.is_some(), said)?;
@@ -303,9 +311,10 @@ impl Ledger {
                     said,
                 )?;
             }
-            Output::Connect(epoch, route, _) => {
+            Output::Connect(epoch, route, asker) => {
                 self.last_connect = now;
                 hold("down_binds_and_connects_nothing", !down, said)?;
+                hold("asks_whoever_is_there", asker.is_some() == after.has_asker(), said)?;
                 hold("connects_only_after_go", *input == Input::Go, said)?;
                 hold("epochs_only_increase", self.links.keys().all(|old| old < epoch), said)?;
                 hold("connects_where_the_file_says", after.spec().route == **route, said)?;
@@ -314,14 +323,15 @@ impl Ledger {
                     LinkFact::Ended | LinkFact::Draining { .. } => true,
                     LinkFact::Closing { at } => *at + CLOSE_DEADLINE <= now,
                     LinkFact::Up { .. } => {
-                        !self.asked.contains(other) && (suspect || self.ages || self.spent.contains(other))
+                        let has_reason = suspect || self.ages || self.spent.contains(other);
+                        has_reason && (asker.is_some() || !self.asked.contains(other))
                     }
                     LinkFact::Dialling => false,
                 });
                 hold("at_most_one_live_link", alone, said)?;
                 let up = |epoch: &&Epoch| matches!(self.links.get(epoch), Some(LinkFact::Up { .. }));
                 let in_use = self.open > 0 && (self.ages || self.spent.iter().any(|epoch| up(&epoch)));
-                let needed = after.desire() == Desire::Up || after.held() > 0 || in_use;
+                let needed = after.desire() == Desire::Up || after.held() > 0 || in_use || asker.is_some();
                 hold("on_demand_connects_only_for_somebody", needed, said)?;
                 self.connects.retain(|at| *at + Duration::from_secs(60) > now);
                 self.connects.push(now);
@@ -376,7 +386,7 @@ impl Ledger {
             Output::Answer(id, settled) => {
                 let wait = self.waits.insert(*id, None).flatten();
                 hold("a_wait_is_answered_at_most_once", wait.is_some(), said)?;
-                hold("an_answer_is_true", wait.is_some_and(|wait| is_true(wait, settled, after, now)), said)?;
+                hold("an_answer_is_true", wait.is_some_and(|wait| is_true(wait, settled, after)), said)?;
             }
             Output::Gone => {
                 let left =

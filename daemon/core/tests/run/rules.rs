@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use nbtunnel_core::session::ANSWER_DEADLINE;
 use nbtunnel_core::tunnel::Desire;
-use nbtunnel_core::{FailureKind, Gate, Health, Input, Moment, Nudge, Order, Output, State, Tunnel, WaitFor};
+use nbtunnel_core::{
+    Asks, FailureKind, Gate, Health, Input, Moment, Nudge, Order, Output, State, Tunnel, WaitFor,
+};
 
-use super::facts::{LinkFact, Listener, ListenerFact};
+use super::facts::{LinkFact, Listener, ListenerFact, all_listen, all_listen_here};
 use super::ledger::{BIND_DEADLINE, CLOSE_DEADLINE, Ledger};
 use super::{Checked, Machine, NOTHING, hold, told};
 
@@ -32,6 +35,7 @@ pub(super) fn check<M: Machine>(step: &Step<'_, M>) -> Checked {
     down_is_down(step)?;
     every_state_has_its_timer(step)?;
     forwards_are_served(step)?;
+    super::remotes::check(step)?;
     parked_stays_parked(step)?;
     waits_end(step)?;
     super::respecs::check(step)?;
@@ -130,7 +134,9 @@ fn every_state_has_its_timer<M: Machine>(step: &Step<'_, M>) -> Checked {
         State::Binding => by(step.now + BIND_DEADLINE)?,
         // Deadlines that were set under an older policy stand.
         State::Connecting if tunnel.queued_since().is_none() => {
-            by(step.now + policy.connect_timeout.max(Duration::from_millis(20_019)))?;
+            let usual = policy.connect_timeout.max(Duration::from_millis(20_019));
+            let asks = tunnel.view(step.now).asks != Asks::Nobody;
+            by(step.now + if asks { ANSWER_DEADLINE } else { usual })?;
         }
         State::Closing => by(step.now + CLOSE_DEADLINE)?,
         State::Waiting => {
@@ -179,6 +185,8 @@ fn parked_stays_parked<M: Machine>(step: &Step<'_, M>) -> Checked {
     let due = step.before.poll_timeout().is_some_and(|(at, _)| at <= step.now);
     let may = match step.input {
         Input::Order(Order::Start | Order::Restart) | Input::Nudge(Nudge::Operator) => true,
+        Input::Unlock(_) => true,
+        Input::Opened => kind.is_some_and(FailureKind::wants_an_answer),
         Input::Respec(spec) => spec.route != before.spec().route || step.tunnel().desire() == Desire::Down,
         Input::Order(Order::Stop) | Input::Remove => step.tunnel().desire() == Desire::Down,
         Input::CredentialsChanged => matches!(
@@ -197,14 +205,14 @@ fn parked_stays_parked<M: Machine>(step: &Step<'_, M>) -> Checked {
 /// Nobody is left waiting for what has been reached or cannot be reached any more.
 fn waits_end<M: Machine>(step: &Step<'_, M>) -> Checked {
     let tunnel = step.tunnel();
-    let listens = tunnel.view(step.now).forwards.iter().all(|forward| !forward.listens.is_empty());
+    let listens = all_listen(tunnel);
     for (_, wait) in step.ledger.waiting() {
         let over = match (wait, tunnel.state()) {
             (WaitFor::Down, state) => state == State::Stopped || tunnel.desire() != Desire::Down,
             (WaitFor::Up, _) if tunnel.desire() == Desire::Down => true,
             // One that does not answer is not what was waited for.
             (WaitFor::Up, State::Up) => listens && tunnel.view(step.now).health == Some(Health::Ok),
-            (WaitFor::Up, State::Idle) => listens,
+            (WaitFor::Up, State::Idle) => all_listen_here(tunnel),
             (WaitFor::Up, state) => state == State::Parked,
         };
         hold("a_wait_is_answered_when_it_is_over", !over, || step.said())?;
