@@ -8,10 +8,11 @@ use russh::client::{Handle, connect_stream};
 use tokio::net::TcpStream;
 
 use super::AgentAt;
+use super::agent::Agents;
 use super::algorithms::preferred;
 use super::auth::Login;
 use super::classify::broken;
-use super::credentials::look;
+use super::credentials::Offer;
 use super::handler::{Client, Shared};
 use super::hop::Hop;
 use super::known_hosts::{KnownHosts, Names};
@@ -54,9 +55,9 @@ pub(super) async fn shake(sshd: &Sshd, to: Hop) -> Result<Shaken, Failure> {
 
 impl Shaken {
     pub(super) async fn log_in(&mut self) {
-        let offer = look(None, &self.shared.to).await;
-        let login = Login::new(&self.shared, &mut self.session, &AgentAt::Nowhere, None);
-        login.run(&offer).await.unwrap();
+        let offer = Offer::load(&self.shared.to.login, None);
+        let agents = Agents::new(AgentAt::Nowhere, "/".into());
+        Login::new(&self.shared, &mut self.session, &agents, None).run(&offer).await.unwrap();
     }
 
     /// The notes so far, in one text.
