@@ -11,6 +11,8 @@ pub mod child;
 pub mod delay;
 pub mod demo;
 #[cfg(target_os = "linux")]
+pub mod desktop;
+#[cfg(target_os = "linux")]
 pub mod dns;
 #[cfg(unix)]
 pub mod door;
