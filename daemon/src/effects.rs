@@ -4,6 +4,7 @@
 //! they belong to.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use nbtunnel_core::{Epoch, FailureKind, ForwardId, Gate, LinkReport, Name, Output, Policy, Route, WakesOn};
@@ -64,12 +65,18 @@ impl Effects {
         Effects { events, links, services, lookout, rooms: HashMap::new() }
     }
 
+    /// Somebody's environment names an SSH agent, which may serve where ours names none.
+    pub fn agent_is_at(&self, place: PathBuf) {
+        self.links.agents().passed_by_nbctl(place);
+    }
+
     /// Carries out one output. Those that are for people ([`Output::Announce`], [`Output::Answer`]) are the
     /// driver's.
     /// `asker` is the person whom a link may ask.
     pub fn carry_out(&mut self, name: &Name, policy: &Policy, output: Output, asker: Option<Asker>) {
         if output == Output::Gone {
             self.lookout.unwatch(name.as_str());
+            self.links.unwanted(name.as_str());
             self.rooms.remove(name);
             return;
         }
@@ -208,6 +215,11 @@ impl Effects {
             LinkEvent::Note(text) => return (None, Some(text)),
         }
         (None, None)
+    }
+
+    /// Nobody wants a tunnel any more, nor what was kept for it.
+    pub fn unwanted(&self, name: &Name) {
+        self.links.unwanted(name.as_str());
     }
 
     /// Looks out for what a tunnel waits for that is parked, or whose link could not be followed.

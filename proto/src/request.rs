@@ -61,6 +61,12 @@ pub enum Request {
         /// In the order of the prompts.
         answers: Vec<Secret>,
     },
+    /// What the environment of the asker names, for the daemon's own environment may be older. Has no answer; another
+    /// request follows at once.
+    Environment {
+        /// `SSH_AUTH_SOCK`: where the SSH agent is.
+        agent: String,
+    },
     /// Stop in the middle of everything, for ever, as a fault of the daemon would: for tests of who watches it.
     /// The last one always, so that the others have the same bytes in a release, which does not have it.
     #[cfg(debug_assertions)]
@@ -80,6 +86,7 @@ impl Request {
             Request::Trust { .. } => "trust",
             Request::Unlock { .. } => "an unlock",
             Request::Answers { .. } => "to be heard",
+            Request::Environment { .. } => "a look at its environment",
             #[cfg(debug_assertions)]
             Request::Hang => "a hang",
         }

@@ -54,6 +54,7 @@ impl Driver {
                 "an answer came, and nothing had been asked",
                 "use `nbctl unlock`",
             )),
+            Request::Environment { agent } => return self.effects.agent_is_at(agent.into()),
             #[cfg(debug_assertions)]
             Request::Hang => loop {
                 std::thread::park();

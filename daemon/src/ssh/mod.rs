@@ -57,6 +57,10 @@ mod wire;
 
 #[cfg(test)]
 #[cfg(unix)]
+mod shakebed;
+
+#[cfg(test)]
+#[cfg(unix)]
 mod testbed;
 
 #[cfg(test)]
@@ -93,6 +97,10 @@ mod upkeep_tests;
 
 #[cfg(test)]
 #[cfg(unix)]
+mod code_tests;
+
+#[cfg(test)]
+#[cfg(unix)]
 mod ways_tests;
 
 use std::sync::Arc;
@@ -102,6 +110,7 @@ use tokio::runtime::Handle;
 
 pub use agent::{AgentAt, Agents, Surveyed};
 pub use credentials::{AgentMark, FileMark, Mark, Snapshot};
+pub use gssapi::Ticket;
 pub use hop::{Hop, Plan};
 pub use hostkey::OfferedKey;
 pub use known_hosts::{Recorded, Verdict};

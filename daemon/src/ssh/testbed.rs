@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use super::hop::{Algorithms, Dialling, Hop, HostKeys, LoginWith, UpdateHostKeys};
 use super::{Account, AgentAt, Link, LinkEvent, Links};
+use crate::ask::Asker;
 use crate::forward::carrier::Carrier;
 
 /// A child that is killed and waited for, also when a test panics.
@@ -104,12 +105,27 @@ impl Sshd {
         sshd
     }
 
-    /// The same, with none of the host keys that it had.
+    /// Starts it anew with these lines in the place of its host keys.
     pub(super) fn restart_with_only(&mut self, lines: &str) {
-        let config = fs::read_to_string(self.at("sshd_config")).unwrap();
-        let kept: Vec<&str> = config.lines().filter(|line| !line.starts_with("HostKey ")).collect();
-        fs::write(self.at("sshd_config"), kept.join("\n")).unwrap();
+        self.forget_host_keys();
         self.restart_with(lines);
+    }
+
+    /// The same by SIGHUP, as an administrator does it.
+    pub(super) fn reload_with_only(&mut self, lines: &str) {
+        self.forget_host_keys();
+        let config = fs::read_to_string(self.at("sshd_config")).unwrap();
+        fs::write(self.at("sshd_config"), format!("{lines}\n{config}")).unwrap();
+        let count = |log: String| log.matches("Server listening").count();
+        let before = count(self.log());
+        run("kill", &["-HUP", &self.child.0.id().to_string()]);
+        wait_for("the reload of sshd", || count(self.log()) > before);
+    }
+
+    fn forget_host_keys(&self) {
+        let config = fs::read_to_string(self.at("sshd_config")).unwrap();
+        let kept: Vec<&str> = config.lines().filter(|line| !line.starts_with("HostKey")).collect();
+        fs::write(self.at("sshd_config"), kept.join("\n")).unwrap();
     }
 
     /// Starts it anew with one more line in its configuration; its sessions live on.
@@ -248,6 +264,12 @@ impl SshAgent {
         assert!(command.status().unwrap().success());
     }
 
+    pub(super) fn forget(&self) {
+        let mut command = Command::new("ssh-add");
+        command.args(["-q", "-D"]).env("SSH_AUTH_SOCK", &self.socket).stdin(Stdio::null());
+        assert!(command.status().unwrap().success());
+    }
+
     pub(super) fn place(&self) -> AgentAt {
         AgentAt::Socket(self.socket.clone())
     }
@@ -275,23 +297,29 @@ pub(super) fn start(links: &Arc<Links>, route: Route) -> Watched {
 }
 
 pub(super) fn start_with(links: &Arc<Links>, route: Route, policy: watch::Sender<Policy>) -> Watched {
-    start_named(links, "test", route, policy)
+    start_named(links, "test", route, policy, None)
 }
 
 /// The same, for a tunnel of that name.
 pub(super) fn start_as(links: &Arc<Links>, name: &str, route: Route) -> Watched {
-    start_named(links, name, route, watch::Sender::new(Policy::default()))
+    start_named(links, name, route, watch::Sender::new(Policy::default()), None)
 }
 
-fn start_named(links: &Arc<Links>, name: &str, route: Route, policy: watch::Sender<Policy>) -> Watched {
+/// The same, while somebody is there to answer.
+pub(super) fn start_asking(links: &Arc<Links>, name: &str, route: Route, asker: Asker) -> Watched {
+    start_named(links, name, route, watch::Sender::new(Policy::default()), Some(asker))
+}
+
+fn start_named(
+    links: &Arc<Links>,
+    name: &str,
+    route: Route,
+    policy: watch::Sender<Policy>,
+    asker: Option<Asker>,
+) -> Watched {
     let (tell, events) = unbounded_channel();
-    let link = links.spawn_link(
-        name,
-        route,
-        policy.subscribe(),
-        None,
-        Arc::new(move |event| drop(tell.send(event))),
-    );
+    let on = Arc::new(move |event| drop(tell.send(event)));
+    let link = links.spawn_link(name, route, policy.subscribe(), asker, on);
     Watched { link, policy, events, seen: Vec::new(), carrier: None, host_key: None, snapshot: None }
 }
 

@@ -29,11 +29,11 @@ enum Bug {
     ForgetsToDrain,
     GivesUpWhoTookAPerson,
     BelievesTheSuspect,
-    ForgetsThePerson,
-    WaitsForWhoLeft,
     ForgetsToListen,
     ForgetsToUnlisten,
     LetsOlderRequestsThrough,
+    ForgetsThePerson,
+    WaitsForWhoLeft,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -180,11 +180,11 @@ fn every_planted_bug_is_found_and_shrunk_to_a_few_steps() {
         (Bug::ForgetsToDrain, "at_most_one_link_and_one_to_follow_it"),
         (Bug::GivesUpWhoTookAPerson, "at_most_one_live_link"),
         (Bug::BelievesTheSuspect, "agrees_with_the_model"),
-        (Bug::ForgetsThePerson, "asks_whoever_is_there"),
-        (Bug::WaitsForWhoLeft, "agrees_with_the_model"),
         (Bug::ForgetsToListen, "no_remote_forward_is_forgotten"),
         (Bug::ForgetsToUnlisten, "nothing_listens_for_what_is_forgotten"),
         (Bug::LetsOlderRequestsThrough, "what_is_stale_changes_nothing"),
+        (Bug::ForgetsThePerson, "asks_whoever_is_there"),
+        (Bug::WaitsForWhoLeft, "agrees_with_the_model"),
     ] {
         let steps = found(bug, rule);
         assert!(steps.is_some_and(|steps| steps <= 12), "{bug:?} should break {rule}: {steps:?}");

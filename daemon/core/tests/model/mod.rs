@@ -208,7 +208,7 @@ impl Model {
 
     fn heard(&mut self, said: &Says, link: Link) {
         match (said, link) {
-            (Says::Step(step), Dialling(before)) if *step >= before => {
+            (Says::Step(step), Dialling(before)) if follows(before, *step) => {
                 (self.link, self.known.asking) = (Dialling(*step), false);
             }
             (Says::Asking(whom), Dialling(_)) => self.known.asking = *whom == Asks::Person,
@@ -229,7 +229,7 @@ impl Model {
 
     fn heard_of_next(&mut self, said: &Says) {
         match (said, self.next) {
-            (Says::Step(step), Dialling(before)) if *step >= before => {
+            (Says::Step(step), Dialling(before)) if follows(before, *step) => {
                 (self.next, self.next_known.asking) = (Dialling(*step), false);
             }
             (Says::Asking(whom), Dialling(_)) => self.next_known.asking = *whom == Asks::Person,
@@ -329,4 +329,9 @@ impl Model {
 /// What it means that a session did not do its step in time.
 fn overdue(known: Known) -> FailureKind {
     if known.asking { FailureKind::AnswerNeeded } else { FailureKind::TimedOut }
+}
+
+/// Steps come in order, and begin anew at the next machine on the way.
+fn follows(before: Step, step: Step) -> bool {
+    step >= before || (before, step) == (Step::Authenticate, Step::Tcp)
 }

@@ -89,9 +89,9 @@ impl Agents {
         Arc::new(Agents { usual, home, passed, environment, turns, passphrases })
     }
 
-    /// The environment of an nbctl named this agent, or none.
-    pub fn passed_by_nbctl(&self, agent: Option<PathBuf>) {
-        *self.passed.lock().unwrap_or_else(PoisonError::into_inner) = agent;
+    /// The environment of an nbctl named this agent.
+    pub fn passed_by_nbctl(&self, place: PathBuf) {
+        *self.passed.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
     }
 
     /// Where `at` is now, in the order in which the places are asked.

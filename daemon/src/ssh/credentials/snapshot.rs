@@ -10,8 +10,9 @@ use russh::keys::agent::AgentIdentity;
 use super::fingerprint;
 use super::key_files::certificate_beside;
 use crate::ssh::agent::{AgentAt, Agents, Found};
+use crate::ssh::gssapi::Ticket;
 use crate::ssh::hop::{Hop, Plan};
-use crate::ssh::{gssapi, system};
+use crate::ssh::system;
 
 /// What could be offered and what the known_hosts files were, at one moment. Two of them differ when
 /// something changed that may help a parked tunnel.
@@ -21,8 +22,8 @@ pub struct Snapshot {
     pub agents: Vec<AgentMark>,
     /// The identity files, and the certificates.
     pub keys: Vec<FileMark>,
-    /// The files with Kerberos tickets, if a machine on the way takes those.
-    pub tickets: Vec<FileMark>,
+    /// Whose Kerberos ticket there is, if a machine on the way takes those.
+    pub ticket: Ticket,
     /// The known_hosts files, the system's too.
     pub known_hosts: Vec<FileMark>,
     /// Identity files whose passphrase is kept.
@@ -105,12 +106,12 @@ impl Snapshot {
         });
         let known = hops(plan)
             .flat_map(|hop| hop.host_keys.known_hosts.iter().chain(&hop.host_keys.system_known_hosts));
-        let tickets = logins().any(|login| login.gssapi).then(gssapi::ticket_files).unwrap_or_default();
+        let ticket = Ticket::look(logins().any(|login| login.gssapi));
         Snapshot {
             remembered: Vec::new(),
             agents,
             keys: keys.map(|path| FileMark::of(&path)).collect(),
-            tickets: tickets.iter().map(|path| FileMark::of(path)).collect(),
+            ticket,
             known_hosts: known.map(|path| FileMark::of(path)).collect(),
         }
     }
@@ -126,20 +127,22 @@ impl Snapshot {
                 mark.held = held.map(|held| held.identities.iter().map(self::mark).collect());
             }
         }
-        let files = [self.keys, self.tickets, self.known_hosts];
-        let looked = tokio::task::spawn_blocking(move || {
-            files.map(|marks| marks.iter().map(|mark| FileMark::of(&mark.path)).collect())
+        let again = |marks: &[FileMark]| marks.iter().map(|mark| FileMark::of(&mark.path)).collect();
+        let looked = tokio::task::spawn_blocking(move || Snapshot {
+            agents: marks,
+            keys: again(&self.keys),
+            ticket: Ticket::look(self.ticket.is_wanted()),
+            known_hosts: again(&self.known_hosts),
+            remembered,
         });
-        let [keys, tickets, known_hosts] = looked.await.ok()?;
-        Some(Snapshot { agents: marks, keys, tickets, known_hosts, remembered })
+        looked.await.ok()
     }
 
     /// Whether `other` has the same to offer, or less: a passphrase whose time was over opens nothing.
     pub(in crate::ssh) fn offers_the_same(&self, other: &Snapshot) -> bool {
-        let offers =
-            |snapshot: &Snapshot| (snapshot.agents.clone(), snapshot.keys.clone(), snapshot.tickets.clone());
         let new = |path: &&PathBuf| !other.remembered.contains(path);
-        offers(self) == offers(other) && !self.remembered.iter().any(|path| new(&path))
+        (&self.agents, &self.keys, &self.ticket) == (&other.agents, &other.keys, &other.ticket)
+            && !self.remembered.iter().any(|path| new(&path))
     }
 }
 
