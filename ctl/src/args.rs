@@ -60,6 +60,8 @@ pub(crate) enum Command {
     Edit(EditArgs),
     /// Look at the key that a host showed, and trust it
     Trust(TrustArgs),
+    /// Look at every layer between here and what a tunnel leads to, and say which one breaks
+    Doctor(DoctorArgs),
     /// Hang the daemon, to see whether somebody notices
     #[cfg(debug_assertions)]
     #[command(hide = true)]
@@ -184,6 +186,12 @@ pub(crate) struct RmArgs {
 pub(crate) struct EditArgs {
     /// The name of a tunnel
     pub name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// The name of a tunnel; all of them without
+    pub name: Option<String>,
 }
 
 #[derive(Debug, Args)]

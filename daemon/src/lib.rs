@@ -9,6 +9,7 @@ pub mod control;
 pub mod driver;
 pub mod effects;
 pub mod event;
+pub mod finding;
 pub mod forward;
 pub mod history;
 pub mod history_file;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Event, LogLine};
 use crate::fault::Fault;
+use crate::finding::Finding;
 use crate::status::{FileProblem, Problem, Status};
 
 /// One answer.
@@ -41,6 +42,8 @@ pub enum Reply {
     },
     /// It could not be done. Nothing was changed.
     Fault(Fault),
+    /// To [`crate::Request::Doctor`]: a look at one layer.
+    Finding(Box<Finding>),
 }
 
 /// What became of an order, for one tunnel.

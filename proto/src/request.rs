@@ -47,6 +47,12 @@ pub enum Request {
         /// Put it in the place of the key on file.
         replace: bool,
     },
+    /// Look at every layer. Answered by [`crate::Reply::Finding`] for each, then [`crate::Reply::Done`]. Ends when
+    /// the client hangs up.
+    Doctor {
+        /// The tunnel; `None`: what all tunnels share, and then each of them.
+        name: Option<String>,
+    },
     /// Stop in the middle of everything, for ever, as a fault of the daemon would: for tests of who watches it.
     /// The last one always, so that the others have the same bytes in a release, which does not have it.
     #[cfg(debug_assertions)]
@@ -64,6 +70,7 @@ impl Request {
             Request::Events => "events",
             Request::HostKey { .. } => "a host key",
             Request::Trust { .. } => "trust",
+            Request::Doctor { .. } => "a diagnosis",
             #[cfg(debug_assertions)]
             Request::Hang => "a hang",
         }

@@ -45,6 +45,10 @@ impl Driver {
                     Err(fault) => Err(fault),
                 }
             }
+            Request::Doctor { name } => match self.doctor(&asked, name.as_deref()) {
+                Ok(()) => return,
+                Err(fault) => Err(fault),
+            },
             #[cfg(debug_assertions)]
             Request::Hang => loop {
                 std::thread::park();
@@ -76,7 +80,7 @@ impl Driver {
     }
 
     /// The tunnels that there are, without those that are only being cleared away.
-    fn present(&self) -> impl Iterator<Item = &Name> {
+    pub(super) fn present(&self) -> impl Iterator<Item = &Name> {
         self.fleet.tunnels().iter().filter(|(_, tunnel)| !tunnel.is_leaving()).map(|(name, _)| name)
     }
 
@@ -213,7 +217,7 @@ impl Driver {
         Ok(())
     }
 
-    fn one(&self, name: &str) -> Result<Name, Fault> {
+    pub(super) fn one(&self, name: &str) -> Result<Name, Fault> {
         match self.present().find(|present| present.as_str() == name) {
             Some(name) => Ok(name.clone()),
             None => Err(self.no_such_tunnel(name)),

@@ -35,13 +35,18 @@ pub enum AgentAt {
 }
 
 impl AgentAt {
+    /// Where that is now; `None` when nothing is named.
+    pub(super) fn socket(&self) -> Option<PathBuf> {
+        match self {
+            AgentAt::Usual => system::usual_agent(),
+            AgentAt::Socket(path) => Some(path.clone()),
+            AgentAt::Nowhere => None,
+        }
+    }
+
     /// Connects; `None` when nobody is there.
     pub(super) async fn connect(&self) -> Option<Agent> {
-        let socket = match self {
-            AgentAt::Usual => system::usual_agent()?,
-            AgentAt::Socket(path) => path.clone(),
-            AgentAt::Nowhere => return None,
-        };
+        let socket = self.socket()?;
         timeout(LOOK_DEADLINE, system::connect_agent(&socket)).await.ok()?.ok()
     }
 

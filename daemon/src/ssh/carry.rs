@@ -95,6 +95,22 @@ impl SshCarrier {
         }
     }
 
+    /// Opens a channel to `target` and closes it again, to see whether somebody is there.
+    ///
+    /// # Errors
+    /// Why there is no way to it.
+    pub(super) async fn look_at(self: &Arc<Self>, target: &Target) -> Result<(), Failure> {
+        match self.reach(target, ("127.0.0.1".to_owned(), 0)).await {
+            Ok(_far) => Ok(()),
+            Err(Unreached::Denied(failure)) => Err(failure),
+            Err(Unreached::LinkGone) => Err(Failure::new(
+                FailureKind::Disconnected,
+                format!("the session with {} ended before {target} was reached", self.hop),
+                "look again; if it stays so, the server's log says more",
+            )),
+        }
+    }
+
     /// Opens a channel in a task that is never cancelled. When nobody waits for it any more, it is closed.
     fn open(
         self: &Arc<Self>,

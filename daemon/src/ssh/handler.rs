@@ -16,6 +16,7 @@ use super::hop::Hop;
 use super::hostkey::{judge, refusal};
 use super::known_hosts::Verdict;
 use super::report::{LinkEvent, Reporter};
+use super::sight::Seen;
 use super::trust::accept_new;
 use super::wire::Tap;
 
@@ -52,6 +53,11 @@ impl Shared {
         }
     }
 
+    /// Tells how a step ended.
+    pub(super) fn saw(&self, seen: Seen) {
+        self.reporter.saw(&self.to, seen);
+    }
+
     /// The first cause is the true one; what follows are its consequences.
     fn blame(&self, failure: Failure) {
         self.cause.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
@@ -82,13 +88,17 @@ impl Client {
             shared.reporter.note(note);
         }
         match (&judged.verdict, shared.to.host_keys.policy) {
-            (Verdict::Known, _) => true,
+            (Verdict::Known, _) => {
+                shared.saw(Seen::HostKey(Box::new(judged.offered)));
+                true
+            }
             (Verdict::Unknown, HostKeyPolicy::AcceptNew) => {
                 let (this, offered) = (Arc::clone(shared), judged.offered.clone());
                 let accepting = move || accept_new(this.reporter.tunnel(), &this.to, &offered);
                 match tokio::task::spawn_blocking(accepting).await {
                     Ok(Ok(note)) => {
                         shared.reporter.note(&note);
+                        shared.saw(Seen::HostKey(Box::new(judged.offered)));
                         true
                     }
                     Ok(Err(failure)) => {

@@ -28,6 +28,7 @@ use super::known_hosts::KnownHosts;
 use super::plan::plan;
 use super::report::{LinkEvent, OnLink, Reporter};
 use super::settings::{GREETING, HOST_KEYS, settings};
+use super::sight::Seen;
 use super::upkeep::Upkeep;
 use super::wire::Wire;
 use crate::ask::Asker;
@@ -105,6 +106,7 @@ impl Links {
             route,
             policy,
             asker,
+            only_looks: false,
         };
         self.data.spawn(async move {
             // A task of its own, so that a panic in it is this link's failure and nobody else's.
@@ -124,21 +126,23 @@ fn panicked(hop: &str) -> Failure {
     )
 }
 
-struct Attempt {
-    links: Arc<Links>,
-    control: Arc<Control>,
-    reporter: Arc<Reporter>,
-    route: Route,
-    policy: watch::Receiver<Policy>,
+pub(super) struct Attempt {
+    pub(super) links: Arc<Links>,
+    pub(super) control: Arc<Control>,
+    pub(super) reporter: Arc<Reporter>,
+    pub(super) route: Route,
+    pub(super) policy: watch::Receiver<Policy>,
     /// Who may be asked, if somebody is there.
-    asker: Option<Asker>,
+    pub(super) asker: Option<Asker>,
+    /// Somebody only wants to know how far it gets: as far as the login, even with nothing to log in with.
+    pub(super) only_looks: bool,
 }
 
 /// A session that let us in. It ends with this.
-struct Connected {
-    shared: Arc<Shared>,
-    _end: EndOnDrop,
-    session: Handle<Client>,
+pub(super) struct Connected {
+    pub(super) shared: Arc<Shared>,
+    pub(super) _end: EndOnDrop,
+    pub(super) session: Handle<Client>,
     local: Option<SocketAddr>,
     path: Option<Path>,
     asked: Asked,
@@ -172,7 +176,7 @@ impl Attempt {
             .await
     }
 
-    async fn connect(&self) -> Result<Connected, Failure> {
+    pub(super) async fn connect(&self) -> Result<Connected, Failure> {
         self.reporter.step(Step::Resolve);
         let plan = plan(&self.route, &self.links.account).await?;
         self.reporter.tell(LinkEvent::Planned(Box::new(plan.clone())));
@@ -188,9 +192,11 @@ impl Attempt {
             self.reporter.note(note);
         }
         // Nothing is sent to the server, not even a connection attempt, before there is something to offer.
-        if let Some(failure) = offer.shortfall(&server) {
-            return Err(failure);
+        let shortfall = offer.shortfall(&server);
+        if let Some(failure) = shortfall.as_ref().filter(|_| !self.only_looks) {
+            return Err(failure.clone());
         }
+        self.reporter.saw(&server, Seen::Turn);
         let shared =
             Shared::new(Arc::new(server), Arc::clone(&self.reporter), Arc::clone(&self.links.stopwatch));
         // Also when this is dropped half-way: a session in the middle of its key exchange would otherwise
@@ -199,15 +205,22 @@ impl Attempt {
         let Shared { to, hop, reporter, .. } = &*shared;
         let addresses = in_time(hop, "the name lookup", self.links.resolver.resolve(&to.host, to.port));
         let addresses: Vec<SocketAddr> = addresses.await??;
+        shared.saw(Seen::Addresses(addresses.clone()));
         reporter.step(Step::Tcp);
         let dialled = in_time(hop, "connecting", dial(hop, addresses, &self.links.stopwatch)).await??;
         let (local, peer) = (dialled.tcp.local_addr().ok(), dialled.tcp.peer_addr().ok());
+        if let Some(peer) = peer {
+            shared.saw(Seen::Connected(peer));
+        }
         let path = local.zip(peer).map(|(local, peer)| (local.ip(), peer));
         // The session takes the stream; how patient the system is with it is known only after the login.
         let socket = SockRef::from(&dialled.tcp).try_clone();
         reporter.step(Step::Banner);
         let mut session =
             in_time(hop, "the key exchange", self.shake_hands(&shared, dialled, path)).await??;
+        if let Some(failure) = shortfall {
+            return Err(failure);
+        }
         reporter.step(Step::Authenticate);
         let asked =
             Login::new(&shared, &mut session, &self.links.agent, self.asker.as_ref()).run(&offer).await?;
@@ -231,6 +244,9 @@ impl Attempt {
         let mut wire = Wire::new(to.tcp, Arc::clone(tap));
         let failed = |error| shared.cause().unwrap_or_else(|| broken(hop, &error, tap));
         let greeted = wire.greet(GREETING).await.map_err(|error| failed(Error::IO(error)))?;
+        if let Some(version) = tap.version() {
+            shared.saw(Seen::Version(version));
+        }
         if greeted.is_some() {
             reporter.step(Step::KeyExchange);
         }
@@ -246,7 +262,7 @@ async fn in_time<T>(hop: &str, what: &str, step: impl Future<Output = T>) -> Res
     timeout(STEP_DEADLINE, step).await.map_err(|_| overdue(hop, what))
 }
 
-struct EndOnDrop(Arc<Shared>);
+pub(super) struct EndOnDrop(Arc<Shared>);
 
 impl Drop for EndOnDrop {
     /// A session that is left unread for a slow reader sees neither the cut nor that nobody wants it any more:

@@ -10,6 +10,7 @@ mod carry;
 mod classify;
 mod count;
 mod credentials;
+mod diagnose;
 mod dial;
 mod distance;
 mod greeting;
@@ -24,6 +25,7 @@ mod read_ahead;
 mod report;
 mod resolve;
 mod settings;
+mod sight;
 #[cfg(target_os = "linux")]
 #[path = "socket_linux.rs"]
 mod socket;
@@ -75,6 +77,7 @@ use tokio::runtime::Handle;
 
 pub use agent::AgentAt;
 pub use credentials::{FileMark, Mark, Snapshot};
+pub use diagnose::{OnFinding, Patient};
 pub use hop::{Hop, Plan};
 pub use hostkey::OfferedKey;
 pub use known_hosts::{Recorded, Verdict};
@@ -82,6 +85,7 @@ pub use link::Link;
 pub use lookout::{Changed, Lookout, OnChange};
 pub use plan::Account;
 pub use report::{LinkEvent, OnLink};
+pub use sight::{Seen, Sight};
 pub use trust::{Written, trust};
 
 /// Tells how long ago some origin was, on a clock that stands still while the machine sleeps, so that a

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::event::{Event, LogLine};
+use crate::finding::Finding;
 use crate::reply::{HostKeyOffer, Outcome, Reached, RecordedKey, Reply};
 use crate::request::{Order, Request, Selection};
 use crate::status::{
@@ -93,6 +94,7 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("events", Request::Events),
         ("host-key", Request::HostKey { name: "a".into() }),
         ("trust", Request::Trust { name: "a".into(), fingerprint: "f".into(), replace: true }),
+        ("doctor", Request::Doctor { name: Some("a".into()) }),
     ]
 }
 
@@ -157,6 +159,20 @@ fn replies() -> Vec<(&'static str, Reply)> {
     for code in FAULTS {
         all.push((code.word(), Reply::Fault(Fault::new(code, "m", "h"))));
     }
+    all.push((
+        "finding",
+        Reply::Finding(Box::new(Finding {
+            tunnel: Some("a".into()),
+            layer: "tcp".into(),
+            hop: Some("h:22".into()),
+            forward: None,
+            verdict: "broken".into(),
+            code: Some("refused".into()),
+            message: "m".into(),
+            hint: "h".into(),
+            took_ms: Some(300),
+        })),
+    ));
     all
 }
 
@@ -267,7 +283,7 @@ proptest! {
     }
 
     #[test]
-    fn a_message_with_some_bytes_changed_never_panics(which in 0usize..19, at in 0usize..200, to: u8) {
+    fn a_message_with_some_bytes_changed_never_panics(which in 0usize..20, at in 0usize..200, to: u8) {
         let replies = replies();
         let mut bytes = encode(&replies[which % replies.len()].1, MAX_REPLY).unwrap();
         let at = at % bytes.len();

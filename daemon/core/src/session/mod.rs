@@ -346,7 +346,8 @@ pub(crate) fn is_late(deadline: Moment, now: Moment) -> bool {
     deadline + LATE <= now
 }
 
-fn overdue(step: Step) -> Failure {
+/// That `step` of dialling did not end in time.
+pub fn overdue(step: Step) -> Failure {
     let (message, hint) = match step {
         Step::Queued => ("the connection waited too long for its turn", ""),
         Step::Resolve => ("looking up the host name took too long", "check the network and its DNS"),

@@ -17,6 +17,7 @@ use super::agent::AgentAt;
 use super::classify::{broken, ended, overdue, too_many_keys};
 use super::credentials::Offer;
 use super::handler::{Client, Shared};
+use super::sight::Seen;
 use super::wire::WireEnd;
 use crate::ask::Asker;
 
@@ -46,7 +47,7 @@ pub(super) struct Login<'a> {
     methods: MethodSet,
     /// Those that have nothing more to give.
     spent: Vec<MethodKind>,
-    /// What the server accepted, and was not enough for it.
+    /// What the server accepted. All but the last was not enough for it.
     accepted: Vec<String>,
     /// What was offered and refused, for the message.
     refused: Vec<String>,
@@ -103,21 +104,27 @@ impl<'a> Login<'a> {
         let user = self.shared.to.user.clone();
         let first = answer(self.shared, self.session.authenticate_none(user)).await?;
         if let Tried::In = self.take(first).await? {
-            return Ok(Asked::Nobody);
+            return Ok(self.let_in());
         }
+        self.shared.saw(Seen::Methods(self.methods.iter().map(|m| <&str>::from(m).to_owned()).collect()));
         while let Some(method) = self.next_method() {
             let tried = match method {
                 MethodKind::PublicKey => self.by_key(offer).await?,
                 _ => Tried::Refused,
             };
             match tried {
-                Tried::In => return Ok(self.asked),
+                Tried::In => return Ok(self.let_in()),
                 // What remains of the same method may serve for the next part (`publickey,publickey`).
                 Tried::Partly if self.accepted.len() < MAX_PARTS => self.spent.clear(),
                 Tried::Partly | Tried::Refused => self.spent.push(method),
             }
         }
         Err(self.verdict(offer))
+    }
+
+    fn let_in(self) -> Asked {
+        self.shared.saw(Seen::LetIn(self.accepted));
+        self.asked
     }
 
     fn next_method(&self) -> Option<MethodKind> {

@@ -77,8 +77,7 @@ impl Login<'_> {
                         self.asked = Asked::Person;
                     }
                     match tried {
-                        Tried::In => return Ok(tried),
-                        Tried::Partly => {
+                        Tried::In | Tried::Partly => {
                             self.accepted.push(what);
                             return Ok(tried);
                         }
@@ -110,8 +109,7 @@ impl Login<'_> {
         let result = answer(self.shared, self.session.authenticate_publickey(user, key)).await?;
         let tried = self.take(result).await?;
         match tried {
-            Tried::In => {}
-            Tried::Partly => self.accepted.push(what),
+            Tried::In | Tried::Partly => self.accepted.push(what),
             Tried::Refused => self.refused.push(what),
         }
         Ok(tried)
