@@ -54,12 +54,16 @@ pub(crate) enum Command {
     Events,
     /// Write a tunnel file, from a whole ssh command line or from flags
     Add(AddArgs),
+    /// Make tunnel files from the Hosts of ssh_config that have LocalForward
+    Import(ImportArgs),
     /// Remove tunnel files
     Rm(RmArgs),
     /// Open a tunnel file in $VISUAL or $EDITOR
     Edit(EditArgs),
     /// Look at the key that a host showed, and trust it
     Trust(TrustArgs),
+    /// Start a tunnel, and answer what its server or a key asks
+    Unlock(UnlockArgs),
     /// Look at every layer between here and what a tunnel leads to, and say which one breaks
     Doctor(DoctorArgs),
     /// Hang the daemon, to see whether somebody notices
@@ -173,6 +177,16 @@ impl StartWhen {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// An ssh_config [default: ~/.ssh/config and the system's]
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Say what would be made, and make nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct RmArgs {
     /// Names of tunnels
     #[arg(value_name = "NAME", required = true)]
@@ -184,6 +198,12 @@ pub(crate) struct RmArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct EditArgs {
+    /// The name of a tunnel
+    pub name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UnlockArgs {
     /// The name of a tunnel
     pub name: String,
 }

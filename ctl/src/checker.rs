@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use nbtunnel_proto::FileProblem;
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,9 @@ pub(crate) struct Report {
     pub tunnels: Vec<String>,
     /// What is wrong.
     pub problems: Vec<FileProblem>,
+    /// What ssh would do for a host and its tunnel does not.
+    #[serde(default)]
+    pub notes: Vec<FileProblem>,
 }
 
 /// Checks a config directory or one tunnel file; without `path` the config directory itself.
@@ -37,19 +40,7 @@ pub(crate) fn check(path: Option<&Path>, config_dir: Option<&Path>) -> Result<Re
         // An absolute path cannot be taken for an option.
         command.arg(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
     }
-    let output = command.arg("--json").stdin(Stdio::null()).output().map_err(|error| {
-        let message = match error.kind() {
-            io::ErrorKind::NotFound => {
-                "nbtunneld, which checks the configuration, cannot be found".to_owned()
-            }
-            _ => format!("{}, which checks the configuration, cannot be run: {error}", program.display()),
-        };
-        CommandError::new(
-            Exit::Failed,
-            message,
-            "install it beside nbctl or on the PATH, or set NBTUNNELD to where it is",
-        )
-    })?;
+    let output = run(command.arg("--json"), "checks the configuration")?;
     serde_json::from_slice(&output.stdout).map_err(|_| {
         let said = String::from_utf8_lossy(&output.stderr);
         let said = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
@@ -57,6 +48,61 @@ pub(crate) fn check(path: Option<&Path>, config_dir: Option<&Path>) -> Result<Re
             Exit::Failed,
             format!("{} did not check the configuration ({}): {said}", program.display(), output.status),
             "use the nbtunneld that was installed with this nbctl",
+        )
+    })
+}
+
+/// A Host of ssh_config, as `nbtunneld --list-hosts` prints it.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Host {
+    /// The name after `Host`.
+    pub host: String,
+    /// Its local forwards.
+    #[serde(default)]
+    pub forwards: Vec<String>,
+    /// Why ssh does not say.
+    pub problem: Option<String>,
+}
+
+/// The Hosts of `file`, or of the usual ssh_config.
+///
+/// # Errors
+/// When a program cannot be found, or ssh_config cannot be read.
+pub(crate) fn hosts(file: Option<&Path>) -> Result<Vec<Host>, CommandError> {
+    #[derive(Deserialize)]
+    struct Listing {
+        hosts: Option<Vec<Host>>,
+    }
+    let mut command = Command::new(program());
+    command.arg("--list-hosts").args(file);
+    let output = run(&mut command, "reads ssh_config")?;
+    match serde_json::from_slice::<Listing>(&output.stdout) {
+        Ok(Listing { hosts: Some(hosts) }) => Ok(hosts),
+        Ok(Listing { hosts: None }) => Err(CommandError::new(
+            Exit::Failed,
+            "there is no ssh program, which alone can read ssh_config",
+            "install OpenSSH's client, or make tunnels with `nbctl add`",
+        )),
+        Err(_) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let said = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("nbtunneld said nothing");
+            let said = said.strip_prefix("nbtunneld: ").unwrap_or(said);
+            Err(CommandError::new(Exit::Failed, said, "mend that, and try again"))
+        }
+    }
+}
+
+/// Runs nbtunneld, which `does` something for us.
+fn run(command: &mut Command, does: &str) -> Result<Output, CommandError> {
+    command.stdin(Stdio::null()).output().map_err(|error| {
+        let message = match error.kind() {
+            io::ErrorKind::NotFound => format!("nbtunneld, which {does}, cannot be found"),
+            _ => format!("{}, which {does}, cannot be run: {error}", command.get_program().display()),
+        };
+        CommandError::new(
+            Exit::Failed,
+            message,
+            "install it beside nbctl or on the PATH, or set NBTUNNELD to where it is",
         )
     })
 }
@@ -69,7 +115,7 @@ pub(crate) fn check_draft(draft: &Draft, place: &Path, config_dir: &Path) -> Res
     let mut report = check(Some(draft.path()), Some(config_dir))?;
     let hidden = draft.path().strip_prefix(config_dir).unwrap_or(draft.path()).to_string_lossy();
     let shown = place.strip_prefix(config_dir).unwrap_or(place).to_string_lossy();
-    for problem in &mut report.problems {
+    for problem in report.problems.iter_mut().chain(&mut report.notes) {
         if problem.file.as_deref() == Some(&hidden) {
             problem.file = Some(shown.to_string());
         }

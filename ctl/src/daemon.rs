@@ -181,6 +181,7 @@ pub(crate) fn unexpected(reply: &Reply) -> CommandError {
         Reply::HostKey(_) => "a host key",
         Reply::Trusted { .. } => "a trusted key",
         Reply::Fault(_) => "a fault",
+        Reply::Ask(_) => "a question",
         Reply::Finding(_) => "a finding",
     };
     CommandError::new(

@@ -24,6 +24,10 @@ pub struct Args {
     #[arg(long, value_name = "PATH", num_args = 0..=1)]
     pub check: Option<Option<PathBuf>>,
 
+    /// Print as JSON which Hosts of ssh_config have forwards, and exit (what `nbctl import` runs)
+    #[arg(long, value_name = "FILE", num_args = 0..=1, conflicts_with = "check")]
+    pub list_hosts: Option<Option<PathBuf>>,
+
     /// With --check: print the result as JSON
     #[arg(long, requires = "check")]
     pub json: bool,

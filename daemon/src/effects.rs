@@ -10,6 +10,7 @@ use nbtunnel_core::{Epoch, FailureKind, ForwardId, Gate, LinkReport, Name, Outpu
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use crate::ask::Asker;
 use crate::event::{Event, Events};
 use crate::forward::carrier::{Carrier, GateNow};
 use crate::forward::{Activity, Forward, Services, Tally};
@@ -64,7 +65,8 @@ impl Effects {
 
     /// Carries out one output. Those that are for people ([`Output::Announce`], [`Output::Answer`]) are the
     /// driver's.
-    pub fn carry_out(&mut self, name: &Name, policy: &Policy, output: Output) {
+    /// `asker` is the person whom a link may ask.
+    pub fn carry_out(&mut self, name: &Name, policy: &Policy, output: Output, asker: Option<Asker>) {
         if output == Output::Gone {
             self.lookout.unwatch(name.as_str());
             self.rooms.remove(name);
@@ -105,7 +107,7 @@ impl Effects {
                     &tunnel,
                     *route,
                     room.policy.subscribe(),
-                    None,
+                    asker,
                     Arc::new(move |said| {
                         let _ = events.send(Event::Link(name.clone(), epoch, said));
                     }),

@@ -1,10 +1,11 @@
 //! Everything that can happen to the daemon, in one closed enum. Adding to it makes the compiler list every
 //! place to think about.
 
-use nbtunnel_core::{Epoch, Failure, Input, Name, Nudge};
-use nbtunnel_proto::{Reply, Request};
+use nbtunnel_core::{AskerId, Epoch, Failure, Input, Name, Nudge};
+use nbtunnel_proto::{Reply, Request, Secret};
 use tokio::sync::mpsc;
 
+use crate::ask::Question;
 use crate::config::Loaded;
 use crate::ssh::{Changed, LinkEvent, Written};
 
@@ -27,6 +28,10 @@ pub enum Event {
     Loaded(Box<Loaded>),
     /// `nbctl` asks.
     Asked(Asked),
+    /// A login asks this person.
+    Question(AskerId, Question),
+    /// The person at this client answered what was asked last.
+    Answers(ClientId, Vec<Secret>),
     /// A client is gone: nobody waits for its answers any more.
     HungUp(ClientId),
     /// A host key was written down, or not.

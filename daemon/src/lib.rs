@@ -18,4 +18,5 @@ pub mod logging;
 pub mod orders;
 pub mod service;
 pub mod ssh;
+pub mod ssh_config;
 pub mod wake;

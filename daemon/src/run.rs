@@ -2,7 +2,7 @@
 //! moves.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use nbtunneld::service::signals::{self, Signal};
 use nbtunneld::service::store::Handed;
 use nbtunneld::ssh::{Account, AgentAt, Links};
 use nbtunneld::wake::{Clock, stopwatch};
-use nbtunneld::{control, logging, wake};
+use nbtunneld::{control, logging, ssh_config, wake};
 
 /// Exit code for everything else that keeps the daemon from starting.
 const FAILED: u8 = 1;
@@ -71,6 +71,9 @@ fn start(args: Args, handed_over: &mut HandedOver) -> Result<ExitCode, Refusal> 
     let config_dir = places::config_dir(args.config_dir.clone())?;
     if let Some(path) = &args.check {
         return Ok(check(path.as_deref(), &config_dir, args.json)?);
+    }
+    if let Some(file) = args.list_hosts {
+        return Ok(list_hosts(file)?);
     }
     let filter = logging::init(args.log.as_deref())
         .map_err(|why| Fault::new(FaultCode::Usage, why, "see `nbtunneld --help`"))?;
@@ -134,14 +137,27 @@ fn complain(fault: &Fault) {
 
 fn check(path: Option<&Path>, config_dir: &Path, json: bool) -> Result<ExitCode, Fault> {
     let (text, code) = config::check_main(path, config_dir, &Context::of_this_user(), json);
+    print(&text)?;
+    Ok(ExitCode::from(code))
+}
+
+fn list_hosts(file: Option<PathBuf>) -> Result<ExitCode, Fault> {
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(no_runtime)?;
+    let text = runtime
+        .block_on(ssh_config::list_json(file, &Context::of_this_user().home))
+        .map_err(|why| Fault::new(FaultCode::Failed, why.message, why.hint))?;
+    print(&text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(text: &str) -> Result<(), Fault> {
     std::io::stdout().write_all(text.as_bytes()).map_err(|why| {
         Fault::new(
             FaultCode::Failed,
             format!("the result could not be written: {why}"),
             "check where stdout leads",
         )
-    })?;
-    Ok(ExitCode::from(code))
+    })
 }
 
 async fn serve(

@@ -3,14 +3,13 @@
 use std::io;
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::{SinkExt, StreamExt};
+use futures_util::StreamExt;
 use interprocess::local_socket::GenericFilePath;
 use interprocess::local_socket::prelude::*;
 use interprocess::local_socket::tokio::Stream;
 use interprocess::local_socket::traits::tokio::Stream as _;
-use tokio::io::{ReadHalf, WriteHalf};
-use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
+use tokio::io::{AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio_util::codec::FramedRead;
 
 use crate::codec::{self, Assembly, Frames};
 use crate::endpoint::Endpoint;
@@ -29,7 +28,7 @@ const QUEUE_FULL: Duration = Duration::from_millis(50);
 /// A connection to the daemon.
 #[derive(Debug)]
 pub struct Client {
-    requests: FramedWrite<WriteHalf<Stream>, LengthDelimitedCodec>,
+    requests: WriteHalf<Stream>,
     replies: FramedRead<ReadHalf<Stream>, Frames>,
     assembly: Assembly,
     daemon: Hello,
@@ -65,7 +64,7 @@ impl Client {
         Hello::agree(&ours, &daemon)?;
         let (read, write) = tokio::io::split(stream);
         Ok(Client {
-            requests: FramedWrite::new(write, codec::writer(codec::MAX_REQUEST)),
+            requests: write,
             replies: FramedRead::new(read, Frames::new(codec::MAX_FRAME)),
             assembly: Assembly::default(),
             daemon,
@@ -83,8 +82,9 @@ impl Client {
     /// [`FaultCode::Protocol`] for a request that is too long. That the daemon has hung up is said by
     /// [`Client::next`], since it may have said why.
     pub async fn send(&mut self, request: &Request) -> Result<(), Fault> {
-        let bytes = codec::encode(request, codec::MAX_REQUEST)?;
-        let _ = self.requests.send(Bytes::from(bytes)).await;
+        let frame = codec::request_frame(request)?;
+        let _ = self.requests.write_all(&frame).await;
+        let _ = self.requests.flush().await;
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio_util::codec::{Decoder, LengthDelimitedCodec};
+use zeroize::Zeroizing;
 
 use crate::fault::{Fault, FaultCode};
 
@@ -39,6 +40,19 @@ pub fn encode<T: Serialize>(message: &T, limit: usize) -> Result<Vec<u8>, Fault>
         )
     })?;
     if bytes.len() > limit { Err(too_long(limit)) } else { Ok(bytes) }
+}
+
+/// The one frame of a request, wiped when it is dropped: there may be answers in it.
+///
+/// # Errors
+/// [`FaultCode::Protocol`] for a request longer than [`MAX_REQUEST`].
+pub(crate) fn request_frame<T: Serialize>(request: &T) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    let bytes = Zeroizing::new(encode(request, MAX_REQUEST)?);
+    let length = u32::try_from(bytes.len()).map_err(|_| too_long(MAX_REQUEST))?;
+    let mut frame = Zeroizing::new(Vec::with_capacity(size_of::<u32>() + bytes.len()));
+    frame.extend_from_slice(&length.to_be_bytes());
+    frame.extend_from_slice(&bytes);
+    Ok(frame)
 }
 
 /// Decodes one message, which has to be all of `bytes`: what a newer peer appended would otherwise be lost

@@ -3,6 +3,7 @@
 //! Wire types carry no serde attributes: with bincode these corrupt silently. Any change of a wire type
 //! bumps [`hello::PROTOCOL`]. The same types, written by `serde_json`, are what `nbctl --json` prints.
 
+pub mod answer;
 pub mod client;
 pub mod codec;
 pub mod endpoint;
@@ -17,6 +18,7 @@ pub mod server;
 pub mod status;
 mod system;
 
+pub use answer::{Prompt, Question, Secret};
 pub use client::Client;
 pub use endpoint::Endpoint;
 pub use event::{Event, LogLine};

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::answer::Question;
 use crate::event::{Event, LogLine};
 use crate::fault::Fault;
 use crate::finding::Finding;
@@ -42,6 +43,8 @@ pub enum Reply {
     },
     /// It could not be done. Nothing was changed.
     Fault(Fault),
+    /// During [`crate::Request::Unlock`]: to be answered by [`crate::Request::Answers`].
+    Ask(Box<Question>),
     /// To [`crate::Request::Doctor`]: a look at one layer.
     Finding(Box<Finding>),
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::answer::Secret;
+
 /// One question. A connection carries one request after the other; [`Request::Logs`] with `follow` and
 /// [`Request::Events`] end it only when the client hangs up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +49,18 @@ pub enum Request {
         /// Put it in the place of the key on file.
         replace: bool,
     },
+    /// Start this tunnel now, and ask here what its server or a key asks: [`crate::Reply::Ask`] for each, in its
+    /// time. Answered by [`crate::Reply::Ordered`] when it is up, or cannot get there. Who hangs up cancels it.
+    Unlock {
+        /// The tunnel.
+        name: String,
+    },
+    /// The answers to the last [`crate::Reply::Ask`], as many as there were prompts. The only request that may
+    /// come before the one before it, an [`Request::Unlock`], was answered; itself it has no answer.
+    Answers {
+        /// In the order of the prompts.
+        answers: Vec<Secret>,
+    },
     /// Look at every layer. Answered by [`crate::Reply::Finding`] for each, then [`crate::Reply::Done`]. Ends when
     /// the client hangs up.
     Doctor {
@@ -70,6 +84,8 @@ impl Request {
             Request::Events => "events",
             Request::HostKey { .. } => "a host key",
             Request::Trust { .. } => "trust",
+            Request::Unlock { .. } => "an unlock",
+            Request::Answers { .. } => "to be heard",
             Request::Doctor { .. } => "a diagnosis",
             #[cfg(debug_assertions)]
             Request::Hang => "a hang",

@@ -12,6 +12,7 @@ use interprocess::local_socket::traits::tokio::Listener as _;
 use tokio::io::{ReadHalf, WriteHalf};
 use tokio::time::Sleep;
 use tokio_util::codec::{FramedRead, FramedWrite, LengthDelimitedCodec};
+use zeroize::Zeroize;
 
 use crate::codec::{self, Frames};
 use crate::endpoint::Endpoint;
@@ -144,7 +145,12 @@ impl Connection {
     /// deadline, and drop the connection.
     pub async fn next_request(&mut self) -> Result<Option<Request>, Fault> {
         match poll_fn(|cx| self.poll_frame(cx)).await? {
-            Some(frame) => codec::decode(&frame).map(Some),
+            Some(mut frame) => {
+                let request = codec::decode(&frame).map(Some);
+                // There may have been answers in it.
+                frame.as_mut().zeroize();
+                request
+            }
             None => Ok(None),
         }
     }

@@ -73,6 +73,10 @@ pub struct TunnelStatus {
     pub draining: u32,
     /// What is remembered of it, also over restarts of the daemon.
     pub history: History,
+    /// Whom the login waits for: `you` (at an `nbctl unlock`) or `agent`.
+    pub asking: Option<String>,
+    /// Seconds until that is waited for no longer.
+    pub answer_in_s: Option<f64>,
 }
 
 /// What is remembered of a tunnel.

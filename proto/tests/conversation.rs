@@ -44,6 +44,8 @@ fn big_status(tunnels: usize) -> Reply {
         forwards: vec![],
         notebooks: vec![],
         draining: 0,
+        asking: None,
+        answer_in_s: None,
         history: History::default(),
     };
     Reply::Status(Box::new(Status {

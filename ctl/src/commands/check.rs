@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use nbtunnel_proto::FileProblem;
+
 use crate::args::CheckArgs;
 use crate::checker::{self, Report};
 use crate::daemon::Daemon;
@@ -18,6 +20,10 @@ pub(crate) async fn run(args: &CheckArgs, daemon: &Daemon, printer: &Printer) ->
         printer.json(&report)?;
     } else {
         show_problems(&report, printer)?;
+        for note in &report.notes {
+            let note = FileProblem { message: format!("note: {}", note.message), ..note.clone() };
+            printer.data(&table::diagnosis(&note, printer.paint))?;
+        }
         printer.say(&summary(&report, path.as_deref()));
     }
     Ok(if report.problems.is_empty() { Exit::Done } else { Exit::Failed })
@@ -43,7 +49,8 @@ fn summary(report: &Report, path: Option<&Path>) -> String {
     let count = |n: usize, what: &str| if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") };
     let tunnels = count(report.tunnels.len(), "tunnel");
     match report.problems.len() {
-        0 => format!("{what}: {tunnels}, nothing wrong"),
+        0 if report.notes.is_empty() => format!("{what}: {tunnels}, nothing wrong"),
+        0 => format!("{what}: {tunnels}, nothing wrong, {}", count(report.notes.len(), "note")),
         n => format!("{what}: {tunnels} right, {}", count(n, "problem")),
     }
 }

@@ -7,12 +7,14 @@ mod debug_hang;
 mod doctor;
 mod edit;
 mod events;
+mod import;
 mod logs;
 mod order;
 mod reload;
 mod rm;
 mod status;
 mod trust;
+mod unlock;
 
 use nbtunnel_proto::Order;
 
@@ -36,9 +38,11 @@ pub(crate) async fn run(command: Command, daemon: &Daemon, printer: &Printer) ->
         Command::Logs(args) => logs::run(args, daemon, printer).await,
         Command::Events => events::run(daemon, printer).await,
         Command::Add(args) => add::run(args, daemon, printer).await,
+        Command::Import(args) => import::run(&args, daemon, printer).await,
         Command::Rm(args) => rm::run(&args, daemon, printer).await,
         Command::Edit(args) => edit::run(&args, daemon, printer).await,
         Command::Trust(args) => trust::run(args, daemon, printer).await,
+        Command::Unlock(args) => unlock::run(args, daemon, printer).await,
         Command::Doctor(args) => doctor::run(args, daemon, printer).await,
         #[cfg(debug_assertions)]
         Command::DebugHang => debug_hang::run(daemon).await,

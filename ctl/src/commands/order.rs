@@ -5,9 +5,11 @@ use std::time::Duration;
 use nbtunnel_proto::{Order, Outcome, Problem, Reached, Reply, Request, Selection, TunnelStatus};
 use serde_json::{Value, json};
 
+use super::unlock::unlock;
 use crate::args::{OrderArgs, Which};
 use crate::daemon::{Daemon, ask, unexpected};
 use crate::exit::{CommandError, Exit, exit_for};
+use crate::person::Person;
 use crate::printer::Printer;
 
 pub(crate) async fn run(
@@ -27,9 +29,60 @@ pub(crate) async fn run(
             Err(_) => return Err(timed_out(order, &select, limit.as_secs_f64(), daemon).await?),
         },
     };
-    match reply {
-        Reply::Ordered(outcomes) => settle(order, &outcomes, printer),
-        other => Err(unexpected(&other)),
+    let mut outcomes = match reply {
+        Reply::Ordered(outcomes) => outcomes,
+        other => return Err(unexpected(&other)),
+    };
+    if order != Order::Stop && !printer.is_json() {
+        answer_for(&mut outcomes, daemon, printer).await?;
+    }
+    settle(order, &outcomes, printer)
+}
+
+/// Lets whoever is there answer for the tunnels that only wait for that. One answer may serve several of them.
+async fn answer_for(
+    outcomes: &mut [Outcome],
+    daemon: &Daemon,
+    printer: &Printer,
+) -> Result<(), CommandError> {
+    let mut tried: Vec<String> = Vec::new();
+    loop {
+        let waits = |outcome: &&Outcome| wants_an_answer(outcome) && !tried.contains(&outcome.name);
+        let Some(next) = outcomes.iter().find(waits).map(|outcome| outcome.name.clone()) else {
+            return Ok(());
+        };
+        // Who runs this in a script is not stopped by a question.
+        let person = Person::find().filter(|person| *person != Person::Terminal || printer.can_ask());
+        let Some(person) = person else { return Ok(()) };
+        replace(outcomes, unlock(&next, &person, daemon).await?);
+        tried.push(next);
+        let others =
+            outcomes.iter().filter(|outcome| wants_an_answer(outcome) && !tried.contains(&outcome.name));
+        let others: Vec<String> = others.map(|outcome| outcome.name.clone()).collect();
+        if !others.is_empty() {
+            let select = Selection::Names(others);
+            let request = Request::Order { select, order: Order::Start, wait: true };
+            match ask(&mut daemon.connect().await?, &request).await? {
+                Reply::Ordered(now) => replace(outcomes, now),
+                other => return Err(unexpected(&other)),
+            }
+        }
+    }
+}
+
+fn replace(outcomes: &mut [Outcome], newer: Vec<Outcome>) {
+    for newer in newer {
+        if let Some(outcome) = outcomes.iter_mut().find(|outcome| outcome.name == newer.name) {
+            *outcome = newer;
+        }
+    }
+}
+
+/// Whether a person who types something is all that it lacks.
+fn wants_an_answer(outcome: &Outcome) -> bool {
+    match &outcome.reached {
+        Reached::Stuck(problem) => problem.code == "answer_needed" || problem.hint.contains("nbctl unlock"),
+        Reached::Accepted | Reached::There | Reached::Overtaken => false,
     }
 }
 
@@ -51,7 +104,7 @@ fn selection(which: Which) -> Selection {
     }
 }
 
-fn settle(order: Order, outcomes: &[Outcome], printer: &Printer) -> Result<Exit, CommandError> {
+pub(super) fn settle(order: Order, outcomes: &[Outcome], printer: &Printer) -> Result<Exit, CommandError> {
     let mut failed: Vec<(Exit, String, Option<&Problem>, &str)> = Vec::new();
     for Outcome { name, reached } in outcomes {
         match reached {

@@ -40,6 +40,8 @@ fn tunnel(name: &str, state: &str, forwards: Vec<ForwardStatus>) -> TunnelStatus
         forwards,
         notebooks: vec![],
         draining: 0,
+        asking: None,
+        answer_in_s: None,
         history: History::default(),
     }
 }

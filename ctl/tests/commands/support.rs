@@ -222,6 +222,8 @@ pub(crate) fn tunnel(name: &str, state: &str) -> TunnelStatus {
         }],
         notebooks: vec![],
         draining: 0,
+        asking: None,
+        answer_in_s: None,
         history: History::default(),
     }
 }

@@ -93,6 +93,8 @@ pub enum Input {
     Remove,
     /// Somebody is there to answer what the server, or a key, asks: try now, and ask this person.
     Unlock(AskerId),
+    /// That person is there no longer.
+    Left(AskerId),
     /// Another tunnel has the login that this one needs an answer for.
     Opened,
     /// Trying now may succeed.
@@ -292,6 +294,8 @@ pub struct Transition {
 pub enum About {
     /// The tunnel as a whole.
     Tunnel,
+    /// The login that a person had answered for, after its session was lost: from `open` to `lost`.
+    Login,
     /// Its link, while the tunnel as a whole stays up: the words are `ok`, `suspect`, `replaced`, `renewed`.
     Link,
     /// One forward of it, as shown to users.

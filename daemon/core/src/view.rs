@@ -19,6 +19,8 @@ pub struct TunnelView {
     pub step: Option<Step>,
     /// Whom it waits for, while connecting.
     pub asks: Asks,
+    /// How long that is waited for.
+    pub answer_in: Option<Duration>,
     /// Whether the server answers, while up.
     pub health: Option<Health>,
     /// How long it has been in this state.

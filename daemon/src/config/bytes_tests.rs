@@ -15,7 +15,11 @@ fn read_bytes(main: Option<Vec<u8>>, tunnel: Vec<u8>) -> Loaded {
         tunnels: vec![("a.toml".into(), Ok(tunnel))],
         ..Gathered::default()
     };
-    interpret(&found, &Context { home: "/home/me".into(), user: "me".into(), env: BTreeMap::new() })
+    interpret(
+        &found,
+        &Context { home: "/home/me".into(), user: "me".into(), env: BTreeMap::new(), ask_ssh: false },
+        &Default::default(),
+    )
 }
 
 /// Good, or broken with a problem that has its sentences: never both, never neither.

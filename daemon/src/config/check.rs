@@ -1,5 +1,6 @@
 //! Checks a config directory, or one tunnel file, without a daemon: `nbtunneld --check [PATH]`.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -7,8 +8,10 @@ use nbtunnel_proto::FileProblem;
 
 use super::Context;
 use super::gather::{self, Gathered};
-use super::read::{MAIN_FILE, Reader, interpret, tunnel_name, whole_file};
+use super::hosts::{Answers, Hosts};
+use super::read::{MAIN_FILE, Reader, interpret_asking, tunnel_name, whole_file};
 use super::values::Flaw;
+use crate::ssh_config::Query;
 
 /// What a check found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,6 +22,8 @@ pub struct Report {
     pub tunnels: Vec<String>,
     /// Everything that is wrong.
     pub problems: Vec<FileProblem>,
+    /// What ssh would do for a host and a tunnel does not.
+    pub notes: Vec<FileProblem>,
 }
 
 /// Checks `path`: a config directory, or one file. Without one, checks `config_dir`.
@@ -46,7 +51,7 @@ pub fn check(path: Option<&Path>, config_dir: &Path, ctx: &Context) -> Report {
 
 fn check_dir(dir: &Path, ctx: &Context) -> Report {
     let found = Gathered::from_dir(dir);
-    let loaded = interpret(&found, ctx);
+    let loaded = interpret_asking(&found, ctx, &mut Hosts::new(&ctx.home));
     let mut problems = loaded.problems;
     if !dir.exists() && problems.is_empty() {
         let hint = "`nbctl add` makes it; or make it yourself and put tunnels/NAME.toml there";
@@ -57,27 +62,44 @@ fn check_dir(dir: &Path, ctx: &Context) -> Report {
         config_dir: found.dir,
         tunnels: loaded.tunnels.keys().map(ToString::to_string).collect(),
         problems,
+        notes: loaded.notes,
     }
 }
 
 fn check_file(path: &Path, file_name: &str, config_dir: &Path, ctx: &Context) -> Report {
     let mut found = Gathered { dir: config_dir.to_owned(), ..Gathered::default() };
     found.main = gather::read(&config_dir.join(MAIN_FILE)).ok();
-    let mut report = Report { config_dir: config_dir.to_owned(), tunnels: Vec::new(), problems: Vec::new() };
-    let shown = path.strip_prefix(config_dir).unwrap_or(path).to_string_lossy().into_owned();
-    let reader = match Reader::new(&found, ctx) {
-        Ok(reader) => reader,
-        Err(problems) => {
-            report.problems = problems;
-            return report;
-        }
+    let mut report = Report {
+        config_dir: config_dir.to_owned(),
+        tunnels: Vec::new(),
+        problems: Vec::new(),
+        notes: Vec::new(),
     };
-    report.problems.clone_from(&reader.above.problems);
+    let shown = path.strip_prefix(config_dir).unwrap_or(path).to_string_lossy().into_owned();
     let contents = gather::read(path).unwrap_or_else(|error| {
         Err(Flaw::new(format!("it cannot be read: {error}"), "name a tunnel file or a config directory"))
     });
-    if let Err(problems) = reader.tunnel(&shown, &contents) {
-        report.problems.extend(problems);
+    let read = |answers: &Answers| {
+        let reader = Reader::new(&found, ctx, answers)?;
+        let mut problems = reader.above.problems.clone();
+        match reader.tunnel(&shown, &contents) {
+            Ok(read) if problems.is_empty() => return Ok(read),
+            Ok(_) => {}
+            Err(more) => problems.extend(more),
+        }
+        Err(problems)
+    };
+    // The first look tells what to ask ssh for.
+    let read = read(&Answers::default()).and_then(|first| {
+        let query = Query::of(&first.spec.route);
+        if !ctx.ask_ssh || query.is_idle() {
+            return Ok(first);
+        }
+        read(&Hosts::new(&ctx.home).ask(&BTreeSet::from([query])))
+    });
+    match read {
+        Ok(read) => report.notes = read.notes,
+        Err(problems) => report.problems = problems,
     }
     // `.alice.toml.tmp` is on its way to become `alice.toml`.
     let stem = file_name.trim_start_matches('.');
@@ -104,19 +126,21 @@ fn json_text(report: &Report) -> String {
         "config_dir": report.config_dir.to_string_lossy(),
         "tunnels": report.tunnels,
         "problems": report.problems,
+        "notes": report.notes,
     })
     .to_string()
 }
 
 fn human_text(report: &Report) -> String {
     let mut text = String::new();
-    for problem in &report.problems {
+    let problems = report.problems.iter().map(|problem| ("", problem));
+    for (mark, problem) in problems.chain(report.notes.iter().map(|note| ("note: ", note))) {
         let mut place = problem.file.clone().unwrap_or_default();
         for number in [problem.line, problem.column].into_iter().flatten() {
             let _ = write!(place, ":{number}");
         }
         let between = if place.is_empty() { "" } else { ": " };
-        let _ = writeln!(text, "{place}{between}{}", problem.message);
+        let _ = writeln!(text, "{place}{between}{mark}{}", problem.message);
         if let (Some(line), Some(column), Some(source)) = (problem.line, problem.column, &problem.source) {
             let number = line.to_string();
             let gutter = " ".repeat(number.len());

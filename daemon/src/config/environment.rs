@@ -65,7 +65,10 @@ pub(super) fn read(ctx: &Context) -> FromEnvironment {
 fn line(key: &str, text: String) -> String {
     let value = match text.parse::<i64>() {
         Ok(number) if key == "port" => toml::Value::Integer(number),
-        _ => toml::Value::String(text),
+        _ => match text.parse::<bool>() {
+            Ok(switch) if matches!(key, "share" | "ssh_forwards") => toml::Value::Boolean(switch),
+            _ => toml::Value::String(text),
+        },
     };
     format!("{} = {value}\n", toml::Value::String(key.to_owned()))
 }

@@ -89,6 +89,12 @@ impl Gathered {
         dirs.filter_map(nearest_dir).collect()
     }
 
+    /// Takes the places of ssh_config among those that matter.
+    pub(super) fn watch_too(&mut self, files: &BTreeSet<PathBuf>, dirs: &BTreeSet<PathBuf>) {
+        files.iter().for_each(|file| self.places.extend(trail(file)));
+        dirs.iter().for_each(|dir| self.root(dir));
+    }
+
     fn root(&mut self, dir: &Path) {
         let mut trail = trail(dir);
         self.roots.extend(trail.pop());

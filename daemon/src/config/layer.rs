@@ -12,8 +12,10 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::Context;
+use super::followed;
 use super::schema::{Keys, List};
 use super::values::{self, Flaw};
+use crate::ssh_config::HostConfig;
 
 /// What one source says of a tunnel; what it does not name is for the layer below.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -27,14 +29,20 @@ pub(super) struct Layer {
     identity_file: Option<Vec<String>>,
     known_hosts: Option<Vec<String>>,
     host_key: Option<String>,
-    keepalive: Option<String>,
-    connect_timeout: Option<String>,
+    pub(super) keepalive: Option<String>,
+    pub(super) connect_timeout: Option<String>,
     hold: Option<String>,
     idle: Option<String>,
     buffer: Option<String>,
     renew_after: Option<String>,
-    renew_bytes: Option<String>,
+    pub(super) renew_bytes: Option<String>,
     drain: Option<String>,
+    jump: Option<Vec<String>>,
+    ssh_config: Option<String>,
+    ssh_forwards: Option<bool>,
+    options: Option<Vec<String>>,
+    share: Option<bool>,
+    remember: Option<String>,
 }
 
 impl From<Keys> for Layer {
@@ -61,6 +69,12 @@ impl From<Keys> for Layer {
             renew_after: word(keys.renew_after),
             renew_bytes: word(keys.renew_bytes),
             drain: word(keys.drain),
+            jump: words(keys.jump),
+            ssh_config: word(keys.ssh_config),
+            ssh_forwards: keys.ssh_forwards.map(Spanned::into_inner),
+            options: words(keys.options),
+            share: keys.share.map(Spanned::into_inner),
+            remember: word(keys.remember),
         }
     }
 }
@@ -84,17 +98,23 @@ impl Source for Layer {
             ("renew_after", &self.renew_after),
             ("renew_bytes", &self.renew_bytes),
             ("drain", &self.drain),
+            ("ssh_config", &self.ssh_config),
+            ("remember", &self.remember),
         ];
         let lists = [
             ("forward", &self.forward),
             ("tags", &self.tags),
             ("identity_file", &self.identity_file),
             ("known_hosts", &self.known_hosts),
+            ("jump", &self.jump),
+            ("options", &self.options),
         ];
+        let switches = [("ssh_forwards", self.ssh_forwards), ("share", self.share)];
         let words = words.into_iter().filter_map(|(key, v)| Some((key.to_owned(), Value::from(v.clone()?))));
         let lists = lists.into_iter().filter_map(|(key, v)| Some((key.to_owned(), Value::from(v.clone()?))));
         let port = self.port.map(|port| ("port".to_owned(), Value::from(port)));
-        Ok(words.chain(lists).chain(port).collect())
+        let switches = switches.into_iter().filter_map(|(key, on)| Some((key.to_owned(), Value::from(on?))));
+        Ok(words.chain(lists).chain(switches).chain(port).collect())
     }
 }
 
@@ -120,12 +140,21 @@ impl From<Flaw> for Misfit {
     }
 }
 
-/// Lays `layers` over the built-in defaults, the last one on top. Relative paths begin at `base`.
+/// Lays `layers` over what ssh_config says, and that over the built-in defaults, the last one on top. Relative paths
+/// begin at `base`. What could not be followed of ssh_config stands in the second half.
 ///
 /// # Errors
 /// What does not go together in the sum of them.
-pub(super) fn lay(layers: &[&Layer], ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
+pub(super) fn lay(
+    layers: &[&Layer],
+    host: Option<&HostConfig>,
+    ctx: &Context,
+    base: &Path,
+) -> Result<(TunnelSpec, Vec<String>), Misfit> {
     let mut builder = Config::builder().add_source(built_in());
+    if let Some(host) = host {
+        builder = builder.add_source(followed::layer(host));
+    }
     for layer in layers {
         builder = builder.add_source((*layer).clone());
     }
@@ -135,7 +164,16 @@ pub(super) fn lay(layers: &[&Layer], ctx: &Context, base: &Path) -> Result<Tunne
             "compare the file with the defaults above it",
         )
     })?;
-    spec(sum, ctx, base)
+    let takes_forwards = sum.ssh_forwards.unwrap_or(true);
+    let mut spec = spec(sum, ctx, base)?;
+    let mut notes = Vec::new();
+    if let Some(host) = host {
+        notes.clone_from(&host.unhonoured);
+        if takes_forwards {
+            notes.extend(followed::add_forwards(&mut spec.forwards, host));
+        }
+    }
+    Ok((spec, notes))
 }
 
 fn spec(sum: Layer, ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
@@ -154,11 +192,17 @@ fn spec(sum: Layer, ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
             identity_files: sum.identity_file.map(paths).transpose()?,
             known_hosts: sum.known_hosts.map(paths).transpose()?,
             host_key: sum.host_key.as_deref().map(values::host_key).transpose()?,
-            jump: None,
-            ssh_config: SshConfig::Usual,
-            options: Vec::new(),
-            share: false,
-            remember: Duration::ZERO,
+            jump: sum.jump.map(jumps).transpose()?,
+            ssh_config: match sum.ssh_config {
+                Some(text) => values::ssh_config(&text, &ctx.home, base)?,
+                None => SshConfig::Usual,
+            },
+            options: sum.options.unwrap_or_default(),
+            share: sum.share.unwrap_or(false),
+            remember: match sum.remember {
+                Some(text) => values::duration(&text, &values::REMEMBER)?,
+                None => Duration::ZERO,
+            },
         },
         forwards: forwards
             .iter()
@@ -203,6 +247,11 @@ fn spec(sum: Layer, ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
         return Err(Misfit { keys: &["hold", "start"], flaw });
     }
     Ok(spec)
+}
+
+fn jumps(texts: Vec<String>) -> Result<Vec<String>, Flaw> {
+    let hosts: Vec<Vec<String>> = texts.iter().map(|text| values::jump(text)).collect::<Result<_, _>>()?;
+    Ok(hosts.concat())
 }
 
 fn or_default<T>(

@@ -7,7 +7,9 @@
 mod check;
 mod document;
 mod environment;
+mod followed;
 mod gather;
+mod hosts;
 mod layer;
 mod links;
 mod read;
@@ -38,6 +40,8 @@ pub struct Context {
     pub user: String,
     /// The variables that are the top layer, `NBTUNNEL_CFG__…`; others are ignored.
     pub env: BTreeMap<String, String>,
+    /// Whether ssh is asked what ssh_config says of each host.
+    pub ask_ssh: bool,
 }
 
 impl Context {
@@ -59,6 +63,7 @@ impl Context {
                 .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
                 .filter(|(name, _)| name.starts_with("NBTUNNEL_CFG__"))
                 .collect(),
+            ask_ssh: true,
         }
     }
 }
@@ -91,6 +96,8 @@ pub struct Loaded {
     pub daemon: DaemonSettings,
     /// Everything that is wrong, in the order of the files.
     pub problems: Vec<FileProblem>,
+    /// What ssh would do for a host and a tunnel does not, in the order of the files. Nothing is wrong with these.
+    pub notes: Vec<FileProblem>,
     /// Differs when what was found differs. Means nothing outside this process.
     pub digest: u64,
     /// How many calls of [`Watch::reload_now`] were made before this reading began.
@@ -99,13 +106,15 @@ pub struct Loaded {
 
 /// Reads the directory. Blocks for as long as the disk does: call it where that does no harm.
 pub fn load(dir: &Path, ctx: &Context) -> Loaded {
-    summed_up(read::interpret(&gather::Gathered::from_dir(dir), ctx))
+    let mut hosts = hosts::Hosts::new(&ctx.home);
+    summed_up(read::interpret_asking(&gather::Gathered::from_dir(dir), ctx, &mut hosts))
 }
 
 /// The most problems that are carried around; `nbtunneld --check` shows all of them.
 const MOST_PROBLEMS: usize = 200;
 
 fn summed_up(mut loaded: Loaded) -> Loaded {
+    loaded.notes.truncate(MOST_PROBLEMS);
     if loaded.problems.len() > MOST_PROBLEMS {
         let more = loaded.problems.len() - MOST_PROBLEMS;
         loaded.problems.truncate(MOST_PROBLEMS);
@@ -118,5 +127,8 @@ fn summed_up(mut loaded: Loaded) -> Loaded {
 
 #[cfg(test)]
 mod bytes_tests;
+#[cfg(test)]
+#[cfg(unix)]
+mod ssh_tests;
 #[cfg(test)]
 mod tests;

@@ -1,25 +1,38 @@
-//! What the files mean: bytes into specs and problems. Does no I/O, and holds for any bytes.
+//! What the files mean: bytes, and what ssh says of the hosts, into specs and problems. Does no I/O but by
+//! `interpret_asking`, and holds for any bytes.
 
 use std::collections::BTreeMap;
 
-use nbtunnel_core::{Name, TunnelSpec};
+use nbtunnel_core::{FailureKind, Name, TunnelSpec};
 use nbtunnel_proto::FileProblem;
-use toml::Spanned;
 
 use super::document::Document;
 use super::environment::{self, FromEnvironment};
 use super::gather::{Contents, Gathered, MAX_TUNNELS};
+use super::hosts::{Answers, Hosts};
 use super::layer::{self, Layer, Misfit};
 use super::schema::{DaemonKeys, Keys, MainFile};
 use super::values::{self, Flaw};
 use super::{Context, DaemonSettings, Loaded, syntax, vet};
+use crate::ssh_config::{HostConfig, Query};
 
 /// The name of the file with the defaults and the daemon's own settings.
 pub(super) const MAIN_FILE: &str = "nbtunnel.toml";
 
-/// Makes sense of everything that was gathered.
-pub(super) fn interpret(found: &Gathered, ctx: &Context) -> Loaded {
-    let mut loaded = Loaded { digest: found.digest(), ..Loaded::default() };
+/// Makes sense of everything that was gathered, and asks ssh for the hosts that are named there.
+pub(super) fn interpret_asking(found: &Gathered, ctx: &Context, hosts: &mut Hosts) -> Loaded {
+    let loaded = interpret(found, ctx, &Answers::default());
+    if !ctx.ask_ssh {
+        return loaded;
+    }
+    let queries = loaded.tunnels.values().map(|spec| Query::of(&spec.route)).filter(|query| !query.is_idle());
+    let answers = hosts.ask(&queries.collect());
+    interpret(found, ctx, &answers)
+}
+
+/// Makes sense of everything that was gathered, and of what ssh says of the hosts.
+pub(super) fn interpret(found: &Gathered, ctx: &Context, answers: &Answers) -> Loaded {
+    let mut loaded = Loaded { digest: found.digest() ^ answers.digest(), ..Loaded::default() };
     if let Some((dir, flaw)) = &found.unreadable {
         loaded.all_broken = true;
         let message = match dir.as_str() {
@@ -29,7 +42,7 @@ pub(super) fn interpret(found: &Gathered, ctx: &Context) -> Loaded {
         loaded.problems.push(whole_file(dir, Flaw::new(message, flaw.hint.clone())));
         return loaded;
     }
-    let reader = match Reader::new(found, ctx) {
+    let reader = match Reader::new(found, ctx, answers) {
         Ok(reader) => reader,
         Err(problems) => {
             loaded.all_broken = true;
@@ -60,7 +73,10 @@ pub(super) fn interpret(found: &Gathered, ctx: &Context) -> Loaded {
             None => reader.tunnel(&file, contents),
         };
         match read {
-            Ok(spec) => drop(loaded.tunnels.insert(name, spec)),
+            Ok(Read { spec, notes }) => {
+                loaded.tunnels.insert(name, spec);
+                loaded.notes.extend(notes);
+            }
             Err(problems) => {
                 loaded.problems.extend(problems);
                 loaded.broken.insert(name);
@@ -105,6 +121,7 @@ fn case_twins(files: &[(String, Contents)]) -> BTreeMap<&String, &String> {
 pub(super) struct Reader<'a> {
     ctx: &'a Context,
     found: &'a Gathered,
+    answers: &'a Answers,
     defaults: Layer,
     daemon: DaemonKeys,
     pub(super) above: FromEnvironment,
@@ -115,10 +132,15 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Everything that is wrong with `nbtunnel.toml`; then nothing that depends on it can be trusted.
-    pub(super) fn new(found: &'a Gathered, ctx: &'a Context) -> Result<Self, Vec<FileProblem>> {
+    pub(super) fn new(
+        found: &'a Gathered,
+        ctx: &'a Context,
+        answers: &'a Answers,
+    ) -> Result<Self, Vec<FileProblem>> {
         let mut reader = Reader {
             ctx,
             found,
+            answers,
             defaults: Layer::default(),
             daemon: DaemonKeys::default(),
             above: environment::read(ctx),
@@ -165,7 +187,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// Everything that is wrong with it, at least one thing.
-    pub(super) fn tunnel(&self, file: &str, contents: &Contents) -> Result<TunnelSpec, Vec<FileProblem>> {
+    pub(super) fn tunnel(&self, file: &str, contents: &Contents) -> Result<Read, Vec<FileProblem>> {
         let text = text(file, contents)?;
         let document = Document { file, text };
         let keys: Keys = syntax::parse(&document).map_err(|problem| vec![*problem])?;
@@ -173,20 +195,46 @@ impl<'a> Reader<'a> {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let span = |key: &str| match key {
-            "hold" => keys.hold.as_ref().map(Spanned::span),
-            "start" => keys.start.as_ref().map(Spanned::span),
-            _ => None,
+        let mut spans: BTreeMap<&str, _> = BTreeMap::new();
+        spans.extend(keys.host.as_ref().map(|host| ("host", host.span())));
+        spans.extend(keys.hold.as_ref().map(|hold| ("hold", hold.span())));
+        spans.extend(keys.start.as_ref().map(|start| ("start", start.span())));
+        let problem = |keys: &[&str], flaw: Flaw| {
+            let place = keys.iter().find_map(|key| spans.get(key).cloned());
+            document.problem(place, flaw)
         };
-        let spans: BTreeMap<&str, _> =
-            ["hold", "start"].into_iter().filter_map(|k| Some((k, span(k)?))).collect();
-        layer::lay(&[&self.defaults, &keys.into(), &self.above.layer], self.ctx, &self.found.dir).map_err(
-            |Misfit { keys, flaw }| {
-                let place = keys.iter().find_map(|key| spans.get(key).cloned());
-                vec![document.problem(place, flaw)]
-            },
-        )
+        let layers = [&self.defaults, &keys.into(), &self.above.layer];
+        let lay = |host: Option<&HostConfig>| {
+            layer::lay(&layers, host, self.ctx, &self.found.dir)
+                .map_err(|Misfit { keys, flaw }| vec![problem(keys, flaw)])
+        };
+        let (spec, _) = lay(None)?;
+        let of_host = |flaw| problem(&["host"], flaw);
+        match self.answers.get(&Query::of(&spec.route)) {
+            None | Some(Ok(None)) => Ok(Read { spec, notes: Vec::new() }),
+            Some(Ok(Some(host))) => {
+                let (spec, notes) = lay(Some(host))?;
+                let hint = "ssh would; take it out of ssh_config for this host, or live without it";
+                let notes = notes.into_iter().map(|note| of_host(Flaw::new(note, hint))).collect();
+                Ok(Read { spec, notes })
+            }
+            Some(Err(failure)) => {
+                let problem = of_host(Flaw::new(failure.message.clone(), failure.hint.clone()));
+                match failure.kind {
+                    // As with a bad file, what was good before stays.
+                    FailureKind::Config => Err(vec![problem]),
+                    _ => Ok(Read { spec, notes: vec![problem] }),
+                }
+            }
+        }
     }
+}
+
+/// A tunnel file that is good.
+pub(super) struct Read {
+    pub(super) spec: TunnelSpec,
+    /// What ssh would do for its host and we do not.
+    pub(super) notes: Vec<FileProblem>,
 }
 
 /// The text of a file, without the mark that Windows editors put in front.

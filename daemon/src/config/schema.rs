@@ -47,33 +47,26 @@ pub(super) struct Keys {
     pub(super) renew_after: Option<Spanned<String>>,
     pub(super) renew_bytes: Option<Spanned<String>>,
     pub(super) drain: Option<Spanned<String>>,
+    pub(super) jump: Option<Spanned<List>>,
+    pub(super) ssh_config: Option<Spanned<String>>,
+    pub(super) ssh_forwards: Option<Spanned<bool>>,
+    pub(super) options: Option<Spanned<List>>,
+    pub(super) share: Option<Spanned<bool>>,
+    pub(super) remember: Option<Spanned<String>>,
 
     // The words of `LATER`.
     pub(super) remote: Option<Spanned<toml::Value>>,
     pub(super) dynamic: Option<Spanned<toml::Value>>,
-    pub(super) jump: Option<Spanned<toml::Value>>,
-    pub(super) ssh_config: Option<Spanned<toml::Value>>,
-    pub(super) options: Option<Spanned<toml::Value>>,
-    pub(super) share: Option<Spanned<toml::Value>>,
     pub(super) notebook: Option<Spanned<toml::Value>>,
 }
 
 /// The words of the design that this version knows and does not do.
-pub(super) const LATER: [&str; 7] =
-    ["remote", "dynamic", "jump", "ssh_config", "options", "share", "notebook"];
+pub(super) const LATER: [&str; 3] = ["remote", "dynamic", "notebook"];
 
 impl Keys {
     /// The keys of other versions that stand here with a value that means something.
     pub(super) fn unsupported(&self) -> impl Iterator<Item = (&'static str, Range<usize>)> {
-        let values = [
-            &self.remote,
-            &self.dynamic,
-            &self.jump,
-            &self.ssh_config,
-            &self.options,
-            &self.share,
-            &self.notebook,
-        ];
+        let values = [&self.remote, &self.dynamic, &self.notebook];
         LATER.into_iter().zip(values).filter_map(|(key, value)| {
             let value = value.as_ref()?;
             (!means_nothing(value.get_ref())).then(|| (key, value.span()))

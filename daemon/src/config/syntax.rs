@@ -67,6 +67,12 @@ fn example(key: &str) -> Option<&'static str> {
         "renew_after" => "renew_after = \"24h\"",
         "renew_bytes" => "renew_bytes = \"256GiB\"",
         "drain" => "drain = \"1h\"",
+        "jump" => "jump = [\"me@login.example.org\"]",
+        "ssh_config" => "ssh_config = \"~/.ssh/config\"",
+        "ssh_forwards" => "ssh_forwards = false",
+        "options" => "options = [\"Compression=yes\"]",
+        "share" => "share = true",
+        "remember" => "remember = \"8h\"",
         "log" => "log = \"info\"",
         "spool" => "spool = \"4GiB\"",
         _ => return None,
@@ -160,7 +166,7 @@ mod tests {
     fn an_unknown_key_far_from_every_other_gets_the_list() {
         let complaint = complaint("zzzzzzzz = 1");
         assert!(complaint.contains("the keys here are: host, user, port, forward"), "{complaint}");
-        assert!(!complaint.contains("jump"), "{complaint}");
+        assert!(!complaint.contains("notebook"), "{complaint}");
     }
 
     #[test]
@@ -169,9 +175,9 @@ mod tests {
             let keys: Keys = parse(&Document { file: "f", text }).unwrap();
             keys.unsupported().map(|(key, span)| format!("{key}@{}", span.start)).collect()
         };
-        assert_eq!(unsupported("port = 1\njump = [\"a\"]"), ["jump@16"]);
+        assert_eq!(unsupported("port = 1\nremote = [\"a\"]"), ["remote@18"]);
         assert_eq!(unsupported("[notebook.alice]\nremote_port = 1"), ["notebook@1"]);
-        assert_eq!(unsupported("notebook.a.b = 1\nshare = true"), ["share@25", "notebook@0"]);
-        assert_eq!(unsupported("remote = []\nssh_config = \"none\"\nshare = false\nnotebook = {}"), [""; 0]);
+        assert_eq!(unsupported("notebook.a.b = 1\ndynamic = [\"1\"]"), ["dynamic@27", "notebook@0"]);
+        assert_eq!(unsupported("remote = []\ndynamic = \"\"\nnotebook = {}"), [""; 0]);
     }
 }

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::*;
 
 fn ctx() -> Context {
-    Context { home: "/home/me".into(), user: "me".into(), env: BTreeMap::new() }
+    Context { home: "/home/me".into(), user: "me".into(), env: BTreeMap::new(), ask_ssh: false }
 }
 
 /// A config directory with these files.
@@ -141,7 +141,7 @@ fn a_bad_file_is_broken_and_the_others_are_untouched() {
         ("tunnels/good.toml", "host = \"h\""),
         ("tunnels/typo.toml", "host = \"h\"\nforwrad = []\n"),
         ("tunnels/none.toml", "port = 22"),
-        ("tunnels/many.toml", "host = \"-x\"\nforward = [\"6000:h:1\", \"6000:h:2\"]\njump = \"me@hop\""),
+        ("tunnels/many.toml", "host = \"-x\"\nforward = [\"6000:h:1\", \"6000:h:2\"]\njump = \"me@\""),
         ("tunnels/hold.toml", "host = \"h\"\nstart = \"demand\"\nhold = \"0s\""),
     ]);
     assert_eq!(loaded.tunnels.keys().map(Name::as_str).collect::<Vec<_>>(), ["good"]);
@@ -151,8 +151,8 @@ fn a_bad_file_is_broken_and_the_others_are_untouched() {
         lines(&loaded),
         [
             "tunnels/hold.toml:3:8 hold = \"0s\" refuses every connection before start = \"demand\" could act on it",
-            "tunnels/many.toml:3:8 `jump` is not supported yet by this version",
             "tunnels/many.toml:1:8 the host begins with '-', so that programs would read it as an option",
+            "tunnels/many.toml:3:8 \"me@\" is not a jump host; expected [user@]host[:port]",
             "tunnels/many.toml:2:24 another forward of this tunnel listens on localhost:6000 already",
             "tunnels/none.toml no host is named",
             "tunnels/typo.toml:2:1 `forwrad` is not a key here",

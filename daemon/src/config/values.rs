@@ -5,7 +5,9 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nbtunnel_core::{HostKeyPolicy, Start};
+use nbtunnel_core::{HostKeyPolicy, SshConfig, Start};
+
+use crate::ssh_config::{JumpHost, check_option};
 
 /// Why a value will not do: what is wrong, and what to write instead.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,6 +41,8 @@ pub(super) const RENEW_AFTER: RangeInclusive<Duration> = Duration::ZERO..=Durati
 pub(super) const RENEW_BYTES: RangeInclusive<u64> = 0..=1 << 50;
 /// How long a session that was followed by another may finish what it carries.
 pub(super) const DRAIN: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(7 * 86400);
+/// How long a passphrase that was typed may be kept; zero: not at all.
+pub(super) const REMEMBER: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(7 * 86400);
 /// How much disk all slow readers together may take.
 pub(super) const SPOOL: RangeInclusive<u64> = 0..=1 << 40;
 
@@ -224,6 +228,28 @@ pub(super) fn host_key(text: &str) -> Result<HostKeyPolicy, Flaw> {
             "choose \"strict\" or \"accept-new\"; a key that changed is refused with either",
         )),
     }
+}
+
+/// Jump hosts: one, or several with commas between them; none for `none`.
+pub(super) fn jump(text: &str) -> Result<Vec<String>, Flaw> {
+    let hosts = JumpHost::list(text).map_err(|why| {
+        Flaw::new(why, "write them as in jump = [\"me@login.example.org:22\"], nearest first")
+    })?;
+    Ok(hosts.iter().map(ToString::to_string).collect())
+}
+
+/// Which ssh_config is read: a file, or `none`.
+pub(super) fn ssh_config(text: &str, home: &Path, base: &Path) -> Result<SshConfig, Flaw> {
+    match text {
+        "none" => Ok(SshConfig::Nothing),
+        _ => path(text, home, base).map(SshConfig::File),
+    }
+}
+
+/// What may follow `ssh -o`.
+pub(super) fn option(text: &str) -> Result<(), Flaw> {
+    check_option(text)
+        .map_err(|why| Flaw::new(why, "write it as after ssh -o, as in options = [\"Compression=yes\"]"))
 }
 
 /// A tag: a short word.

@@ -48,6 +48,10 @@ pub(super) fn tunnel_keys(
         )),
         _ => Ok(()),
     });
+    vet.list(&keys.jump, values::jump);
+    vet.value(&keys.ssh_config, |text| values::ssh_config(text, home, base));
+    vet.list(&keys.options, values::option);
+    vet.value(&keys.remember, |text| values::duration(text, &values::REMEMBER));
     vet.forwards(&keys.forward);
     vet.problems
 }
@@ -123,7 +127,7 @@ fn place(list: &Spanned<List>, item: &Item) -> Range<usize> {
 }
 
 /// Whether one of the two would find its address taken by the other.
-fn collide(a: &ListenAt, b: &ListenAt) -> bool {
+pub(super) fn collide(a: &ListenAt, b: &ListenAt) -> bool {
     if let (ListenAt::Socket(a), ListenAt::Socket(b)) = (a, b) {
         return a == b;
     }
@@ -198,8 +202,8 @@ mod tests {
     #[test]
     fn every_problem_of_a_file_is_reported_at_once() {
         let found = problems(
-            "host = \"-x\"\nuser = \"a b\"\nport = 70000\nstart = \"boot\"\nhost_key = \"yes\"\nkeepalive = \"1\"\nhold = \"2h\"\nbuffer = \"1\"\njump = [\"x\"]",
+            "host = \"-x\"\nuser = \"a b\"\nport = 70000\nstart = \"boot\"\nhost_key = \"yes\"\nkeepalive = \"1\"\nhold = \"2h\"\nbuffer = \"1\"\njump = [\"x\", \"-y\"]\noptions = [\"a\"]\nssh_config = \"\"\nremember = \"9d\"",
         );
-        assert_eq!(found.len(), 9, "{found:#?}");
+        assert_eq!(found.len(), 12, "{found:#?}");
     }
 }

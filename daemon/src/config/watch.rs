@@ -4,8 +4,8 @@
 //! digest of the contents decides whether anybody is told. So a lost event costs time, never truth.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
@@ -15,7 +15,8 @@ use tokio::task::{AbortHandle, spawn_blocking};
 use tokio::time::timeout;
 
 use super::gather::Gathered;
-use super::read::interpret;
+use super::hosts::Hosts;
+use super::read::interpret_asking;
 use super::{Context, Loaded, summed_up};
 
 /// After a nudge, nothing may happen for this long …
@@ -82,12 +83,20 @@ async fn run(dir: PathBuf, ctx: Arc<Context>, nudges: Arc<Nudges>, on_loaded: On
     let mut watching: Option<Watching> = None;
     let mut last_digest = None;
     let mut blind = false;
+    let hosts = Arc::new(Mutex::new(Hosts::new(&ctx.home)));
     loop {
         let asked = nudges.asked.load(Ordering::Acquire);
         let known = last_digest.filter(|_| nudges.answered.load(Ordering::Acquire) == asked);
         let look = {
             let (dir, ctx, nudges) = (dir.clone(), Arc::clone(&ctx), Arc::clone(&nudges));
-            spawn_blocking(move || look(dir, &ctx, &nudges, watching, known))
+            let hosts = Arc::clone(&hosts);
+            spawn_blocking(move || {
+                let mut hosts = hosts.lock().unwrap_or_else(PoisonError::into_inner);
+                if nudges.is_asked() {
+                    hosts.forget();
+                }
+                look(dir, &ctx, &nudges, &mut hosts, watching, known)
+            })
         };
         match look.await {
             Ok(seen) => {
@@ -144,6 +153,7 @@ fn look(
     dir: PathBuf,
     ctx: &Context,
     nudges: &Arc<Nudges>,
+    hosts: &mut Hosts,
     before: Option<Watching>,
     known: Option<u64>,
 ) -> Seen {
@@ -154,11 +164,13 @@ fn look(
     let mut tries = 1;
     loop {
         let watcher = arm(&scope, nudges);
-        let found = Gathered::from_dir(&dir);
+        let mut found = Gathered::from_dir(&dir);
+        let loaded = interpret_asking(&found, ctx, hosts);
+        found.watch_too(&hosts.places().files, &hosts.places().dirs);
         let scope_now = Scope::of(&found);
         if scope_now == *scope || tries == MOST_TRIES {
             let watcher = watcher.inspect_err(|error| tracing::debug!(%error, "not watched")).ok();
-            let news = (known != Some(found.digest())).then(|| summed_up(interpret(&found, ctx)));
+            let news = (known != Some(loaded.digest)).then(|| summed_up(loaded));
             return Seen { watching: Watching { scope, watcher }, news };
         }
         scope = Arc::new(scope_now);

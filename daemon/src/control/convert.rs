@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use nbtunnel_core::{Failure, Name, TunnelView};
+use nbtunnel_core::{Asks, Failure, Name, TunnelView};
 use nbtunnel_proto::{
-    Finding, ForwardStatus, History, HostKeyOffer, Order, PastFailure, Problem, RecordedKey, TunnelStatus,
+    Finding, ForwardStatus, History, HostKeyOffer, Order, PastFailure, Problem, RecordedKey, Secret,
+    TunnelStatus,
 };
+use secrecy::SecretString;
 
+use crate::ask::{Prompt, Question};
 use crate::finding;
 use crate::forward::Counts;
 use crate::history::Past;
@@ -104,7 +107,36 @@ pub fn tunnel(
         notebooks: Vec::new(),
         draining: u32::try_from(view.draining).unwrap_or(u32::MAX),
         history: history(past),
+        asking: asking(view.asks).map(str::to_owned),
+        answer_in_s: view.answer_in.map(|left| left.as_secs_f64()),
     }
+}
+
+/// Whom a login waits for, in the word that users see.
+fn asking(asks: Asks) -> Option<&'static str> {
+    match asks {
+        Asks::Nobody => None,
+        Asks::Person => Some("you"),
+        Asks::Agent => Some("agent"),
+    }
+}
+
+/// What a login asks, as `nbctl unlock` shows it.
+pub fn question(name: &Name, question: &Question) -> nbtunnel_proto::Question {
+    let prompt = |prompt: &Prompt| nbtunnel_proto::Prompt { text: prompt.text.clone(), echo: prompt.echo };
+    nbtunnel_proto::Question {
+        tunnel: name.to_string(),
+        from: question.from.clone(),
+        title: question.title.clone(),
+        instructions: question.instructions.clone(),
+        prompts: question.prompts.iter().map(prompt).collect(),
+    }
+}
+
+/// What was typed, as a login takes it.
+pub fn answers(answers: Vec<Secret>) -> Vec<SecretString> {
+    // A boxed string has exactly as much room as it needs; a longer one is wiped before it is given up.
+    answers.iter().map(|answer| SecretString::from(answer.expose())).collect()
 }
 
 /// A host key as `nbctl trust` shows it.

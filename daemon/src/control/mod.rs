@@ -135,6 +135,7 @@ async fn converse(
         };
         let Some(request) = request else { return Ok(()) };
         let streams = matches!(request, Request::Events | Request::Logs { follow: true, .. });
+        let is_asked = matches!(request, Request::Unlock { .. });
         let (answer, mut answers) = mpsc::channel(ANSWERS);
         tracing::debug!("client {} asks for {}", client.0, request.word());
         if events.send(Event::Asked(Asked { client, request, answer })).is_err() {
@@ -157,6 +158,12 @@ async fn converse(
                 next = connection.next_request() => {
                     return match next? {
                         None => Ok(()),
+                        Some(Request::Answers { answers }) if is_asked => {
+                            match events.send(Event::Answers(client, answers)) {
+                                Ok(()) => continue,
+                                Err(_) => Err(stopping()),
+                            }
+                        }
                         Some(_) => Err(Fault::new(
                             FaultCode::Protocol,
                             "a second request came before the first was answered",

@@ -75,6 +75,8 @@ fn late(event: Event, fault: impl Fn() -> Reply) {
         | Event::Link(..)
         | Event::Changed(..)
         | Event::Loaded(_)
+        | Event::Question(..)
+        | Event::Answers(..)
         | Event::HungUp(_)
         | Event::Exhausted(_)
         | Event::Nudged(..)

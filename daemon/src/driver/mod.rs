@@ -6,6 +6,7 @@ mod goodbye;
 mod memory;
 mod requests;
 mod tell;
+mod unlocks;
 mod waits;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use nbtunnel_proto::FileProblem;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use crate::ask::Asker;
 use crate::config::{DaemonSettings, Loaded, Watch};
 use crate::effects::Effects;
 use crate::event::{Asked, Event, Events};
@@ -29,6 +31,7 @@ use crate::service::readiness;
 use crate::ssh::{Changed, LinkEvent, Links};
 use crate::wake::Clock;
 use memory::Memory;
+use unlocks::Unlocks;
 use waits::Waits;
 
 /// The loop looks up at least this often, whatever core says: `tokio::time` does not count sleep. After a wake
@@ -83,6 +86,7 @@ pub struct Driver {
     /// When orders that could not be written down are tried once more.
     orders_again_at: Moment,
     waits: Waits,
+    unlocks: Unlocks,
     watch: Watch,
     filter: Filter,
     services: Arc<Services>,
@@ -92,6 +96,8 @@ pub struct Driver {
     /// What the files say, without those that are broken.
     specs: BTreeMap<Name, TunnelSpec>,
     problems: Vec<FileProblem>,
+    /// What ssh would do for a host and its tunnel does not.
+    notes: Vec<FileProblem>,
     exhausted: bool,
     loaded_once: bool,
     /// Those who asked before the files were read: there is nothing yet that could be told apart from nothing.
@@ -117,6 +123,7 @@ impl Driver {
             orders,
             orders_again_at: parts.clock.now(),
             waits: Waits::default(),
+            unlocks: Unlocks::default(),
             watch: parts.watch,
             filter: parts.filter,
             services: parts.services,
@@ -125,6 +132,7 @@ impl Driver {
             socket: parts.socket,
             specs: BTreeMap::new(),
             problems: Vec::new(),
+            notes: Vec::new(),
             exhausted: false,
             loaded_once: false,
             early: Vec::new(),
@@ -165,6 +173,7 @@ impl Driver {
             if !self.early.is_empty() && self.started + FIRST_READING <= now {
                 self.answer_early();
             }
+            self.end_unlocks();
             // Answers wait in their channels until this loop next yields, so nobody has one before this.
             self.keep_orders(now);
             self.keep_history(now);
@@ -192,7 +201,10 @@ impl Driver {
                 self.early.push(asked);
             }
             Event::Asked(asked) => self.asked(asked),
+            Event::Question(asker, question) => self.unlocks.asks(asker, question),
+            Event::Answers(client, answers) => self.unlocks.answers(client, answers),
             Event::HungUp(client) => {
+                self.person_left(client);
                 self.early.retain(|asked| asked.client != client);
                 for (name, wait) in self.waits.hung_up(client) {
                     self.tell(FleetInput::Tunnel(name, Input::Unwait(wait)));
@@ -233,9 +245,13 @@ impl Driver {
                 Output::Announce(transition) => self.announce(&name, transition),
                 Output::Answer(wait, settled) => self.waits.answered(wait, settled),
                 Output::Gone => {
-                    self.effects.carry_out(&name, &nbtunnel_core::Policy::default(), Output::Gone);
+                    self.effects.carry_out(&name, &nbtunnel_core::Policy::default(), Output::Gone, None);
                     self.journal.forget(name.as_str());
                     self.memory.gone(&name, now);
+                }
+                Output::Connect(_, _, Some(asker)) => {
+                    let asker = self.unlocks.asker(asker);
+                    self.carry_out(&name, output, asker);
                 }
                 Output::Bind(..)
                 | Output::Unbind(_)
@@ -245,12 +261,14 @@ impl Driver {
                 | Output::Probe(_)
                 | Output::Drain(_)
                 | Output::Close(_)
-                | Output::Gate(_) => {
-                    let policy = self.fleet.tunnels().get(&name).map(|tunnel| tunnel.spec().policy.clone());
-                    self.effects.carry_out(&name, &policy.unwrap_or_default(), output);
-                }
+                | Output::Gate(_) => self.carry_out(&name, output, None),
             }
         }
+    }
+
+    fn carry_out(&mut self, name: &Name, output: Output, asker: Option<Asker>) {
+        let policy = self.fleet.tunnels().get(name).map(|tunnel| tunnel.spec().policy.clone());
+        self.effects.carry_out(name, &policy.unwrap_or_default(), output, asker);
     }
 
     /// Writes down what users said, once for everything that one event brought. Nobody has been told by then:
@@ -287,6 +305,7 @@ impl Driver {
             }
         }
         self.problems = loaded.problems;
+        self.notes = loaded.notes;
         self.recall(&loaded.broken, loaded.all_broken);
         self.tell(FleetInput::Apply(changes.clone()));
         self.answer_reloads(loaded.asked, &changes);

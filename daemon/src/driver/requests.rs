@@ -45,6 +45,15 @@ impl Driver {
                     Err(fault) => Err(fault),
                 }
             }
+            Request::Unlock { name } => match self.unlock(&asked, &name) {
+                Ok(()) => return,
+                Err(fault) => Err(fault),
+            },
+            Request::Answers { .. } => Err(Fault::new(
+                FaultCode::Protocol,
+                "an answer came, and nothing had been asked",
+                "use `nbctl unlock`",
+            )),
             Request::Doctor { name } => match self.doctor(&asked, name.as_deref()) {
                 Ok(()) => return,
                 Err(fault) => Err(fault),
@@ -102,7 +111,7 @@ impl Driver {
         let now = self.clock.now();
         let names =
             if patterns.is_empty() { self.present().cloned().collect() } else { self.select(patterns)? };
-        let mut problems = self.problems.clone();
+        let mut problems = [self.problems.as_slice(), &self.notes].concat();
         let of_the_daemon =
             |message, hint: &str| FileProblem { message, hint: hint.into(), ..FileProblem::default() };
         if self.exhausted {

@@ -27,7 +27,7 @@ impl Driver {
             at_ms: self.clock.wall_ms(),
             tunnel: Some(name.to_string()),
             forward: match &transition.about {
-                About::Tunnel | About::Link => None,
+                About::Tunnel | About::Link | About::Login => None,
                 About::Forward(forward) => Some(forward.clone()),
             },
             from: transition.from.to_owned(),
@@ -55,6 +55,7 @@ impl Driver {
 fn sentence(transition: &Transition) -> String {
     let mut text = match &transition.about {
         About::Forward(forward) => format!("forward {forward}: {}", transition.to),
+        About::Login => "the session is gone that you had logged in to".to_owned(),
         About::Link if transition.from == transition.to => "no other session could be made".to_owned(),
         About::Link => link_sentence(transition.to).to_owned(),
         About::Tunnel if transition.from == transition.to => format!("still {}", transition.to),

@@ -56,6 +56,11 @@ impl Waits {
         }
     }
 
+    /// Whether a client still waits for something.
+    pub(super) fn has(&self, client: ClientId) -> bool {
+        self.groups.iter().any(|group| group.asked.client == client)
+    }
+
     /// A client is gone: returns what it waited for.
     pub(super) fn hung_up(&mut self, client: ClientId) -> Vec<(Name, WaitId)> {
         let mut gone = Vec::new();

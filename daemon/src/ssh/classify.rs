@@ -13,6 +13,11 @@ const MAX_QUOTE: usize = 300;
 /// A text of the other side, fit to be shown: one line, bounded, without anything that moves a terminal's
 /// cursor or turns its writing round.
 pub(super) fn quote(text: &str) -> String {
+    quote_up_to(text, MAX_QUOTE)
+}
+
+/// The same, of at most so many characters.
+pub(super) fn quote_up_to(text: &str, most: usize) -> String {
     let is_harmful = |c: char| {
         c.is_control()
             || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
@@ -24,7 +29,7 @@ pub(super) fn quote(text: &str) -> String {
         }
         clean.push_str(word);
     }
-    match clean.char_indices().nth(MAX_QUOTE) {
+    match clean.char_indices().nth(most) {
         Some((end, _)) => format!("{}…", &clean[..end]),
         None => clean,
     }

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use nbtunnel_core::HostKeyPolicy;
+use nbtunnel_core::{HostKeyPolicy, LoginKey};
 
 use super::agent::AgentAt;
 
@@ -148,6 +148,12 @@ pub enum AddToAgent {
 }
 
 impl Hop {
+    /// The login there. Whoever has the same key is let in by the same answer.
+    pub fn login_key(&self) -> LoginKey {
+        let Hop { user, host_keys, login, .. } = self;
+        LoginKey(format!("{user}@{} {:?} {login:?}", self.label(), host_keys.alias))
+    }
+
     /// The machine as users see it: `host:port`.
     pub fn label(&self) -> String {
         if self.host.contains(':') {

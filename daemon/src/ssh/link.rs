@@ -10,13 +10,13 @@ use std::time::Duration;
 use nbtunnel_core::{Failure, FailureKind, LinkReport, Policy, Route, Step};
 use russh::Error;
 use russh::client::{Handle, connect_stream};
-use socket2::SockRef;
+use socket2::{SockRef, Socket};
 use tokio::sync::{Notify, RwLock, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::Links;
-use super::auth::{Asked, Login};
+use super::auth::{Asked, Login, not_waited_for, shortfall};
 use super::carry::SshCarrier;
 use super::classify::{broken, overdue};
 use super::credentials::{Snapshot, look};
@@ -24,6 +24,7 @@ use super::dial::{Dialled, be_patient, dial};
 use super::distance::{Path, window};
 use super::handler::{Client, Shared};
 use super::hop::Plan;
+use super::hung_up::hung_up;
 use super::known_hosts::KnownHosts;
 use super::plan::plan;
 use super::report::{LinkEvent, OnLink, Reporter};
@@ -165,10 +166,13 @@ impl Attempt {
         let session: Session = Arc::new(RwLock::new(session));
         let carrier = Arc::new(SshCarrier::new(Arc::clone(&session), &shared, links.data.clone()));
         shared.reporter.tell(LinkEvent::Carrier(carrier.clone()));
-        if asked == Asked::Person {
+        if asked != Asked::Nobody {
             shared.reporter.tell(LinkEvent::Report(LinkReport::Asked));
         }
         shared.reporter.tell(LinkEvent::Report(LinkReport::Up));
+        if asked == Asked::Typed {
+            shared.reporter.tell(LinkEvent::Report(LinkReport::Opened(shared.to.login_key())));
+        }
         let is_worn = AtomicBool::new(false);
         let distances = Arc::clone(&links.distances);
         Upkeep { shared, control, session, carrier, policy, local, path, distances, is_worn }
@@ -191,8 +195,9 @@ impl Attempt {
         for note in &offer.notes {
             self.reporter.note(note);
         }
-        // Nothing is sent to the server, not even a connection attempt, before there is something to offer.
-        let shortfall = offer.shortfall(&server);
+        // Nothing is sent to the server, not even a connection attempt, before there is something to offer, or
+        // somebody who may be asked.
+        let shortfall = shortfall(&offer, &server, &self.reporter, self.asker.as_ref());
         if let Some(failure) = shortfall.as_ref().filter(|_| !self.only_looks) {
             return Err(failure.clone());
         }
@@ -222,9 +227,12 @@ impl Attempt {
             return Err(failure);
         }
         reporter.step(Step::Authenticate);
-        let asked =
-            Login::new(&shared, &mut session, &self.links.agent, self.asker.as_ref()).run(&offer).await?;
-        if asked == Asked::Person
+        let login = Login::new(&shared, &mut session, &self.links.agent, self.asker.as_ref());
+        let asked = tokio::select! {
+            asked = login.run(&offer) => asked?,
+            () = watch(socket.as_ref().ok()) => return Err(not_waited_for(hop, reporter.tunnel())),
+        };
+        if asked != Asked::Nobody
             && let Err(error) = socket.and_then(|socket| be_patient(&socket))
         {
             tracing::debug!("{hop}: the system keeps its patience with silence: {error}");
@@ -255,6 +263,14 @@ impl Attempt {
         let host_keys = known.await.unwrap_or_default().order(&HOST_KEYS);
         let config = Arc::new(settings(host_keys, window(round_trip)));
         connect_stream(config, wire, Client(Arc::clone(shared))).await.map_err(failed)
+    }
+}
+
+/// Returns when the server hung up and nobody noticed.
+async fn watch(socket: Option<&Socket>) {
+    match socket {
+        Some(socket) => hung_up(socket).await,
+        None => std::future::pending().await,
     }
 }
 

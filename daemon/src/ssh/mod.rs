@@ -17,6 +17,7 @@ mod greeting;
 mod handler;
 mod hop;
 mod hostkey;
+mod hung_up;
 mod known_hosts;
 mod link;
 mod lookout;

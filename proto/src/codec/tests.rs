@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::answer::{Prompt, Question, Secret};
 use crate::event::{Event, LogLine};
 use crate::finding::Finding;
 use crate::reply::{HostKeyOffer, Outcome, Reached, RecordedKey, Reply};
@@ -66,6 +67,8 @@ fn tunnel(name: &str, message: &str) -> TunnelStatus {
             longest_gap_s: 0.5,
             last_failure: Some(PastFailure { at_ms: 1, code: "dns".into(), message: "m".into() }),
         },
+        asking: Some("you".into()),
+        answer_in_s: Some(1.5),
     }
 }
 
@@ -94,6 +97,8 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("events", Request::Events),
         ("host-key", Request::HostKey { name: "a".into() }),
         ("trust", Request::Trust { name: "a".into(), fingerprint: "f".into(), replace: true }),
+        ("unlock", Request::Unlock { name: "a".into() }),
+        ("answers", Request::Answers { answers: vec![Secret::new("x".into()), Secret::new(String::new())] }),
         ("doctor", Request::Doctor { name: Some("a".into()) }),
     ]
 }
@@ -156,6 +161,16 @@ fn replies() -> Vec<(&'static str, Reply)> {
         ),
         ("trusted", Reply::Trusted { file: "f".into(), replaced: vec!["f:7".into()] }),
     ];
+    all.push((
+        "ask",
+        Reply::Ask(Box::new(Question {
+            tunnel: "a".into(),
+            from: "u@h:22".into(),
+            title: "t".into(),
+            instructions: "i".into(),
+            prompts: vec![Prompt { text: "p".into(), echo: true }],
+        })),
+    ));
     for code in FAULTS {
         all.push((code.word(), Reply::Fault(Fault::new(code, "m", "h"))));
     }

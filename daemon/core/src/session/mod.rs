@@ -60,6 +60,13 @@ struct Dialling {
     asks: Asks,
 }
 
+impl Dialling {
+    /// How long what is waited for may take.
+    fn patience(&self, policy: &Policy) -> Duration {
+        if self.asks == Asks::Nobody { policy.connect_timeout } else { ANSWER_DEADLINE }
+    }
+}
+
 /// What a session wants done when its timer fired.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Due {
@@ -225,14 +232,21 @@ impl Session {
         }
     }
 
+    /// Until when it waits for somebody.
+    pub fn answer_by(&self) -> Option<Moment> {
+        match &self.phase {
+            Phase::Dialling(dialling) if dialling.asks != Asks::Nobody => dialling.deadline,
+            Phase::Dialling(_) | Phase::Up(_) => None,
+        }
+    }
+
     /// It waits for somebody, who gets more time than a server; or no longer.
     pub fn asking(&mut self, now: Moment, asks: Asks, policy: &Policy) {
         if let Phase::Dialling(dialling) = &mut self.phase
             && dialling.step != Step::Queued
         {
             dialling.asks = asks;
-            let patience = if asks == Asks::Nobody { policy.connect_timeout } else { ANSWER_DEADLINE };
-            dialling.deadline = Some(now + patience);
+            dialling.deadline = Some(now + dialling.patience(policy));
         }
     }
 
@@ -323,10 +337,13 @@ impl Session {
             Phase::Dialling(dialling) => {
                 let deadline = dialling.deadline.filter(|at| *at <= now)?;
                 if is_late(deadline, now) {
-                    dialling.deadline = Some(now + policy.connect_timeout);
+                    dialling.deadline = Some(now + dialling.patience(policy));
                     return None;
                 }
-                Some(Due::Overdue(overdue(dialling.step)))
+                Some(Due::Overdue(match dialling.asks {
+                    Asks::Person => unanswered(),
+                    Asks::Nobody | Asks::Agent => overdue(dialling.step),
+                }))
             }
             Phase::Up(up) => up.due(now, policy),
         }
@@ -344,6 +361,15 @@ impl Session {
 /// Whether nobody looked when `deadline` passed.
 pub(crate) fn is_late(deadline: Moment, now: Moment) -> bool {
     deadline + LATE <= now
+}
+
+/// A question that was left standing is not asked again by itself.
+fn unanswered() -> Failure {
+    Failure::new(
+        FailureKind::AnswerNeeded,
+        "what the login asked was not answered within 10 minutes",
+        "run `nbctl unlock` for it again when you are there",
+    )
 }
 
 /// That `step` of dialling did not end in time.

@@ -3,34 +3,82 @@
 
 use super::link::Link;
 use super::{Desire, Tunnel};
-use crate::io::{AskerId, Epoch, LoginKey, Order, Output, Timer, TimerReason};
+use crate::failure::Failure;
+use crate::io::{About, AskerId, Epoch, LoginKey, Order, Output, Timer, TimerReason, Transition};
 use crate::moment::Moment;
 
 impl Tunnel {
-    /// Somebody is there to answer. What is up needs no answer; what dials without that person begins anew.
+    /// Somebody is there to answer. What is up and answers needs no answer; what dials without that person begins
+    /// anew. Who unlocks wants it up, whatever was said before.
     pub(super) fn unlock(&mut self, now: Moment, asker: AskerId) {
-        if self.removing || self.link.is_up() {
+        if self.removing {
             return;
         }
         if self.desire() == Desire::Down {
             self.order = Some(Order::Start);
         }
-        self.asker = Some(asker);
-        self.forget_failures();
-        if let Link::Live(session) = &self.link {
-            if !session.is_queued() {
-                let epoch = session.epoch();
-                self.emit(Output::Close(epoch));
+        match &self.link {
+            Link::Live(session) if session.is_up() && !session.is_suspect() => return,
+            // Where it took a person, the successor was waiting for this one.
+            Link::Live(session) if session.is_up() => {
+                self.asker = Some(asker);
+                self.withdraw_successor();
+                self.forget_failures();
             }
-            self.connect(now);
+            Link::Live(session) => {
+                let dials = (!session.is_queued()).then(|| session.epoch());
+                self.asker = Some(asker);
+                self.forget_failures();
+                if let Some(epoch) = dials {
+                    self.emit(Output::Close(epoch));
+                    self.connect(now);
+                }
+            }
+            Link::None | Link::Waiting { .. } | Link::Parked { .. } | Link::Closing { .. } => {
+                self.asker = Some(asker);
+                self.forget_failures();
+            }
         }
     }
 
-    /// The login that it needs an answer for, while it is parked for one.
+    /// Nobody is there any more. What dials with that person learns it by itself, at its next question.
+    pub(super) fn left(&mut self, asker: AskerId) {
+        if self.asker == Some(asker) {
+            self.asker = None;
+        }
+    }
+
+    /// Whether somebody is there to answer.
+    pub fn has_asker(&self) -> bool {
+        self.asker.is_some()
+    }
+
+    /// The login that it needs an answer for, while nothing else helps it.
     pub fn needs(&self) -> Option<&LoginKey> {
-        match &self.link {
-            Link::Parked { why, .. } if why.kind.wants_an_answer() => self.needs.as_ref(),
-            _ => None,
+        self.needs.as_ref().filter(|_| self.refusal().is_some_and(|why| why.kind.wants_an_answer()))
+    }
+
+    /// The session is over that a person had let in. That is told once it is certain that only a person helps.
+    pub(super) fn lost_login(&mut self, failure: &Failure) {
+        let took_a_person = self.link.session().is_some_and(|link| link.is_up() && link.took_a_person());
+        if took_a_person {
+            self.lost_login = Some(failure.clone());
+        }
+    }
+
+    /// Tells of a lost login, when that is parked for a person.
+    pub(super) fn tell_lost_login(&mut self) {
+        if !matches!(&self.link, Link::Parked { why, .. } if why.kind.wants_an_answer()) {
+            return;
+        }
+        if let Some(why) = self.lost_login.take() {
+            self.emit(Output::Announce(Transition {
+                about: About::Login,
+                from: "open",
+                to: "lost",
+                why: Some(why),
+                retry_in: None,
+            }));
         }
     }
 
@@ -41,7 +89,9 @@ impl Tunnel {
     }
 
     pub(super) fn idle_timer(&self) -> Option<Timer> {
-        (self.desire() == Desire::OnDemand && self.link.is_up() && self.held == 0 && self.open == 0)
+        // The next login would take that person again.
+        let is_cheap = self.link.session().is_some_and(|link| link.is_up() && !link.took_a_person());
+        (self.desire() == Desire::OnDemand && is_cheap && self.held == 0 && self.open == 0)
             .then(|| (self.unused_since + self.spec.policy.idle, TimerReason::Idle))
     }
 }

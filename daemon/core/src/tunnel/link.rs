@@ -102,7 +102,7 @@ impl Tunnel {
         let epoch = session.epoch();
         self.emit(Output::Probe(epoch));
         self.backoff.ease();
-        self.asker = None;
+        (self.asker, self.needs, self.lost_login) = (None, None, None);
         self.authenticated = true;
         self.refusals = 0;
         self.ups += u64::from(anew);
@@ -179,6 +179,9 @@ impl Tunnel {
 
     /// The session is over: by itself (`Some`), or because it was closed.
     pub(super) fn link_ended(&mut self, now: Moment, lost: Option<Failure>) {
+        if let Some(failure) = &lost {
+            self.lost_login(failure);
+        }
         match std::mem::replace(&mut self.link, Link::None) {
             Link::Closing { .. } => {}
             // A link that says it was closed though nobody asked is a lost one.
@@ -189,7 +192,6 @@ impl Tunnel {
 
     /// What a failure leads to: the successor, another attempt, or none until something changes.
     fn lose(&mut self, now: Moment, failure: Failure) {
-        self.asker = None;
         self.because = Some(failure.clone());
         self.failed_with = Some(failure.clone());
         let failure = match std::mem::replace(&mut self.successor, Successor::None) {
@@ -206,6 +208,8 @@ impl Tunnel {
                 Link::Waiting { until, why: failure }
             }
             Verdict::Park(wakes_on) => {
+                // What was answered did not help: whoever is there is told so, and may try again.
+                self.asker = None;
                 // Keys that worked earlier were refused: an account that is locked for a while, a home
                 // directory that is not mounted yet. Try again, seldom; a first refusal is final.
                 let retry_at = (failure.kind == FailureKind::AuthRefused && self.authenticated)
@@ -231,6 +235,7 @@ impl Tunnel {
                 Some(Due::Overdue(failure)) => {
                     // Nobody answers over there: what it says from now on is stale.
                     self.emit(Output::Close(epoch));
+                    self.lost_login(&failure);
                     self.lose(now, failure);
                 }
             }
@@ -257,7 +262,7 @@ impl Tunnel {
         let unneeded = self.is_unneeded();
         match (&self.link, desire) {
             (Link::None, Desire::Down) => {
-                self.asker = None;
+                (self.asker, self.lost_login) = (None, None);
                 self.close_draining();
             }
             (Link::Closing { .. }, _) => {}

@@ -35,6 +35,7 @@ impl Tunnel {
     /// What users see of it at `now`.
     pub fn view(&self, now: Moment) -> TunnelView {
         let session = self.link.session();
+        let asking = self.dialling();
         TunnelView {
             spec: self.spec.clone(),
             wanted: match self.desire() {
@@ -44,7 +45,8 @@ impl Tunnel {
             },
             state: self.state(),
             step: session.and_then(Session::step),
-            asks: session.and_then(Session::asks).unwrap_or_default(),
+            asks: asking.and_then(Session::asks).unwrap_or_default(),
+            answer_in: asking.and_then(Session::answer_by).map(|at| at.since(now)),
             health: session.and_then(Session::health),
             since: now.since(self.announced_at),
             attempt: self.backoff.attempt(),

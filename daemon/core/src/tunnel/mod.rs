@@ -115,6 +115,8 @@ pub struct Tunnel {
     asker: Option<AskerId>,
     /// The login that the last attempt needed an answer for.
     needs: Option<LoginKey>,
+    /// Why the session was lost that a person had let in, until users know.
+    lost_login: Option<Failure>,
     backoff: Backoff,
     /// The credentials worked at least once.
     authenticated: bool,
@@ -157,6 +159,7 @@ impl Tunnel {
             next_epoch: first_epoch.0,
             asker: None,
             needs: None,
+            lost_login: None,
             backoff: Backoff::new(seed),
             authenticated: false,
             refusals: 0,
@@ -187,6 +190,7 @@ impl Tunnel {
                 self.removing = true;
             }
             Input::Unlock(asker) => self.unlock(now, asker),
+            Input::Left(asker) => self.left(asker),
             Input::Opened => self.unpark(FailureKind::wants_an_answer),
             Input::Nudge(nudge) => self.nudged(now, nudge),
             Input::Timeout => self.timed_out(now),

@@ -17,6 +17,7 @@ impl Tunnel {
         self.settle_successor(now);
         self.settle_gate();
         self.announce(now);
+        self.tell_lost_login();
         self.announce_suspicion();
         self.answer_waits();
         if self.removing && self.link == Link::None && self.listeners_gone() {
@@ -105,6 +106,10 @@ impl Tunnel {
             WaitFor::Up => match &self.link {
                 Link::Parked { why, .. } => Some(Settled::Stuck(why.clone())),
                 Link::Live(session) if session.is_up() && !session.is_suspect() => self.listeners_verdict(),
+                // The person who was asked was no help, and nobody else is tried.
+                Link::Live(session) if session.is_suspect() && session.took_a_person() => {
+                    self.refusal().map(|why| Settled::Stuck(why.clone()))
+                }
                 Link::None | Link::Waiting { .. } if self.state() == State::Idle => self.listeners_verdict(),
                 Link::None | Link::Live(_) | Link::Waiting { .. } | Link::Closing { .. } => None,
             },

@@ -52,7 +52,7 @@ impl Tunnel {
     /// Whether the link should be followed by another session.
     pub(super) fn wants_successor(&self) -> bool {
         let Link::Live(link) = &self.link else { return false };
-        if !link.is_up() || link.took_a_person() {
+        if !link.is_up() || link.took_a_person() && self.asker.is_none() {
             return false;
         }
         let (somebody_waits, somebody_is_there) = match self.desire() {
@@ -127,11 +127,11 @@ impl Tunnel {
             LinkReport::Step(step) => session.stepped(now, step, &self.spec.policy),
             LinkReport::Asking(asks) => session.asking(now, asks, &self.spec.policy),
             LinkReport::Asked => session.asked(),
+            LinkReport::Needs(key) => self.needs = Some(key),
             LinkReport::Up => self.succeed(now),
             LinkReport::Lost(failure) => self.successor_failed(now, failure),
             LinkReport::Closed => self.successor_failed(now, Failure::closed()),
-            LinkReport::Needs(_)
-            | LinkReport::Opened(_)
+            LinkReport::Opened(_)
             | LinkReport::Answers(_)
             | LinkReport::Heard
             | LinkReport::Unanswered
@@ -169,7 +169,10 @@ impl Tunnel {
                 transition.retry_in = Some(delay);
                 Successor::Waiting { until: now + delay, renewal: serves }
             }
-            Verdict::Park(_) => Successor::Refused { why: failure },
+            Verdict::Park(_) => {
+                self.asker = None;
+                Successor::Refused { why: failure }
+            }
         };
         self.emit(Output::Announce(transition));
     }

@@ -1,13 +1,16 @@
 //! Proves to the server who we are, method by method (RFC 4252 §5): which methods, in which order, and what came
 //! of it. Each method has a file of its own. Whatever needs a human who is not there becomes a failure that says so.
 
+mod interactive;
+mod password;
+mod person;
 mod publickey;
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nbtunnel_core::{Failure, FailureKind};
+use nbtunnel_core::{Failure, FailureKind, LinkReport};
 use russh::client::{AuthResult, Handle};
 use russh::keys::HashAlg;
 use russh::{MethodKind, MethodSet};
@@ -17,9 +20,13 @@ use super::agent::AgentAt;
 use super::classify::{broken, ended, overdue, too_many_keys};
 use super::credentials::Offer;
 use super::handler::{Client, Shared};
+use super::hop::Hop;
+use super::report::{LinkEvent, Reporter};
 use super::sight::Seen;
 use super::wire::WireEnd;
 use crate::ask::Asker;
+
+pub(super) use person::not_waited_for;
 
 /// How long one answer of the server may take, a user's touch on a key included.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
@@ -34,7 +41,8 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const MAX_PARTS: usize = 10;
 
 /// What we can do, in the order of ssh(1).
-const METHODS: [MethodKind; 1] = [MethodKind::PublicKey];
+const METHODS: [MethodKind; 3] =
+    [MethodKind::PublicKey, MethodKind::KeyboardInteractive, MethodKind::Password];
 
 /// One authentication, from the first request to its end.
 pub(super) struct Login<'a> {
@@ -63,6 +71,8 @@ pub(super) enum Asked {
     Nobody,
     /// Somebody had to do something, and would have to do it again.
     Person,
+    /// Somebody typed something, which is not kept.
+    Typed,
 }
 
 /// How one proof fared.
@@ -99,7 +109,12 @@ impl<'a> Login<'a> {
     ///
     /// # Errors
     /// `auth_refused`, `answer_needed`, or why the session ended meanwhile.
-    pub(super) async fn run(mut self, offer: &Offer) -> Result<Asked, Failure> {
+    pub(super) async fn run(self, offer: &Offer) -> Result<Asked, Failure> {
+        let Shared { to, reporter, .. } = &**self.shared;
+        self.log_in(offer).await.inspect_err(|why| says_what_it_needs(why, to, reporter))
+    }
+
+    async fn log_in(mut self, offer: &Offer) -> Result<Asked, Failure> {
         // As ssh(1) does: a request without credentials tells which methods there are.
         let user = self.shared.to.user.clone();
         let first = answer(self.shared, self.session.authenticate_none(user)).await?;
@@ -110,7 +125,9 @@ impl<'a> Login<'a> {
         while let Some(method) = self.next_method() {
             let tried = match method {
                 MethodKind::PublicKey => self.by_key(offer).await?,
-                _ => Tried::Refused,
+                MethodKind::KeyboardInteractive => self.by_dialogue().await?,
+                MethodKind::Password => self.by_password().await?,
+                MethodKind::None | MethodKind::HostBased | MethodKind::GssapiWithMic => Tried::Refused,
             };
             match tried {
                 Tried::In => return Ok(self.let_in()),
@@ -170,12 +187,24 @@ impl<'a> Login<'a> {
         let Shared { hop, to, .. } = &**self.shared;
         let by_hand =
             |kind: &MethodKind| matches!(kind, MethodKind::Password | MethodKind::KeyboardInteractive);
-        if !self.accepted.is_empty() {
+        let takes_answers = self.methods.iter().any(by_hand);
+        if takes_answers && self.asker.is_some() {
             return Failure::new(
                 FailureKind::AnswerNeeded,
-                format!("{hop} accepted the key, and wants {} besides", in_words(&self.methods)),
-                "this version cannot answer that; ask for a login by key alone",
+                format!("{hop} did not accept what was answered for {}", to.user),
+                format!("try again with `{}`", self.unlock()),
             );
+        }
+        if !self.accepted.is_empty() {
+            let (wants, accepted) = (in_words(&self.methods), self.accepted.join(" and "));
+            let message = format!("{hop} accepted {accepted} of {}, and wants {wants} besides", to.user);
+            return if takes_answers {
+                let hint = format!("answer what it asks with `{}`", self.unlock());
+                Failure::new(FailureKind::AnswerNeeded, message, hint)
+            } else {
+                let hint = "ask the server's administrator for a login by what there is";
+                Failure::new(FailureKind::AuthRefused, message, hint)
+            };
         }
         if let Some(encrypted) = offer.needs_answer().filter(|_| self.takes_keys()) {
             return encrypted;
@@ -183,8 +212,8 @@ impl<'a> Login<'a> {
         if self.refused.is_empty() && !self.takes_keys() {
             let methods = in_words(&self.methods);
             let message = format!("{hop} takes no keys from {}, only {methods}", to.user);
-            return if self.methods.iter().any(by_hand) {
-                let hint = "this version cannot type passwords; ask for a login by key";
+            return if takes_answers {
+                let hint = format!("answer what it asks with `{}`", self.unlock());
                 Failure::new(FailureKind::AnswerNeeded, message, hint)
             } else {
                 Failure::new(
@@ -204,14 +233,54 @@ impl<'a> Login<'a> {
             let told: Vec<&str> = self.refused.iter().take(MAX_TOLD).map(String::as_str).collect();
             format!("it refused {}{more}", told.join(", "))
         };
+        let besides = if takes_answers {
+            format!("; it also takes {}: `{}`", in_words(&self.methods), self.unlock())
+        } else {
+            String::new()
+        };
         Failure::new(
             FailureKind::AuthRefused,
             format!("{hop} did not let {} in: {offered}", to.user),
             format!(
-                "check user in the tunnel's file, and add your public key to ~/.ssh/authorized_keys there (ssh-copy-id -p {} {}@{})",
+                "check user in the tunnel's file, and add your public key to ~/.ssh/authorized_keys there (ssh-copy-id -p {} {}@{}){besides}",
                 to.port, to.user, to.host
             ),
         )
+    }
+}
+
+/// Why there is no sense in asking `server` at all: nothing can be offered to it, and nobody is there to answer.
+pub(super) fn shortfall(
+    offer: &Offer,
+    server: &Hop,
+    reporter: &Reporter,
+    asker: Option<&Asker>,
+) -> Option<Failure> {
+    if asker.is_some() {
+        return None;
+    }
+    let mut why = offer.shortfall(server)?;
+    let unlock = format!("nbctl unlock {}", reporter.tunnel());
+    if why.kind == FailureKind::NoCredentials && wants_a_person(server) {
+        let message = format!("{}@{} asks for what only you can type", server.user, server.label());
+        why = Failure::new(FailureKind::AnswerNeeded, message, format!("answer it with `{unlock}`"));
+    } else {
+        why.hint.push_str(&format!("; or answer what is asked with `{unlock}`"));
+    }
+    says_what_it_needs(&why, server, reporter);
+    Some(why)
+}
+
+/// Whether the files say that somebody types something there (`PreferredAuthentications`).
+pub(super) fn wants_a_person(server: &Hop) -> bool {
+    let first = server.login.preferred.iter().flatten().find(|method| *method != "none");
+    first.is_some_and(|method| method == "password" || method == "keyboard-interactive")
+}
+
+/// Tells which login it is that needs an answer: others may need the same.
+fn says_what_it_needs(why: &Failure, to: &Hop, reporter: &Reporter) {
+    if why.kind.wants_an_answer() {
+        reporter.tell(LinkEvent::Report(LinkReport::Needs(to.login_key())));
     }
 }
 
@@ -225,13 +294,22 @@ async fn answer<T>(
     shared: &Shared,
     asked: impl Future<Output = Result<T, russh::Error>>,
 ) -> Result<T, Failure> {
-    match timeout(ANSWER_DEADLINE, asked).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => {
+    timeout(ANSWER_DEADLINE, to_its_end(shared, asked))
+        .await
+        .unwrap_or_else(|_| Err(overdue(&shared.hop, "the login")))
+}
+
+/// Waits for an answer that may in turn wait for a person. Core has the deadline.
+async fn to_its_end<T>(
+    shared: &Shared,
+    asked: impl Future<Output = Result<T, russh::Error>>,
+) -> Result<T, Failure> {
+    match asked.await {
+        Ok(answer) => Ok(answer),
+        Err(error) => {
             // The error says only that the session is over; the handler learns why.
             let _ = timeout(LAST_WORDS, shared.gone.cancelled()).await;
             Err(shared.cause().unwrap_or_else(|| broken(&shared.hop, &error, &shared.tap)))
         }
-        Err(_) => Err(overdue(&shared.hop, "the login")),
     }
 }

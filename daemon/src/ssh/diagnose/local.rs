@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use nbtunnel_core::FailureKind;
 use tokio::time::timeout;
 
 use crate::finding::{Finding, Layer};
 use crate::ssh::agent::AgentAt;
+use crate::ssh::auth::wants_a_person;
 use crate::ssh::credentials::{KeyFile, Offer, look};
 use crate::ssh::hop::Hop;
 
@@ -37,6 +39,9 @@ pub(super) async fn look_at(usual: &AgentAt, hop: &Hop, patience: Duration) -> V
 
 fn credentials(offer: &Offer, hop: &Hop) -> Finding {
     if let Some(failure) = offer.shortfall(hop) {
+        if failure.kind == FailureKind::NoCredentials && wants_a_person(hop) {
+            return Finding::ok(Layer::Credentials, "there is no key, and a person is to be asked");
+        }
         return Finding::broken(Layer::Credentials, &failure);
     }
     let mut said: Vec<String> = Vec::new();

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use nbtunnel_core::{Failure, FailureKind, LinkReport};
+use nbtunnel_core::{Failure, FailureKind, LinkReport, Step};
 
 use super::OnFinding;
 use crate::finding::{Finding, Layer};
@@ -79,7 +79,12 @@ impl Walk {
     pub(super) fn take(&mut self, event: LinkEvent) {
         match event {
             LinkEvent::Saw(sight) => self.saw(*sight),
-            LinkEvent::Report(LinkReport::Step(_)) => self.began = (self.stopwatch)(),
+            LinkEvent::Report(LinkReport::Step(step)) => {
+                if step == Step::Authenticate && self.next > Layer::HostKey {
+                    self.tell_local();
+                }
+                self.began = (self.stopwatch)();
+            }
             // What else a link says is for its owner.
             LinkEvent::Report(_)
             | LinkEvent::Answered(..)
@@ -114,7 +119,6 @@ impl Walk {
             }
             Seen::HostKey(key) => {
                 self.tell(Finding::ok(Layer::HostKey, trusted(&key)).after(took));
-                self.tell_local();
             }
             Seen::Methods(methods) => self.methods = methods,
             Seen::LetIn(by) => {
@@ -154,6 +158,11 @@ impl Walk {
         if let Some(failure) = failure {
             let layer = self.layer_of(failure);
             let mut told = false;
+            if let Some(local) = self.ahead.front_mut().filter(|_| layer == Layer::Credentials) {
+                local.local.retain(|finding| finding.layer != Layer::Credentials);
+                local.local.push(Finding::broken(layer, failure));
+                told = true;
+            }
             let next = self.next;
             for each in LAYERS.into_iter().filter(|layer| *layer >= next) {
                 match each {
@@ -168,8 +177,7 @@ impl Walk {
                     _ => self.tell(Finding::skipped(each, NOT_REACHED)),
                 }
             }
-            // What is missing here was told with the rest of what is here.
-            if !told && layer != Layer::Credentials {
+            if !told {
                 self.tell(Finding::broken(layer, failure));
             }
             self.ahead.pop_front();

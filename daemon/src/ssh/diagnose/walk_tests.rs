@@ -44,7 +44,10 @@ fn passes(walk: &mut Walk, hop: &str, until: Layer) {
         (Layer::Authentication, Seen::Methods(vec!["publickey".into()])),
         (Layer::Authentication, Seen::LetIn(vec!["the key".into()])),
     ];
-    for (_, seen) in seen.into_iter().filter(|(layer, _)| *layer <= until) {
+    for (layer, seen) in seen.into_iter().filter(|(layer, _)| *layer <= until) {
+        if layer == Layer::Authentication {
+            walk.take(LinkEvent::Report(LinkReport::Step(Step::Authenticate)));
+        }
         walk.take(LinkEvent::Saw(Box::new(Sight { hop: hop.into(), seen })));
     }
 }
@@ -88,6 +91,8 @@ fn what_breaks_is_told_once_and_what_is_behind_it_is_skipped() {
         (Some(Layer::Banner), NoCommonAlgorithm, "key_exchange"),
         (Some(Layer::Banner), TimedOut, "key_exchange"),
         (Some(Layer::Banner), HostKeyChanged, "host_key"),
+        (Some(Layer::HostKey), NoCredentials, "credentials"),
+        (None, PassphraseNeeded, "credentials"),
         (Some(Layer::HostKey), AuthRefused, "authentication"),
         (Some(Layer::HostKey), Disconnected, "authentication"),
         (Some(Layer::HostKey), AnswerNeeded, "authentication"),
@@ -101,7 +106,7 @@ fn what_breaks_is_told_once_and_what_is_behind_it_is_skipped() {
         let told = told(&all);
         let broken: Vec<_> = told.iter().filter(|(_, verdict, _)| *verdict == Verdict::Broken).collect();
         assert_eq!(broken, [&line(layer, Verdict::Broken, "jump:22")], "{kind:?} after {until:?}: {told:?}");
-        for local in ["agent", "credentials"] {
+        for local in ["agent", "credentials"].into_iter().filter(|local| *local != layer) {
             assert!(told.contains(&line(local, Verdict::Ok, "jump:22")), "{kind:?}: {told:?}");
         }
         assert_eq!(told.last(), Some(&line("way", Verdict::Skipped, "server:22")), "{kind:?}");

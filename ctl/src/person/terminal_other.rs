@@ -1,0 +1,19 @@
+//! Systems on which no terminal is known.
+
+use std::io;
+
+use nbtunnel_proto::Secret;
+
+use super::NoAnswer;
+
+pub(super) fn is_there() -> bool {
+    false
+}
+
+pub(super) fn show(_: &str) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(super) async fn ask(_: &str, _: bool) -> Result<Secret, NoAnswer> {
+    Err(NoAnswer)
+}

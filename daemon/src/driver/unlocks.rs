@@ -1,0 +1,140 @@
+//! Those who are there to answer what logins ask: one at an `nbctl unlock` a tunnel. What they are asked comes here
+//! one after the other, goes out to them, and their answers go back; nothing of it is kept or written down.
+
+use std::collections::VecDeque;
+
+use nbtunnel_core::{AskerId, FleetInput, Input, Name, WaitFor};
+use nbtunnel_proto::{Fault, FaultCode, Reply, Secret};
+use tokio::task::AbortHandle;
+
+use super::Driver;
+use crate::ask::{Asker, Question};
+use crate::control::convert;
+use crate::event::{Asked, ClientId, Event, Events};
+
+/// All who are there.
+#[derive(Default)]
+pub(super) struct Unlocks {
+    next: u64,
+    open: Vec<Unlock>,
+}
+
+/// One person, at one tunnel.
+struct Unlock {
+    id: AskerId,
+    name: Name,
+    asked: Asked,
+    asker: Asker,
+    /// What is asked now, and what comes after it.
+    questions: VecDeque<Question>,
+    /// Hands the questions over; without it nobody answers any more.
+    hand_over: AbortHandle,
+}
+
+impl Drop for Unlock {
+    fn drop(&mut self) {
+        self.hand_over.abort();
+    }
+}
+
+impl Unlocks {
+    fn begin(&mut self, asked: Asked, name: Name, events: Events) -> AskerId {
+        self.next += 1;
+        let id = AskerId(self.next);
+        let (asker, mut questions) = Asker::new();
+        let hand_over = tokio::spawn(async move {
+            while let Some(question) = questions.recv().await {
+                if events.send(Event::Question(id, question)).is_err() {
+                    return;
+                }
+            }
+        });
+        let (questions, hand_over) = (VecDeque::new(), hand_over.abort_handle());
+        self.open.push(Unlock { id, name, asked, asker, questions, hand_over });
+        id
+    }
+
+    /// The person with this number, if still there.
+    pub(super) fn asker(&self, id: AskerId) -> Option<Asker> {
+        self.open.iter().find(|unlock| unlock.id == id).map(|unlock| unlock.asker.clone())
+    }
+
+    /// A login asks.
+    pub(super) fn asks(&mut self, id: AskerId, question: Question) {
+        if let Some(unlock) = self.open.iter_mut().find(|unlock| unlock.id == id) {
+            let is_first = unlock.questions.is_empty();
+            unlock.questions.push_back(question);
+            if is_first {
+                unlock.show();
+            }
+        }
+    }
+
+    /// The person answered; what is no answer to anything is dropped.
+    pub(super) fn answers(&mut self, client: ClientId, answers: Vec<Secret>) {
+        if let Some(unlock) = self.open.iter_mut().find(|unlock| unlock.asked.client == client)
+            && let Some(question) = unlock.questions.pop_front()
+        {
+            // Whoever asked may have gone meanwhile.
+            let _ = question.reply.send(convert::answers(answers));
+            unlock.show();
+        }
+    }
+
+    /// Takes out those that `ended`.
+    fn end(&mut self, ended: impl Fn(&Unlock) -> bool) -> Vec<(Name, AskerId)> {
+        let gone = self.open.extract_if(.., |unlock| ended(unlock));
+        gone.map(|unlock| (unlock.name.clone(), unlock.id)).collect()
+    }
+}
+
+impl Unlock {
+    /// Shows what is asked now, leaving out what nobody wants to know any more.
+    fn show(&mut self) {
+        while self.questions.front().is_some_and(|question| question.reply.is_closed()) {
+            self.questions.pop_front();
+        }
+        if let Some(question) = self.questions.front() {
+            self.asked.answer(Reply::Ask(Box::new(convert::question(&self.name, question))));
+        }
+    }
+}
+
+impl Driver {
+    /// Starts the tunnel with a person at hand; the answer comes as for `--wait`.
+    pub(super) fn unlock(&mut self, asked: &Asked, name: &str) -> Result<(), Fault> {
+        let name = self.one(name)?;
+        if self.unlocks.open.iter().any(|unlock| unlock.name == name) {
+            return Err(Fault::new(
+                FaultCode::Busy,
+                format!("somebody is being asked for {name} already, at another nbctl"),
+                "answer there, or end that nbctl with Ctrl-C and try again",
+            ));
+        }
+        let id = self.unlocks.begin(asked.clone(), name.clone(), self.events.clone());
+        self.tell(FleetInput::Tunnel(name.clone(), Input::Unlock(id)));
+        for (name, wait) in self.waits.begin(asked.clone(), std::slice::from_ref(&name)) {
+            self.tell(FleetInput::Tunnel(name, Input::Wait(wait, WaitFor::Up)));
+        }
+        self.end_unlocks();
+        Ok(())
+    }
+
+    /// A client is gone, and with it the person there.
+    pub(super) fn person_left(&mut self, client: ClientId) {
+        for (name, id) in self.unlocks.end(|unlock| unlock.asked.client == client) {
+            self.tell(FleetInput::Tunnel(name, Input::Left(id)));
+        }
+    }
+
+    /// Nobody is asked any more for what is up, or cannot come up.
+    pub(super) fn end_unlocks(&mut self) {
+        if self.unlocks.open.is_empty() {
+            return;
+        }
+        let waits = &self.waits;
+        for (name, id) in self.unlocks.end(|unlock| !waits.has(unlock.asked.client)) {
+            self.tell(FleetInput::Tunnel(name, Input::Left(id)));
+        }
+    }
+}
