@@ -18,5 +18,5 @@ impl Descriptors {
     }
 
     /// There is nothing to restore.
-    pub fn restore_in_child(&self, _command: &mut Command) {}
+    pub fn restore_in_child(_command: &mut Command) {}
 }

@@ -6,23 +6,26 @@
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::OnceLock;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// macOS says "unlimited" and then takes no more than this (`OPEN_MAX`, setrlimit(2)).
 const OPEN_MAX: u64 = 10_240;
 
-/// How many descriptors we may have, and how many we had.
+/// What we were started with.
+static ORIGINAL: OnceLock<Rlimit> = OnceLock::new();
+
+/// How many descriptors we may have.
 #[derive(Clone, Debug)]
 pub struct Descriptors {
-    original: Rlimit,
     now: Rlimit,
 }
 
 impl Descriptors {
     /// Raises the soft limit to the hard one, as far as the system lets us.
     pub fn raise() -> Descriptors {
-        let original = getrlimit(Resource::Nofile);
+        let original = *ORIGINAL.get_or_init(|| getrlimit(Resource::Nofile));
         let wished = [original.maximum, Some(original.maximum.map_or(OPEN_MAX, |hard| hard.min(OPEN_MAX)))];
         for current in wished {
             let higher = current.unwrap_or(u64::MAX) > original.current.unwrap_or(u64::MAX);
@@ -30,7 +33,7 @@ impl Descriptors {
                 break;
             }
         }
-        Descriptors { original, now: getrlimit(Resource::Nofile) }
+        Descriptors { now: getrlimit(Resource::Nofile) }
     }
 
     /// How many descriptors we may have.
@@ -38,9 +41,9 @@ impl Descriptors {
         self.now.current.unwrap_or(u64::MAX)
     }
 
-    /// Gives `command` the limit that we were started with.
-    pub fn restore_in_child(&self, command: &mut Command) {
-        let original = self.original;
+    /// Gives `command` the limit that we were started with, if we raised it.
+    pub fn restore_in_child(command: &mut Command) {
+        let Some(original) = ORIGINAL.get().copied() else { return };
         // SAFETY: between fork and exec only async-signal-safe calls are allowed; setrlimit is a bare
         // system call, and copying an `Rlimit` allocates nothing.
         unsafe {
@@ -75,7 +78,7 @@ mod tests {
         };
         assert_eq!(ulimit(&mut Command::new("sh")), hard);
         let mut child = Command::new("sh");
-        descriptors.restore_in_child(&mut child);
+        Descriptors::restore_in_child(&mut child);
         assert_eq!(ulimit(&mut child), soft);
     }
 }

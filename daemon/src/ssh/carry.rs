@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::count::{Count, One};
 use super::handler::Shared;
-use super::link::Session;
+use super::logged_in::Session;
 use super::wire::Tap;
 use crate::forward::accepted::Accepted;
 use crate::forward::carrier::{Carried, Carrier};
@@ -38,7 +38,10 @@ const TIDY_EVERY: u32 = 32;
 pub(super) struct SshCarrier {
     session: Session,
     hop: String,
+    /// The session is over.
     gone: CancellationToken,
+    /// Whoever carries over it is: the session may go on for others.
+    pub(super) given_up: CancellationToken,
     tap: Arc<Tap>,
     runtime: Handle,
     refusals: AtomicU32,
@@ -51,8 +54,19 @@ pub(super) struct SshCarrier {
 impl SshCarrier {
     pub(super) fn new(session: Session, shared: &Shared, runtime: Handle) -> SshCarrier {
         let (hop, gone, tap) = (shared.hop.clone(), shared.gone.clone(), Arc::clone(&shared.tap));
+        let given_up = gone.child_token();
         let (carried, unread) = Default::default();
-        SshCarrier { session, hop, gone, tap, runtime, refusals: AtomicU32::new(0), carried, unread }
+        SshCarrier {
+            session,
+            hop,
+            gone,
+            given_up,
+            tap,
+            runtime,
+            refusals: AtomicU32::new(0),
+            carried,
+            unread,
+        }
     }
 
     async fn carry(self: Arc<Self>, local: Accepted, target: Target) -> Carried {
@@ -67,46 +81,59 @@ impl SshCarrier {
                 pump(local, far.reader, far.writer).await;
                 Carried::Over
             }
-            Err(Unreached::Denied(failure)) => Carried::Denied(failure),
+            Err(Unreached::Denied(why)) => Carried::Denied(denied(&self.hop, &target, &why)),
+            Err(Unreached::Late) => Carried::Denied(Failure::new(
+                FailureKind::TimedOut,
+                format!("{} could not reach {target} within a minute", self.hop),
+                "check the target of the forward; a firewall over there may swallow the connection",
+            )),
             Err(Unreached::LinkGone) => Carried::LinkGone(local),
         }
     }
 
     /// Opens a channel to `target` for a connection from `origin`.
-    async fn reach(self: &Arc<Self>, target: &Target, origin: (String, u16)) -> Result<Far, Unreached> {
+    pub(super) async fn reach(
+        self: &Arc<Self>,
+        target: &Target,
+        origin: (String, u16),
+    ) -> Result<Far, Unreached> {
         let opening = timeout(OPEN_DEADLINE, self.open(target.clone(), origin));
         let opened = tokio::select! {
             opened = opening => opened,
-            () = self.gone.cancelled() => return Err(Unreached::LinkGone),
+            () = self.given_up.cancelled() => return Err(Unreached::LinkGone),
         };
         match opened {
             Ok(Ok(Ok(far))) => Ok(far),
-            Ok(Ok(Err(Error::ChannelOpenFailure(why)))) => {
-                Err(Unreached::Denied(denied(&self.hop, target, &why)))
-            }
+            Ok(Ok(Err(Error::ChannelOpenFailure(why)))) => Err(Unreached::Denied(why)),
             Ok(Ok(Err(_)) | Err(_)) => Err(Unreached::LinkGone),
             // A server that says nothing at all has not denied it.
             Err(_) if self.tap.traffic.is_silent() => Err(Unreached::LinkGone),
-            Err(_) => Err(Unreached::Denied(Failure::new(
-                FailureKind::TimedOut,
-                format!("{} could not reach {target} within a minute", self.hop),
-                "check the target of the forward; a firewall over there may swallow the connection",
-            ))),
+            Err(_) => Err(Unreached::Late),
         }
     }
 
-    /// Opens a channel to `target` and closes it again, to see whether somebody is there.
+    /// Opens a channel to `target` and closes it again, to see within `patience` whether somebody is there.
     ///
     /// # Errors
     /// Why there is no way to it.
-    pub(super) async fn look_at(self: &Arc<Self>, target: &Target) -> Result<(), Failure> {
-        match self.reach(target, ("127.0.0.1".to_owned(), 0)).await {
-            Ok(_far) => Ok(()),
-            Err(Unreached::Denied(failure)) => Err(failure),
-            Err(Unreached::LinkGone) => Err(Failure::new(
+    pub(super) async fn look_at(
+        self: &Arc<Self>,
+        target: &Target,
+        patience: Duration,
+    ) -> Result<(), Failure> {
+        let hop = &self.hop;
+        match timeout(patience, self.reach(target, ("127.0.0.1".to_owned(), 0))).await {
+            Ok(Ok(_closes_when_dropped)) => Ok(()),
+            Ok(Err(Unreached::Denied(why))) => Err(denied(hop, target, &why)),
+            Ok(Err(Unreached::LinkGone)) => Err(Failure::new(
                 FailureKind::Disconnected,
-                format!("the session with {} ended before {target} was reached", self.hop),
+                format!("the session with {hop} ended before {target} was reached"),
                 "look again; if it stays so, the server's log says more",
+            )),
+            Ok(Err(Unreached::Late)) | Err(_) => Err(Failure::new(
+                FailureKind::TimedOut,
+                format!("{hop} could not reach {target} within {} s", patience.as_secs()),
+                "check the target of the forward; a firewall over there may swallow the connection",
             )),
         }
     }
@@ -198,33 +225,40 @@ fn denied(hop: &str, target: &Target, why: &ChannelOpenFailure) -> Failure {
 
 /// Why there is no channel.
 #[derive(Debug)]
-enum Unreached {
-    Denied(Failure),
+pub(super) enum Unreached {
+    /// The server would not open it, or could not.
+    Denied(ChannelOpenFailure),
+    /// It said neither yes nor no.
+    Late,
+    /// There is nobody to ask.
     LinkGone,
 }
 
 /// An open channel that nobody reads or writes yet.
-struct Far {
-    reader: ChannelReader,
-    writer: ChannelWriter,
+pub(super) struct Far {
+    pub(super) reader: ChannelReader,
+    pub(super) writer: ChannelWriter,
 }
 
 impl Far {
     fn new(channel: Channel<Msg>, carrier: &SshCarrier) -> Far {
         let (reader, writer) = channel.split();
         let over = carrier.gone.child_token();
+        let lease = (carrier.gone.clone(), carrier.given_up.clone());
         let (all_unread, runtime) = (carrier.unread.clone(), carrier.runtime.clone());
         Far {
-            reader: ChannelReader { half: reader, over: over.clone(), all_unread, unread: None },
+            reader: ChannelReader { half: reader, over: over.clone(), lease, all_unread, unread: None },
             writer: ChannelWriter { half: Some(writer), over, runtime },
         }
     }
 }
 
 /// The receiving half of a channel.
-struct ChannelReader {
+pub(super) struct ChannelReader {
     half: ChannelReadHalf,
     over: CancellationToken,
+    /// The session is over; whoever carries over it is, while others may go on.
+    lease: (CancellationToken, CancellationToken),
     all_unread: Count,
     unread: Option<One>,
 }
@@ -232,7 +266,14 @@ struct ChannelReader {
 impl FarReader for ChannelReader {
     async fn next(&mut self) -> FarMessage {
         loop {
-            match self.half.wait().await {
+            let (gone, given_up) = &self.lease;
+            let message = tokio::select! {
+                biased;
+                // A session that is gone is read to its end.
+                () = given_up.cancelled(), if !gone.is_cancelled() => return FarMessage::Gone,
+                message = self.half.wait() => message,
+            };
+            match message {
                 Some(ChannelMsg::Data { data }) => return FarMessage::Data(data),
                 Some(ChannelMsg::Eof) => return FarMessage::Eof,
                 Some(ChannelMsg::Close) => {
@@ -249,8 +290,11 @@ impl FarReader for ChannelReader {
         }
     }
 
-    fn gone(&self) -> impl Future<Output = ()> + Send {
-        self.over.cancelled()
+    async fn gone(&self) {
+        tokio::select! {
+            () = self.over.cancelled() => {}
+            () = self.lease.1.cancelled() => {}
+        }
     }
 
     fn unread(&mut self, is_unread: bool) {
@@ -259,7 +303,7 @@ impl FarReader for ChannelReader {
 }
 
 /// The sending half of a channel. Closes it when it is dropped.
-struct ChannelWriter {
+pub(super) struct ChannelWriter {
     half: Option<ChannelWriteHalf<Msg>>,
     /// The channel, or the session, is over: a write that waits for the peer's window would wait for ever.
     over: CancellationToken,

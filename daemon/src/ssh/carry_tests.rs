@@ -45,8 +45,8 @@ fn tcp(port: u16) -> Target {
 
 async fn denial(carrier: &Arc<SshCarrier>, target: Target) -> Failure {
     match carrier.reach(&target, origin()).await {
-        Err(Unreached::Denied(failure)) => failure,
-        Err(Unreached::LinkGone) => panic!("the link is gone"),
+        Err(Unreached::Denied(why)) => denied(&carrier.hop, &target, &why),
+        Err(Unreached::Late | Unreached::LinkGone) => panic!("the link is gone"),
         Ok(_) => panic!("it was opened"),
     }
 }

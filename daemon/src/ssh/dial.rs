@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -11,9 +11,10 @@ use futures_util::stream::FuturesUnordered;
 use nbtunnel_core::session::{PATIENCE, PATIENCE_WITH_PERSON};
 use nbtunnel_core::{Failure, FailureKind};
 use socket2::{SockRef, Socket, TcpKeepalive};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
+use super::hop::{Dialling, Family};
 use super::{Stopwatch, system};
 
 /// How much later the next address is tried.
@@ -39,21 +40,33 @@ pub(super) struct Dialled {
     pub(super) took: Duration,
 }
 
-/// Connects to the first of `addresses` that answers. `hop` is how users know the machine.
+/// Connects to the first of `addresses` that answers, as `how` says, from one of `from` if that names any. `hop` is
+/// how users know the machine.
 ///
 /// # Errors
-/// `refused`, `timed_out`, `unreachable` or `exhausted`: the most telling of what the addresses gave.
+/// `refused`, `timed_out`, `unreachable` or `exhausted`: the most telling of what the addresses gave; `unreachable`
+/// also when none of them may be used.
 pub(super) async fn dial(
     hop: &str,
     addresses: Vec<SocketAddr>,
+    how: &Dialling,
+    from: Option<Vec<IpAddr>>,
     stopwatch: &Stopwatch,
 ) -> Result<Dialled, Failure> {
+    let from = from.as_deref();
+    let own = |to: &SocketAddr| from.map(|from| from.iter().find(|own| own.is_ipv4() == to.is_ipv4()));
+    let may_be_used = |to: &SocketAddr| how.family.takes(to) && own(to) != Some(None);
+    let addresses: Vec<SocketAddr> = addresses.into_iter().filter(may_be_used).collect();
+    if addresses.is_empty() {
+        return Err(none_may_be_used(hop, how));
+    }
     let mut waiting: VecDeque<SocketAddr> = interleave(addresses).into();
     let mut trying = FuturesUnordered::new();
     let mut failed = Vec::new();
     loop {
         if let Some(address) = waiting.pop_front() {
-            trying.push(connect(address, stopwatch));
+            let own = own(&address).flatten().copied();
+            trying.push(connect(address, own, !how.no_tcp_keepalive, stopwatch));
         }
         tokio::select! {
             tried = trying.next() => match tried {
@@ -79,20 +92,48 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     all
 }
 
-async fn connect(address: SocketAddr, stopwatch: &Stopwatch) -> Result<Dialled, (SocketAddr, io::Error)> {
+async fn connect(
+    address: SocketAddr,
+    own: Option<IpAddr>,
+    keep_alive: bool,
+    stopwatch: &Stopwatch,
+) -> Result<Dialled, (SocketAddr, io::Error)> {
     let began = stopwatch();
-    let connected = timeout(CONNECT_DEADLINE, TcpStream::connect(address)).await;
+    let connected = timeout(CONNECT_DEADLINE, connect_from(own, address)).await;
     let tcp = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(|e| (address, e))?;
     let took = stopwatch().saturating_sub(began);
-    set_options(&tcp).map_err(|error| (address, error))?;
+    set_options(&tcp, keep_alive).map_err(|error| (address, error))?;
     Ok(Dialled { tcp, took })
 }
 
-fn set_options(stream: &TcpStream) -> io::Result<()> {
+async fn connect_from(own: Option<IpAddr>, address: SocketAddr) -> io::Result<TcpStream> {
+    let Some(own) = own else { return TcpStream::connect(address).await };
+    let socket = if own.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.bind(SocketAddr::new(own, 0))?;
+    socket.connect(address).await
+}
+
+fn set_options(stream: &TcpStream, keep_alive: bool) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+    if keep_alive {
+        socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE))?;
+    }
     system::bound_silence(socket, SILENCE)
+}
+
+/// The machine has addresses, but none that ssh_config lets us use.
+fn none_may_be_used(hop: &str, how: &Dialling) -> Failure {
+    let wanted = match how.family {
+        Family::Any => "our own end (BindAddress, BindInterface) can reach",
+        Family::Inet => "AddressFamily inet lets us use",
+        Family::Inet6 => "AddressFamily inet6 lets us use",
+    };
+    Failure::new(
+        FailureKind::Unreachable,
+        format!("{hop} has no address that {wanted}"),
+        "check AddressFamily, BindAddress and BindInterface in ssh_config",
+    )
 }
 
 /// Makes the system as patient with a connection as core is with one that took a person.
@@ -167,7 +208,7 @@ mod tests {
     }
 
     async fn dialled(hop: &str, addresses: Vec<SocketAddr>) -> Result<Dialled, Failure> {
-        dial(hop, addresses, &crate::wake::stopwatch()).await
+        dial(hop, addresses, &Dialling::default(), None, &crate::wake::stopwatch()).await
     }
 
     #[test]
@@ -185,6 +226,24 @@ mod tests {
         let addresses =
             vec![SocketAddr::new([0, 0, 0, 0, 0, 0, 0, 1].into(), port), server.local_addr().unwrap()];
         assert_eq!(dialled("there", addresses).await.unwrap().tcp.peer_addr().unwrap().port(), port);
+    }
+
+    #[tokio::test]
+    async fn only_the_wanted_family_is_dialled_and_from_the_wanted_address() {
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addresses = vec![at("[::1]:1"), server.local_addr().unwrap()];
+        let clock = crate::wake::stopwatch();
+        let inet = Dialling { family: Family::Inet, ..Dialling::default() };
+        let from = Some(vec!["::1".parse().unwrap(), "127.0.0.9".parse().unwrap()]);
+        #[cfg(target_os = "linux")]
+        {
+            let dialled = dial("h", addresses.clone(), &inet, from.clone(), &clock).await.unwrap();
+            assert_eq!(dialled.tcp.local_addr().unwrap().ip(), from.clone().unwrap()[1]);
+        }
+        let only_six = Some(vec!["::1".parse().unwrap()]);
+        let failure = dial("h", addresses, &inet, only_six, &clock).await.unwrap_err();
+        assert!(failure.message.contains("AddressFamily inet"), "{failure}");
+        let _ = from;
     }
 
     #[cfg(target_os = "linux")]

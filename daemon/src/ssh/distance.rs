@@ -37,15 +37,17 @@ impl Distances {
     }
 
     /// The round trip to a server that took `connected` for TCP and `greeted` for its version line: what probes
-    /// said lately, else what TCP says. What answers TCP on this machine may only pass it on, so that the
-    /// version line tells more; of any other machine it may tell that its server is slow.
+    /// said lately, else what TCP says. What answers TCP on this machine may only pass it on, and what does so for
+    /// a ProxyCommand is anybody's guess (`is_proxied`), so that the version line tells more; of any other machine
+    /// it may tell that its server is slow.
     pub(super) fn estimate(
         &self,
         path: Option<Path>,
         connected: Duration,
         greeted: Option<Duration>,
+        is_proxied: bool,
     ) -> Duration {
-        let may_pass_on = path.is_some_and(|(_, peer)| peer.ip().to_canonical().is_loopback());
+        let may_pass_on = is_proxied || path.is_some_and(|(_, peer)| peer.ip().to_canonical().is_loopback());
         // Servers say their line unasked: it is one way away.
         let one_way = greeted.filter(|_| may_pass_on).unwrap_or_default().saturating_sub(STARTS);
         path.and_then(|path| self.latest(&path)).unwrap_or(connected.max(one_way.saturating_mul(2)))
@@ -114,15 +116,16 @@ mod tests {
     #[test]
     fn probes_are_believed_first_and_a_slow_server_is_not_a_far_one() {
         let distances = Distances::default();
-        assert_eq!(distances.estimate(None, ms(3), Some(ms(50))), ms(3));
-        assert_eq!(distances.estimate(Some(path(1)), ms(3), Some(ms(50))), ms(3));
-        assert_eq!(distances.estimate(Some(path(1)), ms(50), None), ms(50));
+        assert_eq!(distances.estimate(None, ms(3), Some(ms(50)), false), ms(3));
+        assert_eq!(distances.estimate(Some(path(1)), ms(3), Some(ms(50)), false), ms(3));
+        assert_eq!(distances.estimate(Some(path(1)), ms(50), None, false), ms(50));
+        assert_eq!(distances.estimate(None, ms(0), Some(STARTS + ms(50)), true), ms(100));
         for here in ["127.0.0.1:22", "[::1]:22", "[::ffff:127.0.0.1]:22"] {
             let relay = ([127, 0, 0, 1].into(), here.parse().unwrap());
-            assert_eq!(distances.estimate(Some(relay), ms(3), Some(STARTS)), ms(3));
-            assert_eq!(distances.estimate(Some(relay), ms(3), Some(STARTS + ms(50))), ms(100));
+            assert_eq!(distances.estimate(Some(relay), ms(3), Some(STARTS), false), ms(3));
+            assert_eq!(distances.estimate(Some(relay), ms(3), Some(STARTS + ms(50)), false), ms(100));
             distances.measured(relay, ms(1));
-            assert_eq!(distances.estimate(Some(relay), ms(3), Some(STARTS + ms(50))), ms(1));
+            assert_eq!(distances.estimate(Some(relay), ms(3), Some(STARTS + ms(50)), false), ms(1));
         }
     }
 

@@ -39,7 +39,15 @@ const MAX_BANNERS: u32 = 64;
 
 impl Shared {
     pub(super) fn new(to: Arc<Hop>, reporter: Arc<Reporter>, stopwatch: Stopwatch) -> Arc<Shared> {
-        let hop = to.label();
+        Shared::named(to.label(), to, reporter, stopwatch)
+    }
+
+    /// The same for a machine on the way.
+    pub(super) fn jump_host(to: Arc<Hop>, reporter: Arc<Reporter>, stopwatch: Stopwatch) -> Arc<Shared> {
+        Shared::named(format!("jump host {}", to.label()), to, reporter, stopwatch)
+    }
+
+    fn named(hop: String, to: Arc<Hop>, reporter: Arc<Reporter>, stopwatch: Stopwatch) -> Arc<Shared> {
         let tap = Arc::new(Tap::new(stopwatch));
         let (gone, cause) = (CancellationToken::new(), Mutex::default());
         Arc::new(Shared { to, hop, reporter, tap, gone, cause, banners: AtomicU32::new(0) })
@@ -59,7 +67,7 @@ impl Shared {
     }
 
     /// The first cause is the true one; what follows are its consequences.
-    fn blame(&self, failure: Failure) {
+    pub(super) fn blame(&self, failure: Failure) {
         self.cause.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
     }
 

@@ -50,6 +50,8 @@ pub struct Dialling {
     pub bind_interface: Option<String>,
     /// `TCPKeepAlive no`.
     pub no_tcp_keepalive: bool,
+    /// `ConnectTimeout`, for this machine alone.
+    pub connect_timeout: Option<std::time::Duration>,
 }
 
 /// Which addresses of a name may be used.
@@ -62,6 +64,17 @@ pub enum Family {
     Inet,
     /// IPv6.
     Inet6,
+}
+
+impl Family {
+    /// Whether `address` is of it.
+    pub(super) fn takes(self, address: &std::net::SocketAddr) -> bool {
+        match self {
+            Family::Any => true,
+            Family::Inet => address.is_ipv4(),
+            Family::Inet6 => address.is_ipv6(),
+        }
+    }
 }
 
 /// By what a machine is recognised.
@@ -148,12 +161,6 @@ pub enum AddToAgent {
 }
 
 impl Hop {
-    /// The login there. Whoever has the same key is let in by the same answer.
-    pub fn login_key(&self) -> LoginKey {
-        let Hop { user, host_keys, login, .. } = self;
-        LoginKey(format!("{user}@{} {:?} {login:?}", self.label(), host_keys.alias))
-    }
-
     /// The machine as users see it: `host:port`.
     pub fn label(&self) -> String {
         if self.host.contains(':') {
@@ -161,5 +168,44 @@ impl Hop {
         } else {
             format!("{}:{}", self.host, self.port)
         }
+    }
+
+    /// The account and what proves who we are: logins at this machine with the same key are the same.
+    pub fn login_key(&self) -> LoginKey {
+        let mut login = self.login.clone();
+        // How long something is kept says nothing about who we are.
+        (login.remember, login.add_to_agent) = Default::default();
+        LoginKey(format!("{}@{} {:?} {login:?}", self.user, self.label(), self.host_keys.alias))
+    }
+
+    /// All that makes a session with it what it is.
+    fn identity(&self) -> String {
+        let Hop { dialling, host_keys, algorithms, .. } = self;
+        let HostKeys { known_hosts, system_known_hosts, policy, check_ip, .. } = host_keys;
+        let trust = (known_hosts, system_known_hosts, policy, check_ip);
+        format!("{} {dialling:?} {trust:?} {algorithms:?}", self.login_key().0)
+    }
+}
+
+/// By what sessions are known that may be used by several: the account, what proves who we are and that it is the
+/// right machine, and the way there.
+pub(super) type Key = String;
+
+/// The key of a session with `to` over `jumps`.
+pub(super) fn key(jumps: &[Hop], to: &Hop) -> Key {
+    let way: Vec<String> = jumps.iter().chain([to]).map(Hop::identity).collect();
+    way.join(" > ")
+}
+
+impl Plan {
+    /// The machines on the way, and the server at last.
+    pub fn hops(&self) -> impl Iterator<Item = &Hop> {
+        self.jumps.iter().chain([&self.server])
+    }
+
+    /// The keys of all sessions on the way.
+    pub(super) fn keys(&self) -> impl Iterator<Item = Key> {
+        let jumps = (0..self.jumps.len()).map(|number| key(&self.jumps[..number], &self.jumps[number]));
+        jumps.chain([key(&self.jumps, &self.server)])
     }
 }

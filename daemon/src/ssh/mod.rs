@@ -18,10 +18,19 @@ mod handler;
 mod hop;
 mod hostkey;
 mod hung_up;
+mod jump;
 mod known_hosts;
 mod link;
+mod logged_in;
 mod lookout;
+mod own_end;
 mod plan;
+mod pool;
+mod proxy_command;
+#[cfg_attr(unix, path = "proxy_unix.rs")]
+#[cfg_attr(windows, path = "proxy_windows.rs")]
+mod proxy_system;
+mod reach;
 mod read_ahead;
 mod report;
 mod resolve;
@@ -33,6 +42,7 @@ mod socket;
 #[cfg(not(target_os = "linux"))]
 #[path = "socket_other.rs"]
 mod socket;
+mod stream;
 mod system;
 mod traffic;
 mod trust;
@@ -71,6 +81,10 @@ mod token_tests;
 #[cfg(unix)]
 mod upkeep_tests;
 
+#[cfg(test)]
+#[cfg(unix)]
+mod ways_tests;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,13 +117,14 @@ pub struct Links {
     resolver: resolve::Resolver,
     told: report::Told,
     distances: Arc<distance::Distances>,
+    pool: pool::Pool,
 }
 
 impl Links {
     /// Links whose tasks run on `data`.
     pub fn new(data: Handle, stopwatch: Stopwatch, agent: AgentAt, account: Account) -> Arc<Links> {
         let resolver = resolve::Resolver::new(data.clone());
-        let (told, distances) = Default::default();
-        Arc::new(Links { data, stopwatch, agent, account, resolver, told, distances })
+        let (told, distances, pool) = Default::default();
+        Arc::new(Links { data, stopwatch, agent, account, resolver, told, distances, pool })
     }
 }

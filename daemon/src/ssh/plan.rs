@@ -1,11 +1,17 @@
 //! Makes a plan of what a tunnel's files say: which machines are on the way, and how each of them is dealt with.
+//! What the files say wins over what ssh_config says, and that over what is usual.
 
 use std::path::{Path, PathBuf};
 
-use nbtunnel_core::{Failure, HostKeyPolicy, Route};
+use nbtunnel_core::{Failure, FailureKind, HostKeyPolicy, Route, SshConfig};
 
-use super::hop::{Algorithms, Dialling, Hop, HostKeys, LoginWith, Plan, UpdateHostKeys};
+use super::AgentAt;
+use super::hop::{AddToAgent, Algorithms, Dialling, Family, Hop, HostKeys, LoginWith, Plan, UpdateHostKeys};
 use super::system;
+use crate::ssh_config::{
+    AddKeys, AddressFamily, ConfigFile, HostConfig, HostKeyChecking, IdentityAgent, JumpHost as Jump, Query,
+    UpdateHostKeys as Update, Way, ask,
+};
 
 /// Who uses this machine.
 #[derive(Clone, Debug)]
@@ -21,35 +27,225 @@ const DEFAULT_IDENTITIES: [&str; 3] = [".ssh/id_rsa", ".ssh/id_ecdsa", ".ssh/id_
 /// `UserKnownHostsFile` of ssh_config(5).
 const DEFAULT_KNOWN_HOSTS: [&str; 2] = [".ssh/known_hosts", ".ssh/known_hosts2"];
 
+/// Nobody jumps so often; a way that leads in a circle does.
+const MOST_JUMPS: usize = 16;
+
+/// What was planned.
+pub(super) struct Planned {
+    pub(super) plan: Plan,
+    /// What ssh would do and we do not, a sentence each.
+    pub(super) notes: Vec<String>,
+}
+
 /// The way that `route` means now.
 ///
 /// # Errors
-/// `config`: what the files say cannot be done.
-pub(super) async fn plan(route: &Route, account: &Account) -> Result<Plan, Failure> {
+/// `config`: what the files or ssh_config say cannot be done. `timed_out`: ssh took too long to say.
+pub(super) async fn plan(route: &Route, account: &Account) -> Result<Planned, Failure> {
+    let file = match &route.ssh_config {
+        SshConfig::Usual => ConfigFile::Usual,
+        SshConfig::Nothing => ConfigFile::None,
+        SshConfig::File(path) => ConfigFile::At(path.clone()),
+    };
+    let query = Query {
+        host: route.host.clone(),
+        user: route.user.clone(),
+        port: route.port,
+        config: file.clone(),
+        options: route.options.clone(),
+    };
+    let mut said = ask(&query).await?.unwrap_or_else(|| nothing_said(&query, account));
+    let mut notes = std::mem::take(&mut said.unhonoured);
+    let way = said.way.take();
+    let mut server = hop(&route.host, said, account);
+    say(&mut server, route);
+    let first = match &route.jump {
+        Some(jumps) => Some(Way::Jump(listed(jumps, &route.host)?)),
+        None => way,
+    };
+    let mut jumps = Vec::new();
+    let mut next = first;
+    while let Some(way) = next.take() {
+        let chain = match way {
+            Way::Command(command) => {
+                let first: &mut Hop = jumps.first_mut().unwrap_or(&mut server);
+                first.dialling.proxy_command = Some(command);
+                break;
+            }
+            Way::Jump(chain) => chain,
+        };
+        let mut resolved = Vec::new();
+        for (number, jump) in chain.into_iter().enumerate() {
+            let (jump, way, more) = resolve(jump, &file, account).await?;
+            notes.extend(more);
+            // As `ssh -J a,b`: b is reached over a, whatever else is said of it.
+            if number == 0 {
+                next = way;
+            }
+            resolved.push(jump);
+        }
+        resolved.append(&mut jumps);
+        jumps = resolved;
+        refuse_circles(&jumps, &server)?;
+    }
+    notes.dedup();
+    Ok(Planned { plan: Plan { jumps, server }, notes })
+}
+
+/// One jump host, as `ssh -J` deals with it: its own settings, the same ssh_config, none of the tunnel's options.
+async fn resolve(
+    jump: Jump,
+    file: &ConfigFile,
+    account: &Account,
+) -> Result<(Hop, Option<Way>, Vec<String>), Failure> {
+    let Jump { user, host, port } = jump;
+    let query = Query { host, user, port, config: file.clone(), options: Vec::new() };
+    let mut said = ask(&query).await?.unwrap_or_else(|| nothing_said(&query, account));
+    let (way, notes) = (said.way.take(), std::mem::take(&mut said.unhonoured));
+    let notes = notes.into_iter().map(|note| format!("jump host {}: {note}", query.host)).collect();
+    Ok((hop(&query.host, said, account), way, notes))
+}
+
+fn listed(jumps: &[String], host: &str) -> Result<Vec<Jump>, Failure> {
+    let listed = jumps.iter().map(|jump| Jump::list(jump)).collect::<Result<Vec<_>, _>>();
+    listed.map(|hops| hops.concat()).map_err(|why| {
+        Failure::new(
+            FailureKind::Config,
+            format!("the way to {host} is not clear: {why}"),
+            "correct jump in the tunnel's file",
+        )
+    })
+}
+
+fn refuse_circles(jumps: &[Hop], server: &Hop) -> Result<(), Failure> {
+    let place = |hop: &Hop| (hop.user.clone(), hop.host.clone(), hop.port);
+    let twice = jumps.iter().enumerate().find(|(number, jump)| {
+        jumps[..*number].iter().chain([server]).any(|other| place(other) == place(jump))
+    });
+    let what = match twice {
+        Some((_, jump)) => format!("leads over {} twice", jump.label()),
+        None if jumps.len() > MOST_JUMPS => format!("leads over more than {MOST_JUMPS} jump hosts"),
+        None => return Ok(()),
+    };
+    Err(Failure::new(
+        FailureKind::Config,
+        format!("the way to {} {what}", server.label()),
+        "a Host block with ProxyJump may match the jump host itself: add `ProxyJump none` for that",
+    ))
+}
+
+/// Without an ssh program the file's words are enough.
+fn nothing_said(query: &Query, account: &Account) -> HostConfig {
+    HostConfig {
+        hostname: query.host.clone(),
+        user: query.user.clone().unwrap_or_else(|| account.user.clone()),
+        port: query.port.unwrap_or(22),
+        ..HostConfig::default()
+    }
+}
+
+/// What ssh_config says of `name`, and what is usual where it says nothing.
+fn hop(name: &str, said: HostConfig, account: &Account) -> Hop {
     let in_home = |names: &[&str]| -> Vec<PathBuf> {
         names.iter().map(|name| Path::new(&account.home).join(name)).collect()
     };
-    let server = Hop {
-        name: route.host.clone(),
-        host: route.host.clone(),
-        port: route.port.unwrap_or(22),
-        user: route.user.clone().unwrap_or_else(|| account.user.clone()),
-        dialling: Dialling::default(),
-        host_keys: HostKeys {
-            alias: None,
-            known_hosts: route.known_hosts.clone().unwrap_or_else(|| in_home(&DEFAULT_KNOWN_HOSTS)),
-            system_known_hosts: system::known_hosts(),
-            policy: route.host_key.unwrap_or(HostKeyPolicy::Strict),
-            check_ip: false,
-            hash: None,
-            update: UpdateHostKeys::No,
+    Hop {
+        name: name.to_owned(),
+        host: said.hostname,
+        port: said.port,
+        user: said.user,
+        dialling: Dialling {
+            proxy_command: None,
+            family: match said.address_family {
+                None => Family::Any,
+                Some(AddressFamily::Inet) => Family::Inet,
+                Some(AddressFamily::Inet6) => Family::Inet6,
+            },
+            bind_address: said.bind_address,
+            bind_interface: said.bind_interface,
+            no_tcp_keepalive: said.tcp_keep_alive == Some(false),
+            connect_timeout: said.connect_timeout,
         },
-        algorithms: Algorithms::default(),
+        host_keys: HostKeys {
+            alias: said.host_key_alias,
+            known_hosts: said.user_known_hosts.unwrap_or_else(|| in_home(&DEFAULT_KNOWN_HOSTS)),
+            system_known_hosts: said.global_known_hosts.unwrap_or_else(system::known_hosts),
+            policy: match said.host_key_checking {
+                None | Some(HostKeyChecking::Strict) => HostKeyPolicy::Strict,
+                Some(HostKeyChecking::AcceptNew | HostKeyChecking::Off) => HostKeyPolicy::AcceptNew,
+            },
+            check_ip: said.check_host_ip.unwrap_or_default(),
+            hash: said.hash_known_hosts,
+            // ssh says no by itself where other files are named.
+            update: match said.update_host_keys {
+                None | Some(Update::Yes) => UpdateHostKeys::Yes,
+                Some(Update::No) => UpdateHostKeys::No,
+                Some(Update::Ask) => UpdateHostKeys::Ask,
+            },
+        },
+        algorithms: Algorithms {
+            host_keys: said.host_key_algorithms,
+            kex: said.kex_algorithms,
+            ciphers: said.ciphers,
+            macs: said.macs,
+            compression: said.compression.unwrap_or_default(),
+        },
         login: LoginWith {
-            identity_files: route.identity_files.clone().unwrap_or_else(|| in_home(&DEFAULT_IDENTITIES)),
-            remember: route.remember,
+            identity_files: said.identity_files.unwrap_or_else(|| in_home(&DEFAULT_IDENTITIES)),
+            certificate_files: said.certificate_files,
+            identities_only: said.identities_only.unwrap_or_default(),
+            agent: said.identity_agent.and_then(agent),
+            add_to_agent: said.add_keys_to_agent.map(add_to_agent).unwrap_or_default(),
+            key_algorithms: said.pubkey_accepted_algorithms,
+            preferred: said.preferred_authentications,
+            gssapi: said.gssapi_authentication.unwrap_or_default(),
+            gssapi_delegate: said.gssapi_delegate_credentials.unwrap_or_default(),
             ..LoginWith::default()
         },
-    };
-    Ok(Plan { jumps: Vec::new(), server })
+    }
 }
+
+/// What the tunnel's file says of the server itself.
+fn say(server: &mut Hop, route: &Route) {
+    server.login.remember = route.remember;
+    if let Some(files) = &route.identity_files {
+        server.login.identity_files.clone_from(files);
+    }
+    if let Some(policy) = route.host_key {
+        server.host_keys.policy = policy;
+    }
+    if let Some(files) = &route.known_hosts {
+        server.host_keys.known_hosts.clone_from(files);
+        // As ssh does for files that are not the usual ones, unless it is told to.
+        if server.host_keys.update == UpdateHostKeys::Yes {
+            server.host_keys.update = UpdateHostKeys::No;
+        }
+    }
+}
+
+/// `None` for the usual one.
+fn agent(said: IdentityAgent) -> Option<AgentAt> {
+    match said {
+        IdentityAgent::None => Some(AgentAt::Nowhere),
+        IdentityAgent::Variable(name) if name == "SSH_AUTH_SOCK" => None,
+        IdentityAgent::Variable(name) => {
+            let socket = std::env::var_os(name).filter(|value| !value.is_empty());
+            Some(socket.map_or(AgentAt::Nowhere, |socket| AgentAt::Socket(socket.into())))
+        }
+        IdentityAgent::At(socket) => Some(AgentAt::Socket(socket)),
+    }
+}
+
+fn add_to_agent(said: AddKeys) -> AddToAgent {
+    match said {
+        // Nobody is there to be asked whenever a key is read.
+        AddKeys { ask: true, .. } => AddToAgent::No,
+        AddKeys { confirm: true, lifetime, .. } => AddToAgent::Confirm(lifetime),
+        AddKeys { lifetime, .. } => AddToAgent::Yes(lifetime),
+    }
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+#[path = "plan_tests.rs"]
+mod tests;

@@ -1,6 +1,6 @@
-//! The TCP stream under a session, read in few large pieces instead of two small ones for each packet.
+//! The stream under a session, read in few large pieces instead of two small ones for each packet.
 //!
-//! While a download is under way the system wakes us only for a piece worth waking for, or after a
+//! While a download over TCP is under way the system wakes us only for a piece worth waking for, or after a
 //! millisecond. Adds, drops and reorders nothing; ends and errors come after the bytes before them.
 
 use std::future::Future;
@@ -10,10 +10,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
 use super::socket;
+use super::stream::Stream;
 
 /// How much is read at a time in bulk.
 const BULK: usize = 256 << 10;
@@ -34,9 +34,9 @@ const HIGHEST: usize = 128 << 10;
 /// How long fewer bytes than the mark may wait. A wait that lasts so long and brings little ends bulk.
 const IMPATIENCE: Duration = Duration::from_millis(1);
 
-/// A TCP stream, with a buffer that is large only while it is used.
+/// A stream, with a buffer that is large only while it is used.
 pub(super) struct ReadAhead {
-    tcp: TcpStream,
+    stream: Stream,
     buffer: Vec<u8>,
     /// What of the buffer was handed on.
     taken: usize,
@@ -55,8 +55,8 @@ enum Pace {
 const QUIET: Pace = Pace::Usual { next: SMALL, streak: 0 };
 
 impl ReadAhead {
-    pub(super) fn new(tcp: TcpStream) -> ReadAhead {
-        ReadAhead { tcp, buffer: Vec::new(), taken: 0, pace: QUIET }
+    pub(super) fn new(stream: impl Into<Stream>) -> ReadAhead {
+        ReadAhead { stream: stream.into(), buffer: Vec::new(), taken: 0, pace: QUIET }
     }
 
     /// Reads a little more, keeps it with what was not taken yet, and shows what is new: nothing at the end.
@@ -64,7 +64,7 @@ impl ReadAhead {
     pub(super) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         let before = self.buffer.len();
         self.buffer.reserve(SMALL);
-        ready!(pin!(self.tcp.read_buf(&mut self.buffer)).poll(cx))?;
+        ready!(pin!(self.stream.read_buf(&mut self.buffer)).poll(cx))?;
         Poll::Ready(Ok(&self.buffer[before..]))
     }
 
@@ -77,7 +77,7 @@ impl ReadAhead {
             Pace::Bulk { .. } => BULK,
         });
         // It reads once or not at all, so nothing is lost with the future.
-        let came = pin!(self.tcp.read_buf(&mut self.buffer)).poll(cx);
+        let came = pin!(self.stream.read_buf(&mut self.buffer)).poll(cx);
         let count = match came {
             Poll::Ready(count) => count?,
             Poll::Pending => ready!(self.poll_overdue(cx))?,
@@ -99,9 +99,10 @@ impl ReadAhead {
         }
         ready!(timer.as_mut().poll(cx));
         // First the mark, then the look: what comes in between wakes us.
-        socket::set_low_water(&self.tcp, 1)?;
+        let Some(tcp) = self.stream.tcp() else { return self.rest() };
+        socket::set_low_water(tcp, 1)?;
         self.pace = QUIET;
-        match socket::read_now(&self.tcp, &mut self.buffer) {
+        match socket::read_now(tcp, &mut self.buffer) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.rest(),
             Ok(count) if count >= MUCH => {
                 // All that its window allows may be here: it must go on sending while we read.
@@ -143,9 +144,11 @@ impl ReadAhead {
 
     /// Bulk begins or goes on, with another mark.
     fn set_mark(&mut self, mark: usize) {
+        // What is no socket has no mark.
+        let Some(tcp) = self.stream.tcp() else { return };
         let mark = mark.clamp(MUCH, HIGHEST);
         // Without a mark all is as right, only slower.
-        if let Err(error) = socket::set_low_water(&self.tcp, mark) {
+        if let Err(error) = socket::set_low_water(tcp, mark) {
             tracing::debug!(%error, "no low-water mark");
         }
         self.pace = Pace::Bulk { mark, timer: Box::pin(sleep(IMPATIENCE)), waits: false };
@@ -168,7 +171,7 @@ impl AsyncRead for ReadAhead {
 
 impl AsyncWrite for ReadAhead {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().tcp).poll_write(cx, buf)
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -176,19 +179,19 @@ impl AsyncWrite for ReadAhead {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().tcp).poll_write_vectored(cx, slices)
+        Pin::new(&mut self.get_mut().stream).poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tcp).poll_flush(cx)
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tcp).poll_shutdown(cx)
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }
 

@@ -4,7 +4,7 @@ use std::pin::pin;
 
 use proptest::prelude::*;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::*;

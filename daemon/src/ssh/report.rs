@@ -1,7 +1,7 @@
 //! What a link tells its owner, in order, and nothing after its end.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use nbtunnel_core::{LinkReport, Step};
@@ -13,6 +13,7 @@ use super::sight::{Seen, Sight};
 use crate::forward::carrier::Carrier;
 
 /// What happened to a link.
+#[derive(Clone)]
 pub enum LinkEvent {
     /// For core. `Lost` or `Closed` comes exactly once, and last. `Answers` is never told so, but as
     /// [`LinkEvent::Answered`].
@@ -94,6 +95,55 @@ impl Reporter {
         };
         if is_new {
             self.tell(LinkEvent::Note(text.to_owned()));
+        }
+    }
+}
+
+/// All links that want, or have, the same session: they hear what happens to it.
+#[derive(Clone, Default)]
+pub(super) struct Audience(Arc<Mutex<Seats>>);
+
+#[derive(Default)]
+struct Seats {
+    listeners: Vec<Weak<Reporter>>,
+    /// The step that it is at, and whom it waits for there: whoever comes later has to know.
+    step: Vec<LinkEvent>,
+}
+
+impl Audience {
+    /// From now on `listener` hears it, too.
+    pub(super) fn add(&self, listener: &Arc<Reporter>) {
+        let mut seats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seats.listeners.retain(|listener| listener.strong_count() > 0);
+        seats.listeners.push(Arc::downgrade(listener));
+        let step = seats.step.clone();
+        drop(seats);
+        step.into_iter().for_each(|event| listener.tell(event));
+    }
+
+    /// What tells all of them. `name` is the tunnel in whose name it is said what users can do.
+    pub(super) fn reporter(&self, name: &str) -> Arc<Reporter> {
+        let this = self.clone();
+        Reporter::new(name, Arc::new(move |event| this.tell(&event)), Told::default())
+    }
+
+    fn tell(&self, event: &LinkEvent) {
+        let mut seats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            LinkEvent::Report(LinkReport::Step(_)) => seats.step = vec![event.clone()],
+            LinkEvent::Report(LinkReport::Asking(_)) => {
+                seats.step.truncate(1);
+                seats.step.push(event.clone());
+            }
+            _ => {}
+        }
+        let listeners: Vec<_> = seats.listeners.iter().filter_map(Weak::upgrade).collect();
+        drop(seats);
+        for listener in listeners {
+            match event {
+                LinkEvent::Note(text) => listener.note(text),
+                _ => listener.tell(event.clone()),
+            }
         }
     }
 }

@@ -23,6 +23,8 @@ pub enum Seen {
     Addresses(Vec<SocketAddr>),
     /// A connection to this one.
     Connected(SocketAddr),
+    /// What stands in the place of a connection.
+    Over(String),
     /// Its version line (RFC 4253 §4.2), as it sent it.
     Version(String),
     /// A host key that is trusted, beside what is on file.

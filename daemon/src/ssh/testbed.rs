@@ -138,6 +138,18 @@ impl Sshd {
         format!("[127.0.0.1]:{} {}\n", self.port, public(&self.at("hostkey")))
     }
 
+    /// Its key, as in a known_hosts line.
+    pub(super) fn key(&self) -> String {
+        public(&self.at("hostkey"))
+    }
+
+    /// Stops the process that listens, until the value is dropped: the system still connects, and nobody answers.
+    pub(super) fn stop_listening(&self) -> Frozen {
+        let pid = self.child.0.id().to_string();
+        run("kill", &["-STOP", &pid]);
+        Frozen(vec![pid])
+    }
+
     /// The processes that serve sessions.
     fn sessions(&self) -> Vec<String> {
         children(&self.child.0.id().to_string())
@@ -255,9 +267,18 @@ pub(super) fn start(links: &Arc<Links>, route: Route) -> Watched {
 }
 
 pub(super) fn start_with(links: &Arc<Links>, route: Route, policy: watch::Sender<Policy>) -> Watched {
+    start_named(links, "test", route, policy)
+}
+
+/// The same, for a tunnel of that name.
+pub(super) fn start_as(links: &Arc<Links>, name: &str, route: Route) -> Watched {
+    start_named(links, name, route, watch::Sender::new(Policy::default()))
+}
+
+fn start_named(links: &Arc<Links>, name: &str, route: Route, policy: watch::Sender<Policy>) -> Watched {
     let (tell, events) = unbounded_channel();
     let link = links.spawn_link(
-        "test",
+        name,
         route,
         policy.subscribe(),
         None,

@@ -4,7 +4,7 @@
 //! sleeps until something was sent.
 
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::Duration;
 
 use nbtunnel_core::io::STALL;
@@ -22,7 +22,8 @@ pub(super) struct Traffic {
     unanswered: AtomicU64,
     /// Whether somebody was called to watch for silence.
     is_watched: AtomicBool,
-    is_asked: AtomicBool,
+    /// How many questions are under way.
+    asked: AtomicU32,
     sent: Notify,
 }
 
@@ -34,7 +35,7 @@ impl Traffic {
             written: AtomicU64::new(0),
             unanswered: AtomicU64::new(0),
             is_watched: AtomicBool::new(false),
-            is_asked: AtomicBool::new(false),
+            asked: AtomicU32::new(0),
             sent: Notify::new(),
         }
     }
@@ -57,7 +58,7 @@ impl Traffic {
         self.written.fetch_add(count as u64, Relaxed);
         if self.unanswered.load(Relaxed) == 0 {
             self.unanswered.store(nanos(self.now()).max(1), SeqCst);
-            if !self.is_asked.load(SeqCst) {
+            if self.asked.load(SeqCst) == 0 {
                 self.call_watcher();
             }
         }
@@ -78,12 +79,11 @@ impl Traffic {
         self.silence_left().is_some_and(|left| left.is_zero())
     }
 
-    /// While the server is asked, its answer has a deadline, and nobody has to watch for its silence.
-    pub(super) fn asked(&self, is_asked: bool) {
-        self.is_asked.store(is_asked, SeqCst);
-        if !is_asked && self.unanswered.load(SeqCst) != 0 {
-            self.call_watcher();
-        }
+    /// The server is asked something. Until that is dropped, the answer has a deadline, and nobody has to watch
+    /// for silence.
+    pub(super) fn ask(&self) -> Question<'_> {
+        self.asked.fetch_add(1, SeqCst);
+        Question(self)
     }
 
     /// Waits until something was sent and [`STALL`] has passed over it. Returns whether nothing came since;
@@ -118,6 +118,18 @@ impl Traffic {
     fn silence_left(&self) -> Option<Duration> {
         let since = self.unanswered.load(SeqCst);
         (since != 0).then(|| (Duration::from_nanos(since) + STALL).saturating_sub(self.now()))
+    }
+}
+
+/// A question that is under way.
+pub(super) struct Question<'a>(&'a Traffic);
+
+impl Drop for Question<'_> {
+    fn drop(&mut self) {
+        let Question(traffic) = self;
+        if traffic.asked.fetch_sub(1, SeqCst) == 1 && traffic.unanswered.load(SeqCst) != 0 {
+            traffic.call_watcher();
+        }
     }
 }
 

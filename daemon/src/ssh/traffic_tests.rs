@@ -62,18 +62,18 @@ async fn what_is_answered_is_no_silence_and_then_nobody_watches() {
 #[tokio::test]
 async fn a_question_needs_no_watcher_but_what_is_sent_beside_it_does() {
     let (wire, set) = wire();
-    wire.asked(true);
+    let question = wire.ask();
     wire.went(1);
     set(60_000);
     assert!(is_waiting(wire.is_silent_again()));
     wire.came(1);
-    wire.asked(false);
+    drop(question);
     assert!(is_waiting(wire.is_silent_again()), "it was answered");
-    wire.asked(true);
+    let question = wire.ask();
     wire.went(1);
     wire.came(1);
     wire.went(1);
-    wire.asked(false);
+    drop(question);
     set(63_000);
     assert!(wire.is_silent_again().await);
 }

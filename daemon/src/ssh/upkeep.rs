@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::Duration;
 
 use nbtunnel_core::{LinkReport, Policy};
-use russh::Disconnect;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
@@ -19,8 +18,9 @@ use super::carry::SshCarrier;
 use super::classify::ended;
 use super::distance::{Distances, Path};
 use super::handler::Shared;
-use super::link::{Control, Session};
-use super::report::LinkEvent;
+use super::link::Control;
+use super::logged_in::{Session, Silences};
+use super::report::{LinkEvent, Reporter};
 use super::traffic::Traffic;
 
 /// Core has a shorter deadline for an answer; this one only keeps a fault from hanging for ever.
@@ -33,14 +33,13 @@ const HEARD_EVERY: Duration = Duration::from_secs(1);
 /// program takes now and then makes room for a moment only.
 const READ_AGAIN: Duration = Duration::from_secs(1);
 
-/// How long a close may take to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(1);
-
 /// What it takes to look after a link that is up.
 pub(super) struct Upkeep {
     pub(super) shared: Arc<Shared>,
+    pub(super) reporter: Arc<Reporter>,
     pub(super) control: Arc<Control>,
     pub(super) session: Session,
+    pub(super) silences: watch::Receiver<Silences>,
     pub(super) carrier: Arc<SshCarrier>,
     pub(super) policy: watch::Receiver<Policy>,
     /// Our end of the connection, where the system tells.
@@ -48,6 +47,8 @@ pub(super) struct Upkeep {
     /// What the answers to probes measure.
     pub(super) path: Option<Path>,
     pub(super) distances: Arc<Distances>,
+    /// What went over the session before this link.
+    pub(super) before: u64,
     pub(super) is_worn: AtomicBool,
 }
 
@@ -57,10 +58,7 @@ impl Upkeep {
         let Shared { gone, hop, tap, .. } = &*self.shared;
         tokio::select! {
             biased;
-            () = self.control.close.cancelled() => {
-                self.say_goodbye().await;
-                LinkReport::Closed
-            }
+            () = self.control.close.cancelled() => LinkReport::Closed,
             () = gone.cancelled() => {
                 LinkReport::Lost(self.shared.cause().unwrap_or_else(|| ended(hop, tap)))
             }
@@ -72,7 +70,7 @@ impl Upkeep {
     }
 
     fn tell(&self, report: LinkReport) {
-        self.shared.reporter.tell(LinkEvent::Report(report));
+        self.reporter.tell(LinkEvent::Report(report));
     }
 
     fn traffic(&self) -> &Traffic {
@@ -99,7 +97,7 @@ impl Upkeep {
                             if let Some(path) = self.path {
                                 self.distances.measured(path, rtt);
                             }
-                            self.shared.reporter.tell(LinkEvent::Answered(question, rtt));
+                            self.reporter.tell(LinkEvent::Answered(question, rtt));
                         }
                         break;
                     }
@@ -124,21 +122,28 @@ impl Upkeep {
     async fn ask(&self) -> Option<Duration> {
         let session = self.session.read().await;
         let asked_at = self.traffic().now();
-        self.traffic().asked(true);
-        let answered = timeout(ANSWER_DEADLINE, session.send_ping()).await;
-        self.traffic().asked(false);
+        let answered = {
+            let _question = self.traffic().ask();
+            timeout(ANSWER_DEADLINE, session.send_ping()).await
+        };
         let rtt = self.traffic().now().saturating_sub(asked_at);
         // A ping counts as answered when the session dies: that is no answer.
         (matches!(answered, Ok(Ok(()))) && !session.is_closed()).then_some(rtt)
     }
 
     async fn mind_silence(&self) -> Infallible {
-        loop {
-            if self.traffic().is_silent_again().await {
+        let mut silences = self.silences.clone();
+        let mut before = silences.borrow_and_update().silent;
+        while silences.changed().await.is_ok() {
+            let silent = silences.borrow_and_update().silent;
+            if silent != before {
+                before = silent;
                 self.tell(LinkReport::Unanswered);
             }
             self.tell_if_worn();
         }
+        // Nobody watches a session that is gone, which is noticed elsewhere.
+        pending().await
     }
 
     async fn mind_unread(&self) -> Infallible {
@@ -174,20 +179,8 @@ impl Upkeep {
 
     fn tell_if_worn(&self) {
         let enough = self.policy.borrow().renew_bytes;
-        if enough > 0 && self.traffic().both() >= enough && !self.is_worn.swap(true, Relaxed) {
+        if enough > 0 && self.traffic().both() - self.before >= enough && !self.is_worn.swap(true, Relaxed) {
             self.tell(LinkReport::Worn);
         }
-    }
-
-    /// Tells the server that we leave, if it listens.
-    async fn say_goodbye(&self) {
-        let goodbye = async {
-            let session = self.session.read().await;
-            if session.disconnect(Disconnect::ByApplication, "closed by nbtunnel", "").await.is_ok() {
-                // Written by the session's task, which then ends.
-                self.shared.gone.cancelled().await;
-            }
-        };
-        let _ = timeout(GOODBYE, goodbye).await;
     }
 }

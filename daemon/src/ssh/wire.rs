@@ -1,4 +1,4 @@
-//! The TCP stream under a session, with what the session itself does not tell: what the server said before it
+//! The stream under a session, with what the session itself does not tell: what the server said before it
 //! or instead of it, and how soon, how much went over it, how it ended, and a way to cut it at once.
 
 use std::future::poll_fn;
@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::Stopwatch;
 use super::greeting::{Greeting, Heard, Said};
 use super::read_ahead::ReadAhead;
+use super::stream::Stream;
 use super::traffic::Traffic;
 
 /// What was seen on the wire, and the scissors.
@@ -107,14 +107,14 @@ impl Tap {
 
 /// The stream that is handed to the session.
 pub(super) struct Wire {
-    tcp: ReadAhead,
+    stream: ReadAhead,
     tap: Arc<Tap>,
     said: Said,
 }
 
 impl Wire {
-    pub(super) fn new(tcp: TcpStream, tap: Arc<Tap>) -> Wire {
-        Wire { tcp: ReadAhead::new(tcp), tap, said: Said::default() }
+    pub(super) fn new(stream: impl Into<Stream>, tap: Arc<Tap>) -> Wire {
+        Wire { stream: ReadAhead::new(stream), tap, said: Said::default() }
     }
 
     /// Sends `line`, with which the session is going to begin, and waits for the server's version line: how
@@ -138,9 +138,9 @@ impl Wire {
     }
 
     fn poll_hear(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Heard>> {
-        let Wire { tcp, tap, .. } = self;
+        let Wire { stream, tap, .. } = self;
         tap.check()?;
-        match tcp.poll_more(cx) {
+        match stream.poll_more(cx) {
             Poll::Ready(Ok([])) => Poll::Ready(Ok(Heard::Hopeless)),
             Poll::Ready(Ok(new)) => Poll::Ready(Ok(tap.seen().greeting.hear(new))),
             Poll::Ready(Err(error)) => Poll::Ready(Err(tap.broken(error))),
@@ -154,7 +154,7 @@ impl AsyncRead for Wire {
         let this = self.get_mut();
         let before = buf.filled().len();
         this.tap.check()?;
-        match Pin::new(&mut this.tcp).poll_read(cx, buf) {
+        match Pin::new(&mut this.stream).poll_read(cx, buf) {
             Poll::Ready(Ok(())) => {
                 let new = &buf.filled()[before..];
                 if new.is_empty() {
@@ -178,7 +178,7 @@ impl AsyncWrite for Wire {
         if swallowed > 0 {
             return Poll::Ready(Ok(swallowed));
         }
-        match Pin::new(&mut this.tcp).poll_write(cx, buf) {
+        match Pin::new(&mut this.stream).poll_write(cx, buf) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(this.tap.broken(error))),
             Poll::Ready(Ok(count)) => {
                 this.tap.traffic.went(count);
@@ -193,13 +193,13 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tcp).poll_flush(cx)
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
     }
 
     /// Never fails: russh tells the handler why a session ended only if this succeeds, and a connection
     /// that was reset cannot be shut down any more.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if let Err(error) = ready!(Pin::new(&mut self.get_mut().tcp).poll_shutdown(cx)) {
+        if let Err(error) = ready!(Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)) {
             tracing::trace!("shutdown of a dead connection: {error}");
         }
         Poll::Ready(Ok(()))

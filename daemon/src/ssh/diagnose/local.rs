@@ -1,8 +1,9 @@
-//! What could be offered to a machine, seen from here: the agent, the key files. Asks no server.
+//! What is looked at on this machine: what ssh_config says, and what could be offered to each machine on the way.
+//! Asks no server.
 
 use std::time::Duration;
 
-use nbtunnel_core::FailureKind;
+use nbtunnel_core::{FailureKind, Route};
 use tokio::time::timeout;
 
 use crate::finding::{Finding, Layer};
@@ -10,6 +11,34 @@ use crate::ssh::agent::AgentAt;
 use crate::ssh::auth::wants_a_person;
 use crate::ssh::credentials::{KeyFile, Offer, look};
 use crate::ssh::hop::Hop;
+use crate::ssh_config::{self, Query};
+
+/// Who read which ssh_config, and what of it is not followed.
+pub(super) async fn ssh_config(route: &Route, unhonoured: Vec<String>) -> Vec<Finding> {
+    let query = Query::of(route);
+    let of_it = match ssh_config::program() {
+        None => Finding::warn(
+            Layer::SshConfig,
+            "there is no ssh program on the PATH, so that no ssh_config is read",
+            "install OpenSSH's client, if the host stands in ~/.ssh/config",
+        ),
+        Some(_) if query.is_idle() => {
+            Finding::ok(Layer::SshConfig, "none is read, as the tunnel's file says")
+        }
+        Some(program) => {
+            let said = ssh_config::ask(&query).await;
+            let mut files = said.ok().flatten().map(|said| said.read_from).unwrap_or_default();
+            files.retain(|file| file.is_file());
+            let files: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+            let of = if files.is_empty() { "no file".to_owned() } else { files.join(", ") };
+            Finding::ok(Layer::SshConfig, format!("what {} makes of {of}", program.display()))
+        }
+    };
+    let not_followed = unhonoured
+        .into_iter()
+        .map(|note| Finding::warn(Layer::SshConfig, note, "the tunnel goes on without it"));
+    [of_it].into_iter().chain(not_followed).collect()
+}
 
 /// Looks at what could be offered to `hop`.
 pub(super) async fn look_at(usual: &AgentAt, hop: &Hop, patience: Duration) -> Vec<Finding> {

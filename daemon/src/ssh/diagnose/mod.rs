@@ -12,16 +12,16 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use nbtunnel_core::session::overdue;
 use nbtunnel_core::{Asks, Failure, FailureKind, LinkReport, Policy, Route, Step, Target};
-use russh::Disconnect;
-use tokio::sync::mpsc::{self, UnboundedReceiver};
-use tokio::sync::{RwLock, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::Links;
 use super::carry::SshCarrier;
-use super::link::{Attempt, Connected, Control};
-use super::plan::plan;
+use super::hop::Plan;
+use super::logged_in::{Lease, LoggedIn};
+use super::plan::{Planned, plan};
+use super::pool::{Role, Wanted};
 use super::report::{LinkEvent, Reporter, Told};
 use crate::finding::{Finding, Layer};
 use walk::Walk;
@@ -31,9 +31,6 @@ const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
 
 /// No step is given longer, whatever the tunnel's file says.
 const LONGEST_STEP: Duration = Duration::from_secs(60);
-
-/// How long a server may take to hear that we leave.
-const GOODBYE: Duration = Duration::from_secs(1);
 
 /// So many targets are tried at a time.
 const TARGETS_AT_ONCE: usize = 8;
@@ -80,30 +77,13 @@ async fn examine(links: Arc<Links>, patient: Patient, on: OnFinding) {
     let patience = policy.connect_timeout.min(LONGEST_STEP);
     let planned = timeout(LONGEST_STEP, plan(&route, &links.account)).await;
     let connected = match planned.unwrap_or_else(|_| Err(overdue(Step::Resolve))) {
-        Ok(plan) => {
+        Ok(Planned { plan, notes }) => {
+            local::ssh_config(&route, notes).await.into_iter().for_each(|finding| on(finding));
             let mut walk = Walk::new(&plan, Arc::clone(&on), Arc::clone(&links.stopwatch));
             for hop in plan.jumps.iter().chain([&plan.server]) {
-                walk.carries(local::look_at(&links.agent, hop, patience).await);
+                walk.carries(hop, local::look_at(&links.agent, hop, patience).await);
             }
-            let (policy, policies) = watch::channel(policy);
-            let (tell, mut events) = mpsc::unbounded_channel();
-            let attempt = Attempt {
-                links: Arc::clone(&links),
-                control: Arc::new(Control::default()),
-                reporter: Reporter::new(
-                    &name,
-                    Arc::new(move |event| {
-                        let _ = tell.send(event);
-                    }),
-                    Told::default(),
-                ),
-                route,
-                policy: policies,
-                asker: None,
-                only_looks: true,
-            };
-            let connected = watched(&attempt, &mut events, patience, &mut walk).await;
-            drop(policy);
+            let connected = connect(&links, &name, &plan, patience, &mut walk).await;
             walk.ended(connected.as_ref().err());
             connected.ok()
         }
@@ -114,20 +94,34 @@ async fn examine(links: Arc<Links>, patient: Patient, on: OnFinding) {
     };
     listeners.into_iter().for_each(|finding| on(finding));
     match connected {
-        Some(connected) => look_at_targets(&links, connected, targets, patience, &on).await,
+        Some(lease) => look_at_targets(&links, lease, targets, patience, &on).await,
         None if targets.is_empty() => {}
         None => on(Finding::skipped(Layer::Target, "not looked at: there is no session to reach them by")),
     }
 }
 
 /// Connects, tells `walk` what was seen meanwhile, and gives up where nothing is seen for too long.
-async fn watched(
-    attempt: &Attempt,
-    events: &mut UnboundedReceiver<LinkEvent>,
+async fn connect(
+    links: &Arc<Links>,
+    name: &str,
+    plan: &Plan,
     patience: Duration,
     walk: &mut Walk,
-) -> Result<Connected, Failure> {
-    let mut connecting = pin!(attempt.connect());
+) -> Result<Lease, Failure> {
+    let (tell, mut events) = mpsc::unbounded_channel();
+    let on = Arc::new(move |event| {
+        let _ = tell.send(event);
+    });
+    let reporter = Reporter::new(name, on, Told::default());
+    let wanted = Wanted {
+        jumps: &plan.jumps,
+        to: &plan.server,
+        role: Role::Look,
+        tunnel: name,
+        reporter: &reporter,
+        asker: None,
+    };
+    let mut connecting = pin!(links.pool.get(links, wanted));
     let mut step = Step::Resolve;
     let mut overlong = pin!(sleep(patience));
     let connected = loop {
@@ -156,25 +150,16 @@ async fn watched(
 /// Opens a channel to each target, and closes it.
 async fn look_at_targets(
     links: &Arc<Links>,
-    connected: Connected,
+    lease: Lease,
     targets: Vec<(String, Target)>,
     patience: Duration,
     on: &OnFinding,
 ) {
-    let Connected { shared, session, _end, .. } = connected;
-    let session = Arc::new(RwLock::new(session));
-    let carrier = &Arc::new(SshCarrier::new(Arc::clone(&session), &shared, links.data.clone()));
-    let hop = &shared.hop;
+    let LoggedIn { shared, session, .. } = &**lease;
+    let carrier = &Arc::new(SshCarrier::new(Arc::clone(session), shared, links.data.clone()));
     let looked = targets.into_iter().map(|(forward, target)| async move {
         let began = (links.stopwatch)();
-        let reached = timeout(patience, carrier.look_at(&target)).await.unwrap_or_else(|_| {
-            Err(Failure::new(
-                FailureKind::TimedOut,
-                format!("{hop} could not reach {target} within {} s", patience.as_secs()),
-                "check the target of the forward; a firewall over there may swallow the connection",
-            ))
-        });
-        let finding = match reached {
+        let finding = match carrier.look_at(&target, patience).await {
             Ok(()) => Finding::ok(Layer::Target, format!("something answers at {target}")),
             Err(failure) => Finding::broken(Layer::Target, &failure),
         };
@@ -184,10 +169,6 @@ async fn look_at_targets(
     while let Some(finding) = looked.next().await {
         on(finding);
     }
-    let goodbye = async {
-        session.read().await.disconnect(Disconnect::ByApplication, "looked at by nbtunnel", "").await
-    };
-    let _ = timeout(GOODBYE, goodbye).await;
-    // It is sent by the session's own task, which ends with it.
-    let _ = timeout(GOODBYE, shared.gone.cancelled()).await;
+    drop(looked);
+    lease.give_up().await;
 }

@@ -1,14 +1,13 @@
 //! Puts what was seen on the way into findings, one a layer and machine, in the order of the layers. What ended the
 //! way is the finding of the layer where it did; those behind it are said to be skipped.
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use nbtunnel_core::{Failure, FailureKind, LinkReport, Step};
 
 use super::OnFinding;
-use crate::finding::{Finding, Layer};
+use crate::finding::{Finding, Layer, Verdict};
 use crate::ssh::Stopwatch;
 use crate::ssh::classify::quote;
 use crate::ssh::hop::{Hop, Plan};
@@ -31,47 +30,47 @@ const LAYERS: [Layer; 8] = [
 /// Why layers behind a broken one have no finding.
 const NOT_REACHED: &str = "not reached";
 
+/// Why a machine has none of its own.
+const IS_UP: &str = "not looked at again: a session with it is up";
+
 /// A walk along the machines of a plan.
 pub(super) struct Walk {
     on: OnFinding,
     stopwatch: Stopwatch,
-    /// The machines that it was not at yet, with that at which it is in front.
-    ahead: VecDeque<Machine>,
-    /// Those of which is not known yet what is here for them.
-    unprepared: VecDeque<Hop>,
-    /// The next layer of the machine at which it is.
-    next: Layer,
-    /// Whether that machine let us in.
-    is_in: bool,
+    machines: Vec<Machine>,
+    /// The machine at which it is.
+    here: usize,
     /// When its last step began.
     began: Duration,
-    /// Its last address, for the hint about this machine's own network.
+}
+
+/// One machine on the way.
+struct Machine {
+    hop: String,
+    host: String,
+    /// What was found on this machine about the agent and the keys, until it is told.
+    local: Vec<Finding>,
+    /// The first layer about which nothing was told.
+    next: Layer,
+    is_visited: bool,
     addresses: Vec<IpAddr>,
     methods: Vec<String>,
 }
 
-struct Machine {
-    hop: String,
-    host: String,
-    /// What was found on this machine about the agent and the keys.
-    local: Vec<Finding>,
-}
-
 impl Walk {
-    /// Tells of the way, and stands in front of its first machine.
+    /// Tells of the way, and stands in front of it.
     pub(super) fn new(plan: &Plan, on: OnFinding, stopwatch: Stopwatch) -> Walk {
-        let unprepared = plan.jumps.iter().chain([&plan.server]).cloned().collect();
         on(Finding::ok(Layer::Way, in_words(plan)));
         let began = stopwatch();
-        let (ahead, addresses, methods) = Default::default();
-        Walk { on, stopwatch, ahead, unprepared, next: Layer::Dns, is_in: false, began, addresses, methods }
+        Walk { on, stopwatch, machines: Vec::new(), here: 0, began }
     }
 
     /// What was found here about the next machine of the plan.
-    pub(super) fn carries(&mut self, local: Vec<Finding>) {
-        if let Some(hop) = self.unprepared.pop_front() {
-            self.ahead.push_back(Machine { hop: hop.label(), host: hop.host, local });
-        }
+    pub(super) fn carries(&mut self, hop: &Hop, local: Vec<Finding>) {
+        let (addresses, methods) = Default::default();
+        let (hop, host) = (hop.label(), hop.host.clone());
+        let (next, is_visited) = (Layer::Dns, false);
+        self.machines.push(Machine { hop, host, local, next, is_visited, addresses, methods });
         self.began = (self.stopwatch)();
     }
 
@@ -79,12 +78,7 @@ impl Walk {
     pub(super) fn take(&mut self, event: LinkEvent) {
         match event {
             LinkEvent::Saw(sight) => self.saw(*sight),
-            LinkEvent::Report(LinkReport::Step(step)) => {
-                if step == Step::Authenticate && self.next > Layer::HostKey {
-                    self.tell_local();
-                }
-                self.began = (self.stopwatch)();
-            }
+            LinkEvent::Report(LinkReport::Step(step)) => self.step(step),
             // What else a link says is for its owner.
             LinkEvent::Report(_)
             | LinkEvent::Answered(..)
@@ -96,127 +90,151 @@ impl Walk {
         }
     }
 
+    fn step(&mut self, step: Step) {
+        if step == Step::Authenticate {
+            self.tell_local();
+        }
+        let layer = match step {
+            Step::Queued | Step::Resolve => Layer::Dns,
+            Step::Tcp => Layer::Tcp,
+            Step::Banner => Layer::Banner,
+            Step::KeyExchange => Layer::KeyExchange,
+            Step::Authenticate => Layer::Authentication,
+        };
+        if let Some(machine) = self.machines.get_mut(self.here) {
+            machine.next = machine.next.max(layer);
+        }
+        self.began = (self.stopwatch)();
+    }
+
     fn saw(&mut self, sight: Sight) {
         let took = (self.stopwatch)().saturating_sub(self.began);
-        match sight.seen {
-            Seen::Turn => self.turn(&sight.hop),
+        if let Some(number) = self.machines.iter().position(|machine| machine.hop == sight.hop) {
+            self.here = number;
+        }
+        let Some(machine) = self.machines.get_mut(self.here) else { return };
+        let finding = match sight.seen {
+            Seen::Turn => return,
             Seen::Addresses(all) => {
-                self.addresses = all.iter().map(|address| address.ip()).collect();
-                let host = self.ahead.front().map(|machine| machine.host.clone()).unwrap_or_default();
-                let found = if host.parse::<IpAddr>().is_ok() {
-                    Finding::ok(Layer::Dns, format!("{host} is an address already"))
+                machine.addresses = all.iter().map(|address| address.ip()).collect();
+                if machine.host.parse::<IpAddr>().is_ok() {
+                    Finding::ok(Layer::Dns, format!("{} is an address already", machine.host))
                 } else {
-                    let addresses: Vec<String> = self.addresses.iter().map(IpAddr::to_string).collect();
-                    Finding::ok(Layer::Dns, format!("{host} is {}", addresses.join(", "))).after(took)
-                };
-                self.tell(found);
+                    let addresses: Vec<String> = machine.addresses.iter().map(IpAddr::to_string).collect();
+                    Finding::ok(Layer::Dns, format!("{} is {}", machine.host, addresses.join(", ")))
+                        .after(took)
+                }
             }
-            Seen::Connected(peer) => {
-                self.tell(Finding::ok(Layer::Tcp, format!("connected to {peer}")).after(took));
-            }
+            Seen::Connected(peer) => Finding::ok(Layer::Tcp, format!("connected to {peer}")).after(took),
+            Seen::Over(what) => Finding::ok(Layer::Tcp, format!("over {what}")).after(took),
             Seen::Version(line) => {
-                self.tell(Finding::ok(Layer::Banner, format!("it says {}", quote(&line))).after(took));
+                Finding::ok(Layer::Banner, format!("it says {}", quote(&line))).after(took)
             }
-            Seen::HostKey(key) => {
-                self.tell(Finding::ok(Layer::HostKey, trusted(&key)).after(took));
+            Seen::HostKey(key) => Finding::ok(Layer::HostKey, trusted(&key)).after(took),
+            Seen::Methods(methods) => {
+                machine.methods = methods;
+                return;
             }
-            Seen::Methods(methods) => self.methods = methods,
             Seen::LetIn(by) => {
                 let by = match by.as_slice() {
                     [] => "it asked for nothing".to_owned(),
                     all => format!("let in by {}", all.join(", then ")),
                 };
-                let text = match self.methods.as_slice() {
+                let text = match machine.methods.as_slice() {
                     [] => by,
                     methods => format!("{by}; it takes {}", methods.join(", ")),
                 };
-                self.tell(Finding::ok(Layer::Authentication, text).after(took));
-                self.is_in = true;
+                Finding::ok(Layer::Authentication, text).after(took)
             }
-        }
-    }
-
-    /// The walk comes to `hop`. Machines in between were not visited: somebody else's session leads past them.
-    fn turn(&mut self, hop: &str) {
-        if !self.ahead.iter().any(|machine| machine.hop == hop) {
-            return;
-        }
-        while self.ahead.front().is_some_and(|machine| machine.hop != hop) {
-            if !std::mem::take(&mut self.is_in) {
-                let why = "not looked at again: a session to it is up already";
-                self.tell(Finding::ok(Layer::Authentication, why));
-            }
-            self.ahead.pop_front();
-            self.next = Layer::Dns;
-        }
-        self.methods.clear();
-        self.addresses.clear();
+        };
+        self.tell(finding);
     }
 
     /// The way is at its end, by `failure` if that is not the server.
     pub(super) fn ended(&mut self, failure: Option<&Failure>) {
-        if let Some(failure) = failure {
-            let layer = self.layer_of(failure);
-            let mut told = false;
-            if let Some(local) = self.ahead.front_mut().filter(|_| layer == Layer::Credentials) {
-                local.local.retain(|finding| finding.layer != Layer::Credentials);
-                local.local.push(Finding::broken(layer, failure));
-                told = true;
-            }
-            let next = self.next;
-            for each in LAYERS.into_iter().filter(|layer| *layer >= next) {
-                match each {
-                    Layer::Agent => self.tell_local(),
-                    Layer::Credentials => {}
-                    _ if each == layer => {
-                        told = true;
-                        self.tell(Finding::broken(layer, &mended(failure, &self.addresses)));
-                    }
-                    // Nothing is said of it where it works, since the host key tells of it.
-                    Layer::KeyExchange => {}
-                    _ => self.tell(Finding::skipped(each, NOT_REACHED)),
+        match failure {
+            Some(failure) => self.failed(failure),
+            None => {
+                self.here = self.machines.len().saturating_sub(1);
+                self.catch_up();
+                let is_new = self.machines.last().is_none_or(|machine| machine.is_visited);
+                if !is_new {
+                    self.tell(Finding::ok(Layer::Authentication, IS_UP));
                 }
             }
-            if !told {
-                self.tell(Finding::broken(layer, failure));
+        }
+        for machine in self.machines.iter().filter(|machine| !machine.is_visited) {
+            (self.on)(Finding::skipped(Layer::Way, NOT_REACHED).at(&machine.hop));
+        }
+    }
+
+    fn failed(&mut self, failure: &Failure) {
+        let Some(machine) = self.machines.get_mut(self.here) else { return };
+        let (next, layer) = (machine.next, layer_of(failure, machine.next));
+        let mut told = false;
+        if layer == Layer::Credentials && !machine.local.is_empty() {
+            machine.local.retain(|finding| finding.layer != Layer::Credentials);
+            machine.local.push(Finding::broken(layer, failure));
+            told = true;
+        }
+        let broken = Finding::broken(layer, &mended(failure, &machine.addresses));
+        for each in LAYERS.into_iter().filter(|layer| *layer >= next) {
+            match each {
+                _ if each == layer && !told => {
+                    told = true;
+                    self.tell(broken.clone());
+                }
+                Layer::Agent => self.tell_local(),
+                // Nothing is said of the exchange where it works: the host key tells of it.
+                Layer::Credentials | Layer::KeyExchange => {}
+                _ => self.tell(Finding::skipped(each, NOT_REACHED)),
             }
-            self.ahead.pop_front();
-        } else {
-            self.ahead.clear();
         }
-        for machine in std::mem::take(&mut self.ahead) {
-            (self.on)(Finding::skipped(Layer::Way, NOT_REACHED).at(machine.hop));
+        if !told {
+            self.tell(broken);
         }
     }
 
-    /// Where on the way `failure` belongs.
-    fn layer_of(&self, failure: &Failure) -> Layer {
-        match failure.kind {
-            FailureKind::HostKeyUnknown | FailureKind::HostKeyChanged => Layer::HostKey,
-            FailureKind::NoCredentials | FailureKind::PassphraseNeeded => Layer::Credentials,
-            FailureKind::AuthRefused | FailureKind::AnswerNeeded => Layer::Authentication,
-            FailureKind::NoCommonAlgorithm => Layer::KeyExchange,
-            FailureKind::Dns => Layer::Dns,
-            _ if self.next > Layer::HostKey => Layer::Authentication,
-            _ => self.next,
-        }
-    }
-
-    /// What is known here of the machine.
+    /// Tells what is known here of the machine, before its login.
     fn tell_local(&mut self) {
-        let local = self.ahead.front_mut().map(|machine| std::mem::take(&mut machine.local));
+        let local = self.machines.get_mut(self.here).map(|machine| std::mem::take(&mut machine.local));
         local.unwrap_or_default().into_iter().for_each(|finding| self.tell(finding));
-        self.next = self.next.max(Layer::Authentication);
+    }
+
+    /// Machines that nothing was told of and that are behind us: a session that is up led past them.
+    fn catch_up(&mut self) {
+        let passed = self.machines.iter_mut().take(self.here).filter(|machine| !machine.is_visited);
+        for machine in passed {
+            machine.is_visited = true;
+            (self.on)(Finding::ok(Layer::Authentication, IS_UP).at(&machine.hop));
+        }
     }
 
     /// Tells of a layer of the machine at which the walk is; the ones before it are done with.
     fn tell(&mut self, finding: Finding) {
-        if let Some(behind) = LAYERS.into_iter().find(|layer| *layer > finding.layer) {
-            self.next = self.next.max(behind);
+        if finding.verdict != Verdict::Skipped && finding.layer < Layer::Agent {
+            self.catch_up();
         }
-        let at = self.ahead.front().map(|machine| machine.hop.clone());
+        let behind = LAYERS.into_iter().find(|layer| *layer > finding.layer);
+        let Some(machine) = self.machines.get_mut(self.here) else { return };
+        machine.next = machine.next.max(behind.unwrap_or(Layer::Listener));
+        machine.is_visited = true;
+        let at = Some(machine.hop.clone());
         self.began = (self.stopwatch)();
         (self.on)(Finding { at, ..finding });
+    }
+}
+
+/// Where `failure` belongs that came at `next`.
+fn layer_of(failure: &Failure, next: Layer) -> Layer {
+    match failure.kind {
+        FailureKind::HostKeyUnknown | FailureKind::HostKeyChanged => Layer::HostKey,
+        FailureKind::NoCredentials | FailureKind::PassphraseNeeded => Layer::Credentials,
+        FailureKind::AuthRefused | FailureKind::AnswerNeeded => Layer::Authentication,
+        FailureKind::NoCommonAlgorithm => Layer::KeyExchange,
+        FailureKind::Dns => Layer::Dns,
+        _ if next > Layer::HostKey => Layer::Authentication,
+        _ => next,
     }
 }
 

@@ -14,8 +14,8 @@ fn walk() -> (Walk, Arc<Mutex<Vec<Finding>>>) {
         Arc::new(move |finding| tell.lock().unwrap_or_else(PoisonError::into_inner).push(finding));
     let plan = Plan { jumps: vec![hop("jump", 22)], server: hop("server", 22) };
     let mut walk = Walk::new(&plan, on, crate::wake::stopwatch());
-    for _ in 0..2 {
-        walk.carries(vec![Finding::ok(Layer::Agent, "a"), Finding::ok(Layer::Credentials, "c")]);
+    for hop in plan.jumps.iter().chain([&plan.server]) {
+        walk.carries(hop, vec![Finding::ok(Layer::Agent, "a"), Finding::ok(Layer::Credentials, "c")]);
     }
     (walk, told)
 }
@@ -120,8 +120,28 @@ fn what_breaks_is_told_once_and_what_is_behind_it_is_skipped() {
 #[test]
 fn a_machine_that_is_passed_over_a_session_that_is_up_is_told_as_such() {
     let (mut walk, all) = walk();
+    // It is known from the first that the server is wanted.
+    walk.take(LinkEvent::Saw(Box::new(Sight { hop: "server:22".into(), seen: Seen::Turn })));
     passes(&mut walk, "server:22", Layer::Authentication);
     walk.ended(None);
     assert_eq!(told(&all)[1], line("authentication", Verdict::Ok, "jump:22"));
     assert_eq!(told(&all)[2], line("dns", Verdict::Ok, "server:22"));
+}
+
+#[test]
+fn a_server_whose_session_is_used_is_told_as_such_and_one_that_is_not_asked_is_what_breaks() {
+    let (mut used, all) = walk();
+    used.take(LinkEvent::Saw(Box::new(Sight { hop: "server:22".into(), seen: Seen::Turn })));
+    used.ended(None);
+    assert_eq!(
+        told(&all)[1..],
+        [line("authentication", Verdict::Ok, "jump:22"), line("authentication", Verdict::Ok, "server:22")]
+    );
+
+    let (mut asks, all) = walk();
+    asks.take(LinkEvent::Saw(Box::new(Sight { hop: "server:22".into(), seen: Seen::Turn })));
+    asks.ended(Some(&Failure::new(FailureKind::AnswerNeeded, "m", "nbctl unlock")));
+    let told = told(&all);
+    assert!(told.contains(&line("authentication", Verdict::Broken, "server:22")), "{told:?}");
+    assert!(told.contains(&line("way", Verdict::Skipped, "jump:22")), "{told:?}");
 }
