@@ -52,7 +52,10 @@ struct Machine {
     local: Vec<Finding>,
     /// The first layer about which nothing was told.
     next: Layer,
+    /// Whether anything was told about it.
     is_visited: bool,
+    /// Whether it was told that we are in.
+    is_in: bool,
     addresses: Vec<IpAddr>,
     methods: Vec<String>,
 }
@@ -69,8 +72,8 @@ impl Walk {
     pub(super) fn carries(&mut self, hop: &Hop, local: Vec<Finding>) {
         let (addresses, methods) = Default::default();
         let (hop, host) = (hop.label(), hop.host.clone());
-        let (next, is_visited) = (Layer::Dns, false);
-        self.machines.push(Machine { hop, host, local, next, is_visited, addresses, methods });
+        let (next, is_visited, is_in) = (Layer::Dns, false, false);
+        self.machines.push(Machine { hop, host, local, next, is_visited, is_in, addresses, methods });
         self.began = (self.stopwatch)();
     }
 
@@ -157,8 +160,7 @@ impl Walk {
             None => {
                 self.here = self.machines.len().saturating_sub(1);
                 self.catch_up();
-                let is_new = self.machines.last().is_none_or(|machine| machine.is_visited);
-                if !is_new {
+                if self.machines.last().is_some_and(|machine| !machine.is_in) {
                     self.tell(Finding::ok(Layer::Authentication, IS_UP));
                 }
             }
@@ -201,11 +203,10 @@ impl Walk {
         local.unwrap_or_default().into_iter().for_each(|finding| self.tell(finding));
     }
 
-    /// Machines that nothing was told of and that are behind us: a session that is up led past them.
+    /// Machines behind us, of which nothing was heard: a session that is up led past them.
     fn catch_up(&mut self) {
-        let passed = self.machines.iter_mut().take(self.here).filter(|machine| !machine.is_visited);
-        for machine in passed {
-            machine.is_visited = true;
+        for machine in self.machines.iter_mut().take(self.here).filter(|machine| !machine.is_in) {
+            (machine.is_visited, machine.is_in) = (true, true);
             (self.on)(Finding::ok(Layer::Authentication, IS_UP).at(&machine.hop));
         }
     }
@@ -219,6 +220,7 @@ impl Walk {
         let Some(machine) = self.machines.get_mut(self.here) else { return };
         machine.next = machine.next.max(behind.unwrap_or(Layer::Listener));
         machine.is_visited = true;
+        machine.is_in |= (finding.layer, finding.verdict) == (Layer::Authentication, Verdict::Ok);
         let at = Some(machine.hop.clone());
         self.began = (self.stopwatch)();
         (self.on)(Finding { at, ..finding });

@@ -122,10 +122,13 @@ fn a_machine_that_is_passed_over_a_session_that_is_up_is_told_as_such() {
     let (mut walk, all) = walk();
     // It is known from the first that the server is wanted.
     walk.take(LinkEvent::Saw(Box::new(Sight { hop: "server:22".into(), seen: Seen::Turn })));
+    walk.take(LinkEvent::Saw(Box::new(Sight { hop: "jump:22".into(), seen: Seen::Turn })));
+    // Whoever comes to a session hears at which step it is.
+    walk.take(LinkEvent::Report(LinkReport::Step(Step::Authenticate)));
     passes(&mut walk, "server:22", Layer::Authentication);
     walk.ended(None);
-    assert_eq!(told(&all)[1], line("authentication", Verdict::Ok, "jump:22"));
-    assert_eq!(told(&all)[2], line("dns", Verdict::Ok, "server:22"));
+    assert_eq!(told(&all)[3], line("authentication", Verdict::Ok, "jump:22"));
+    assert_eq!(told(&all)[4], line("dns", Verdict::Ok, "server:22"));
 }
 
 #[test]
