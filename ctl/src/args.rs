@@ -135,6 +135,12 @@ pub(crate) struct AddArgs {
     /// A forward, in the grammar of ssh -L, as in 6000:localhost:7000
     #[arg(short = 'L', long = "forward", value_name = "FORWARD")]
     pub forwards: Vec<String>,
+    /// A forward from the server back to here, in the grammar of ssh -R, as in 8080:localhost:3000
+    #[arg(short = 'R', long = "remote", value_name = "FORWARD")]
+    pub remotes: Vec<String>,
+    /// A SOCKS proxy that leads out at the server, in the grammar of ssh -D, as in 1080
+    #[arg(short = 'D', long = "dynamic", value_name = "FORWARD")]
+    pub dynamics: Vec<String>,
     /// The user at the far end
     #[arg(short = 'l', long, value_name = "USER")]
     pub user: Option<String>,

@@ -124,10 +124,22 @@ impl Printer {
 
     /// Asks a person; anything but yes is no.
     pub(crate) fn confirm(&self, question: &str) -> bool {
-        to_stderr(&format!("{} [y/N] ", plain(question)));
-        let mut answer = String::new();
-        let read = io::stdin().read_line(&mut answer);
-        read.is_ok() && matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
+        matches!(answer_to(question, "[y/N]").as_str(), "y" | "yes")
+    }
+
+    /// Asks a person about what is easily done by habit: only the whole word is a yes.
+    pub(crate) fn confirm_in_full(&self, question: &str) -> bool {
+        answer_to(question, "Type yes to go on:") == "yes"
+    }
+}
+
+/// What a person types, in lower case; nothing when nobody does.
+fn answer_to(question: &str, how: &str) -> String {
+    to_stderr(&format!("{} {how} ", plain(question)));
+    let mut answer = String::new();
+    match io::stdin().read_line(&mut answer) {
+        Ok(_) => answer.trim().to_ascii_lowercase(),
+        Err(_) => String::new(),
     }
 }
 

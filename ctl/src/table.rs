@@ -66,7 +66,7 @@ fn rows(tunnel: &TunnelStatus) -> Vec<(Option<&TunnelStatus>, [String; 5])> {
 }
 
 fn forward(forward: &ForwardStatus) -> String {
-    let mut text = format!("{} -> {}", plain(&forward.listen), plain(&forward.target));
+    let mut text = format!("{} -> {}", place_of(forward), plain(&forward.target));
     if forward.problem.is_some() {
         text += " (!)";
     }
@@ -77,6 +77,12 @@ fn forward(forward: &ForwardStatus) -> String {
         (open, held) => text += &format!(" [{open} open, {held} held]"),
     }
     text
+}
+
+/// Where it listens, and on which side.
+fn place_of(forward: &ForwardStatus) -> String {
+    let listen = plain(&forward.listen);
+    if forward.kind.starts_with("remote") { format!("remote {listen}") } else { listen }
 }
 
 fn state(tunnel: &TunnelStatus) -> String {
@@ -124,10 +130,10 @@ fn notes(status: &Status, paint: Paint) -> String {
         }
         for forward in &tunnel.forwards {
             if let Some(problem) = &forward.problem {
-                out += &note(&format!("{} {}", tunnel.name, forward.listen), problem, paint);
+                out += &note(&format!("{} {}", tunnel.name, place_of(forward)), problem, paint);
             }
             if let Some(note) = &forward.note {
-                let who = plain(&format!("{} {}", tunnel.name, forward.listen));
+                let who = plain(&format!("{} {}", tunnel.name, place_of(forward)));
                 out += &format!("{} {who}: {}\n", paint.yellow("note:"), plain(note));
             }
         }

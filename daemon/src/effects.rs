@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::ask::Asker;
 use crate::event::{Event, Events};
 use crate::forward::carrier::{Carrier, GateNow};
-use crate::forward::{Activity, Forward, Services, Tally};
+use crate::forward::{Activity, Forward, RemoteForward, Services, Tally};
 use crate::ssh::{AgentAt, Changed, Hop, Link, LinkEvent, Links, Lookout, OfferedKey, Plan, Snapshot};
 
 /// Everything that the daemon holds in the world.
@@ -31,6 +31,7 @@ struct Room {
     policy: watch::Sender<Policy>,
     activity: Arc<Activity>,
     forwards: HashMap<ForwardId, Forward>,
+    remotes: HashMap<ForwardId, RemoteForward>,
     links: HashMap<Epoch, Dialled>,
     carriers: HashMap<Epoch, Arc<dyn Carrier>>,
     /// The host key that was shown last and not trusted, by which machine, and on which way.
@@ -95,7 +96,31 @@ impl Effects {
             Output::Retarget(id, target) => {
                 if let Some(forward) = room.forwards.get(&id) {
                     forward.retarget(target);
+                } else if let Some(remote) = room.remotes.get(&id) {
+                    remote.retarget(target);
                 }
+            }
+            Output::Listen(epoch, id, spec) => {
+                let at = spec.listen.clone();
+                let remote = room.remotes.entry(id.forward).or_insert_with(|| {
+                    let (policy, activity) = (room.policy.subscribe(), Arc::clone(&room.activity));
+                    let report = report(name, events);
+                    RemoteForward::new(&self.services, id.forward, spec, policy, activity, report)
+                });
+                // Where there is none, the link is over, and that is on its way to core.
+                if let Some(carrier) = room.carriers.get(&epoch) {
+                    remote.listen(epoch, id, at, carrier);
+                }
+            }
+            Output::Unlisten(epoch, id) => {
+                if let (Some(carrier), Some(remote)) =
+                    (room.carriers.get(&epoch), room.remotes.get(&id.forward))
+                {
+                    remote.unlisten(epoch, id, carrier);
+                }
+            }
+            Output::Forget(id) => {
+                room.remotes.remove(&id);
             }
             Output::Repolicy(policy) => {
                 room.policy.send_replace(policy);
@@ -219,7 +244,9 @@ impl Effects {
 
     /// The counters of one forward.
     pub fn tally(&self, name: &Name, id: ForwardId) -> Option<&Arc<Tally>> {
-        Some(self.rooms.get(name)?.forwards.get(&id)?.tally())
+        let room = self.rooms.get(name)?;
+        let here = room.forwards.get(&id).map(Forward::tally);
+        here.or_else(|| room.remotes.get(&id).map(RemoteForward::tally))
     }
 
     /// Closes every listener, or leaves it to whoever keeps it for the next daemon, and begins to close every
@@ -230,6 +257,7 @@ impl Effects {
             for (_, forward) in room.forwards.drain() {
                 forward.unbind();
             }
+            room.remotes.clear();
             room.gate.send_replace(GateNow::Reset);
             room.links.values().for_each(|dialled| dialled.link.close());
         }
@@ -248,6 +276,7 @@ impl Room {
             policy: watch::Sender::new(policy.clone()),
             activity: Activity::new(report(name, events)),
             forwards: HashMap::new(),
+            remotes: HashMap::new(),
             links: HashMap::new(),
             carriers: HashMap::new(),
             offered: None,

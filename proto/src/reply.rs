@@ -78,6 +78,12 @@ pub struct HostKeyOffer {
     pub name: String,
     /// Which machine on the way showed it, as `host:port`.
     pub hop: String,
+    /// Which of the jump hosts that is, from 1; 0 for the server itself.
+    pub jump: u32,
+    /// How many jump hosts there are.
+    pub jumps: u32,
+    /// The alias (`HostKeyAlias`) that it is looked up and written under, if it has one.
+    pub alias: Option<String>,
     /// For example `ssh-ed25519`.
     pub algorithm: String,
     /// `SHA256:…`.
@@ -90,8 +96,12 @@ pub struct HostKeyOffer {
     pub trusted: bool,
     /// Other keys on file for that machine.
     pub recorded: Vec<RecordedKey>,
-    /// The offered key stands in a `@revoked` line: it cannot be trusted at all.
+    /// The offered key, or the authority that signed it, stands in a `@revoked` line: it cannot be trusted at all.
     pub revoked: bool,
+    /// That line, as `file:line`.
+    pub revoked_at: Option<String>,
+    /// Why the certificate that the key came with did not count.
+    pub doubt: Option<String>,
 }
 
 /// A key that is on file.
@@ -105,4 +115,10 @@ pub struct RecordedKey {
     pub algorithm: String,
     /// `SHA256:…`.
     pub fingerprint: String,
+    /// The drawing of `ssh-keygen -lv`, several lines.
+    pub randomart: String,
+    /// The names of its line, where they are a pattern that means other machines, too.
+    pub pattern: Option<String>,
+    /// It stays where it is when the key is replaced: its line is a pattern, or its file the system's.
+    pub stays: bool,
 }

@@ -108,13 +108,13 @@ pub struct PastFailure {
 /// One forward.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ForwardStatus {
-    /// `local`.
+    /// `local`, `dynamic`, `remote` or `remote_dynamic`: the last two listen at the far end.
     pub kind: String,
     /// The first address it listens on; before that, what its file says.
     pub listen: String,
     /// Every address it listens on now.
     pub listens: Vec<String>,
-    /// Where it leads, seen from the SSH server.
+    /// Where it leads, seen from the side where it does not listen; `socks` where each client says so.
     pub target: String,
     /// Connections that are being carried.
     pub open: u32,

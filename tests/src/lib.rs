@@ -12,6 +12,8 @@ pub mod delay;
 pub mod demo;
 #[cfg(target_os = "linux")]
 pub mod dns;
+#[cfg(unix)]
+pub mod door;
 pub mod fuzz;
 pub mod http;
 pub mod jupyter;
@@ -28,6 +30,7 @@ pub mod server;
 #[cfg(target_os = "linux")]
 pub mod shim;
 pub mod sim;
+pub mod socks;
 pub mod sshd;
 pub mod told;
 #[cfg(target_os = "linux")]

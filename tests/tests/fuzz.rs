@@ -1,6 +1,8 @@
 //! Every input that was kept is fed again, and then new ones that are made of them for half a minute each (or
 //! `$NBTUNNEL_FUZZ_SECONDS`). What fails is printed with its bytes, to be kept in `tests/fuzz/corpus`.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -57,6 +59,11 @@ fn forwards_stand_any_text() {
 #[test]
 fn control_frames_stand_any_bytes() {
     stands("frames");
+}
+
+#[test]
+fn socks_handshakes_stand_any_bytes() {
+    stands("socks");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use nbtunnel_proto::{FileProblem, TunnelStatus, client};
+use nbtunnel_proto::{FileProblem, ForwardStatus, TunnelStatus, client};
 use serde_json::json;
 use toml_edit::{Array, DocumentMut, value};
 
@@ -24,11 +24,11 @@ const LOOKS: u32 = 20;
 
 pub(crate) async fn run(args: AddArgs, daemon: &Daemon, printer: &Printer) -> Result<Exit, CommandError> {
     let (name, tunnel) = read(&args)?;
-    if tunnel.forwards.is_empty() {
+    if !tunnel.leads_somewhere() {
         return Err(CommandError::new(
             Exit::Usage,
             "there is nothing to forward",
-            "add -L with a forward, as in -L 6000:localhost:7000",
+            "add a forward, as in -L 6000:localhost:7000, -R 8080:localhost:3000 or -D 1080",
         ));
     }
     let config_dir = daemon.config_dir().await?;
@@ -125,6 +125,8 @@ fn read(args: &AddArgs) -> Result<(Option<String>, Tunnel), CommandError> {
         ));
     }
     tunnel.forwards.extend(args.forwards.iter().cloned());
+    tunnel.remotes.extend(args.remotes.iter().cloned());
+    tunnel.dynamics.extend(args.dynamics.iter().cloned());
     tunnel.identity_files.extend(args.identity_files.iter().cloned());
     for path in tunnel.identity_files.iter_mut().chain(&mut tunnel.known_hosts) {
         *path = lasting(path)?;
@@ -191,7 +193,13 @@ fn toml(tunnel: &Tunnel, args: &AddArgs) -> String {
     if let Some(port) = tunnel.port {
         doc["port"] = value(i64::from(port));
     }
-    doc["forward"] = list(&tunnel.forwards);
+    let forwards =
+        [("forward", &tunnel.forwards), ("remote", &tunnel.remotes), ("dynamic", &tunnel.dynamics)];
+    for (key, forwards) in forwards {
+        if !forwards.is_empty() {
+            doc[key] = list(forwards);
+        }
+    }
     if let Some(start) = args.start {
         doc["start"] = value(start.word());
     }
@@ -276,8 +284,7 @@ fn next(
     };
     let who =
         tunnel.user.as_ref().map_or_else(|| tunnel.host.clone(), |user| format!("{user}@{}", tunnel.host));
-    let ways: Vec<String> =
-        started.forwards.iter().map(|forward| way(&forward.listen, &forward.target)).collect();
+    let ways: Vec<String> = started.forwards.iter().map(way).collect();
     let ways = ways.join(", ");
     match start {
         Some(StartWhen::Manual) => format!("{name}: {ways} at {who}; `nbctl start {name}` brings it up"),
@@ -290,11 +297,14 @@ fn next(
     }
 }
 
-fn way(listen: &str, target: &str) -> String {
-    if listen.contains('/') {
-        format!("{listen} leads to {target}")
-    } else {
-        format!("http://{listen} leads to {target}")
+fn way(forward: &ForwardStatus) -> String {
+    let ForwardStatus { kind, listen, target, .. } = forward;
+    match kind.as_str() {
+        "dynamic" => format!("socks5://{listen} leads anywhere"),
+        "remote" => format!("{listen} there leads to {target} here"),
+        "remote_dynamic" => format!("socks5://{listen} there leads anywhere from here"),
+        _ if listen.contains('/') => format!("{listen} leads to {target}"),
+        _ => format!("http://{listen} leads to {target}"),
     }
 }
 

@@ -15,6 +15,10 @@ pub(crate) struct Tunnel {
     pub port: Option<u16>,
     /// In the grammar of `ssh -L`.
     pub forwards: Vec<String>,
+    /// In the grammar of `ssh -R`.
+    pub remotes: Vec<String>,
+    /// In the grammar of `ssh -D`.
+    pub dynamics: Vec<String>,
     pub identity_files: Vec<String>,
     /// Durations, as the file writes them.
     pub keepalive: Option<String>,
@@ -26,20 +30,25 @@ pub(crate) struct Tunnel {
     pub notes: Vec<String>,
 }
 
+impl Tunnel {
+    /// Whether there is anything to forward.
+    pub(crate) fn leads_somewhere(&self) -> bool {
+        [&self.forwards, &self.remotes, &self.dynamics].iter().any(|forwards| !forwards.is_empty())
+    }
+}
+
 /// Flags that a tunnel goes without, since it does so anyway or has no use for it.
 const LEFT_OUT: &str = "46CMNTafknqtvxy";
 /// The same, with an argument.
 const LEFT_OUT_ARG: &str = "ESe";
 /// Options with an argument that are kept.
-const KEPT: &str = "Lilop";
+const KEPT: &str = "DLRilop";
 
 /// Why the other options of ssh(1) are refused.
 fn refusal(flag: char) -> Option<(&'static str, &'static str)> {
-    const FORWARDS: &str = "nbtunnel makes local forwards (-L) only in this version; leave it out";
+    const FORWARDS: &str = "a tunnel makes forwards of ports and sockets (-L, -R, -D); leave it out";
     const CONFIG: &str = "this version reads no ssh_config; write what it says into the command line";
     Some(match flag {
-        'R' => ("forwards from the server back to you", FORWARDS),
-        'D' => ("a SOCKS proxy", FORWARDS),
         'W' => ("a forward of standard input and output", FORWARDS),
         'w' => ("a tunnel device", FORWARDS),
         'J' => ("a jump host", "this version connects directly; run it where the host can be reached"),
@@ -156,6 +165,8 @@ fn flags<'a>(
         };
         match flag {
             'L' => tunnel.forwards.push(argument.to_owned()),
+            'R' => tunnel.remotes.push(argument.to_owned()),
+            'D' => tunnel.dynamics.push(argument.to_owned()),
             'i' => tunnel.identity_files.push(argument.to_owned()),
             'l' => destination::set_user(tunnel, argument)?,
             'p' => destination::set_port(tunnel, argument)?,

@@ -68,7 +68,9 @@ pub(super) fn read(tunnel: &mut Tunnel, option: &str) -> Result<(), CommandError
             ));
         }
         "identityfile" => tunnel.identity_files.push(value.to_owned()),
-        "localforward" => tunnel.forwards.push(forward(value)?),
+        "localforward" => tunnel.forwards.push(forward(keyword, value)?),
+        "remoteforward" => tunnel.remotes.push(forward(keyword, value)?),
+        "dynamicforward" => tunnel.dynamics.push(value.to_owned()),
         "serveraliveinterval" => match seconds(keyword, value)? {
             0 => note(
                 tunnel,
@@ -115,7 +117,7 @@ pub(super) fn read(tunnel: &mut Tunnel, option: &str) -> Result<(), CommandError
             return Err(refuse(
                 format!("-o {keyword} cannot be honoured"),
                 "leave it out; a tunnel takes HostName, Port, User, IdentityFile, LocalForward, \
-                 ServerAliveInterval, ConnectTimeout, StrictHostKeyChecking and UserKnownHostsFile",
+                 RemoteForward, DynamicForward, ServerAliveInterval, ConnectTimeout, StrictHostKeyChecking and UserKnownHostsFile",
             ));
         }
     }
@@ -126,14 +128,14 @@ fn seconds(keyword: &str, value: &str) -> Result<u32, CommandError> {
     value.parse().map_err(|_| refuse(format!("{keyword}={value} is not a number of seconds"), "as in 15"))
 }
 
-/// `LocalForward [bind:]port host:hostport`, with a space where `-L` has a colon.
-fn forward(value: &str) -> Result<String, CommandError> {
+/// `LocalForward [bind:]port host:hostport`, with a space where `-L` has a colon. `RemoteForward` likewise.
+fn forward(keyword: &str, value: &str) -> Result<String, CommandError> {
     let fields: Vec<&str> = value.split_whitespace().collect();
     match fields.as_slice() {
         [one] => Ok((*one).to_owned()),
         [listen, target] => Ok(format!("{listen}:{target}")),
         _ => Err(refuse(
-            format!("LocalForward {value:?} is not a forward"),
+            format!("{keyword} {value:?} is not a forward"),
             "give it as in -o 'LocalForward=6000 localhost:7000'",
         )),
     }

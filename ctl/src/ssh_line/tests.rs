@@ -16,7 +16,12 @@ fn shown(line: &str) -> String {
     out += &tunnel.host;
     out += &tunnel.port.map(|port| format!(":{port}")).unwrap_or_default();
     out += &format!(" {}", tunnel.forwards.join(","));
-    for (key, items) in [("i", tunnel.identity_files), ("kh", tunnel.known_hosts)] {
+    for (key, items) in [
+        ("D", tunnel.dynamics),
+        ("R", tunnel.remotes),
+        ("i", tunnel.identity_files),
+        ("kh", tunnel.known_hosts),
+    ] {
         if !items.is_empty() {
             out += &format!(" {key}={}", items.join(","));
         }
@@ -82,6 +87,9 @@ fn command_lines_as_people_type_them() {
         (r#"ssh -o 'IdentityFile "~/my key"' h"#, "h  i=~/my key"),
         ("ssh -o 'LocalForward 6000 localhost:7000' h", "h 6000:localhost:7000"),
         ("ssh -o LocalForward=6000:localhost:7000 h", "h 6000:localhost:7000"),
+        ("ssh -D 1080 -R 8080:localhost:3000 -R 0:/run/x h", "h  D=1080 R=8080:localhost:3000,0:/run/x"),
+        ("ssh -ND1080 -R '*:1081' h", "h  D=1080 R=*:1081"),
+        ("ssh -o DynamicForward=1080 -o 'RemoteForward 8080 h:1' h", "h  D=1080 R=8080:h:1"),
         ("ssh -o ServerAliveInterval=15 -o ServerAliveCountMax=3 h", "h  keepalive=15s"),
         ("ssh -o ServerAliveInterval=0 h", "h "),
         ("ssh -o ConnectTimeout=5 h", "h  timeout=5s"),
@@ -102,8 +110,6 @@ fn command_lines_as_people_type_them() {
 #[test]
 fn what_cannot_be_honoured_is_named() {
     for flag in [
-        "R 1:a:2",
-        "D 1080",
         "J jump",
         "W a:1",
         "w 0",

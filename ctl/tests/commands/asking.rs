@@ -98,7 +98,7 @@ fn usage_errors_are_2_for_people_and_for_scripts() {
         &["start", "a", "--all"],
         &["logs", "-n", "-1"],
         &["add", "a", "b"],
-        &["add", "ssh -R 1:a:2 h"],
+        &["add", "ssh -w 0 h"],
         &["add", "a/b", LINE],
         &["start", "a", "--wait=-1"],
     ] {

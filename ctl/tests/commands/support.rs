@@ -232,6 +232,9 @@ pub(crate) fn offer() -> HostKeyOffer {
     HostKeyOffer {
         name: "alice".into(),
         hop: "h:22".into(),
+        jump: 0,
+        jumps: 0,
+        alias: None,
         algorithm: "ssh-ed25519".into(),
         fingerprint: "SHA256:new".into(),
         randomart: "+--[ED25519 256]--+".into(),
@@ -239,5 +242,7 @@ pub(crate) fn offer() -> HostKeyOffer {
         trusted: false,
         recorded: vec![],
         revoked: false,
+        revoked_at: None,
+        doubt: None,
     }
 }

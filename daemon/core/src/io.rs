@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::failure::Failure;
-use crate::forward::{ForwardSpec, Target};
+use crate::forward::{ForwardSpec, RemoteSpec, Target};
 use crate::moment::Moment;
 use crate::spec::{Policy, Route, TunnelSpec};
 
@@ -14,6 +14,16 @@ pub struct Epoch(pub u64);
 /// Numbers the forwards of one tunnel. A forward keeps its id for as long as its listener lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ForwardId(pub u32);
+
+/// Names one request to a server to listen: for which forward, and the how many-th of it. What is said of an
+/// older one changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListenId {
+    /// For which forward.
+    pub forward: ForwardId,
+    /// The how many-th request.
+    pub request: u64,
+}
 
 /// Names one `--wait`. The shell numbers them, each once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -103,8 +113,10 @@ pub enum Input {
     Timeout,
     /// A listener reports.
     Listener(ForwardId, ListenerReport),
-    /// The far end of a forward reports.
+    /// The far end of a forward reports; for one that listens there, our end.
     Forward(ForwardId, ForwardReport),
+    /// The server was asked to listen, and this came of it.
+    Remote(Epoch, ListenId, RemoteReport),
     /// How many local connections wait, and how many are carried, over all forwards of this tunnel.
     Activity {
         /// Accepted and waiting for a link.
@@ -142,6 +154,20 @@ pub enum ListenerReport {
     Failed(Failure),
     /// It is closed.
     Unbound,
+}
+
+/// What came of asking a server to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RemoteReport {
+    /// It listens.
+    Listens {
+        /// At this port, also where it chose one itself. A socket has none: 0.
+        port: u16,
+    },
+    /// It would not.
+    Denied(Failure),
+    /// It listens no more.
+    Closed,
 }
 
 /// What the far end of a forward reports; only changes are sent.
@@ -253,6 +279,12 @@ pub enum Output {
     Unbind(ForwardId),
     /// New connections of this forward go elsewhere from now on.
     Retarget(ForwardId, Target),
+    /// Ask the server of this link to listen. Answered by [`Input::Remote`]; its requests are served in order.
+    Listen(Epoch, ListenId, RemoteSpec),
+    /// Ask it to listen no more; what came to it already goes on. Answered by [`RemoteReport::Closed`].
+    Unlisten(Epoch, ListenId),
+    /// This forward listens at no server any more: what is carried for it is reset.
+    Forget(ForwardId),
     /// Times and bounds changed.
     Repolicy(Policy),
     /// Dial. Answered by [`Input::Link`] until `Lost` or `Closed`. What has to be asked is asked of the person, if
@@ -325,6 +357,10 @@ pub enum TimerReason {
     BindDeadline,
     /// A listener that failed is tried again.
     BindRetry,
+    /// A server answers by then whether it listens, or listens no more.
+    ListenDeadline,
+    /// A server that would not listen is asked again.
+    ListenRetry,
     /// It has been up long enough for the backoff to be forgotten.
     Steady,
     /// Nobody uses an on-demand link.

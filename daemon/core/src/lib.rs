@@ -24,10 +24,10 @@ pub mod view;
 pub use backoff::Backoff;
 pub use failure::{Failure, FailureKind, Verdict, WakesOn};
 pub use fleet::{Fleet, FleetInput};
-pub use forward::{ForwardSpec, ListenAt, Target};
+pub use forward::{ForwardKind, ForwardSpec, ListenAt, RemoteSpec, Target};
 pub use io::{
-    AskerId, Asks, Epoch, ForwardId, ForwardReport, Gate, Input, LinkReport, ListenerReport, LoginKey, Nudge,
-    Order, Output, Settled, Step, TimerReason, Transition, WaitFor, WaitId,
+    AskerId, Asks, Epoch, ForwardId, ForwardReport, Gate, Input, LinkReport, ListenId, ListenerReport,
+    LoginKey, Nudge, Order, Output, RemoteReport, Settled, Step, TimerReason, Transition, WaitFor, WaitId,
 };
 pub use moment::Moment;
 pub use reconcile::{Change, reconcile};

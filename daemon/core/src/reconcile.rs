@@ -73,6 +73,7 @@ mod tests {
         TunnelSpec {
             route: Route { port: Some(port), ..Route::to("h") },
             forwards: Vec::new(),
+            remotes: Vec::new(),
             start: Start::Login,
             tags: vec![tag.to_string()],
             policy: Policy::default(),

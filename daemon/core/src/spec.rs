@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::forward::ForwardSpec;
+use crate::forward::{ForwardSpec, RemoteSpec};
 
 /// The name of a tunnel: `[A-Za-z0-9._-]`, at most 64 bytes, no leading `.` or `-`, no Windows device name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,6 +84,8 @@ pub struct TunnelSpec {
     pub route: Route,
     /// What is forwarded. A change touches only the forwards that differ.
     pub forwards: Vec<ForwardSpec>,
+    /// What the server listens for. A change touches only those that differ.
+    pub remotes: Vec<RemoteSpec>,
     /// When it is wanted if nobody said otherwise.
     pub start: Start,
     /// Free words to select tunnels by.
@@ -199,6 +201,9 @@ pub struct Policy {
     pub renew_after: Duration,
     /// How long a session that was followed by another may finish what it carries.
     pub drain: Duration,
+    /// A forward that does not work ends the link, which is then tried again (`ExitOnForwardFailure` in
+    /// ssh_config(5)). Otherwise it is the problem of that forward alone.
+    pub all_or_nothing: bool,
 }
 
 impl Default for Policy {
@@ -212,6 +217,7 @@ impl Default for Policy {
             renew_bytes: 256 << 30,
             renew_after: Duration::ZERO,
             drain: Duration::from_secs(60 * 60),
+            all_or_nothing: false,
         }
     }
 }

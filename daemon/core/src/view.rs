@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::failure::Failure;
+use crate::forward::ForwardKind;
 use crate::io::{Asks, ForwardId, Step};
 use crate::spec::TunnelSpec;
 
@@ -37,13 +38,15 @@ pub struct TunnelView {
     pub rtt: Option<Duration>,
     /// What is wrong, if something is.
     pub problem: Option<Failure>,
-    /// Its forwards, in the file's order.
+    /// Its forwards, in the file's order: first those that listen here, then those that listen there.
     pub forwards: Vec<ForwardView>,
 }
 
 /// A forward as users see it. Its counters are the shell's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForwardView {
+    /// Which kind it is.
+    pub kind: ForwardKind,
     /// The number of its listener, while it has one.
     pub id: Option<ForwardId>,
     /// Its spec, as text.

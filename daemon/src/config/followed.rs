@@ -4,10 +4,10 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use nbtunnel_core::ForwardSpec;
+use nbtunnel_core::{ForwardSpec, RemoteSpec, TunnelSpec};
 
 use super::layer::Layer;
-use super::{values, vet};
+use super::values;
 use crate::ssh_config::HostConfig;
 
 /// RekeyLimit is a hint: a new session costs more than new keys, so that it is not followed to the letter.
@@ -29,38 +29,84 @@ pub(super) fn layer(host: &HostConfig) -> Layer {
 
 /// Adds the forwards of the Host to the tunnel's own. One that stands there twice is taken once. What cannot be had
 /// beside the tunnel's own is said.
-pub(super) fn add_forwards(forwards: &mut Vec<ForwardSpec>, host: &HostConfig) -> Vec<String> {
+pub(super) fn add_forwards(spec: &mut TunnelSpec, host: &HostConfig) -> Vec<String> {
     let mut notes = Vec::new();
-    for text in &host.local_forwards {
-        match text.parse::<ForwardSpec>() {
-            Ok(forward) if forwards.contains(&forward) => {}
-            Ok(forward) => match forwards.iter().find(|other| vet::collide(&other.listen, &forward.listen)) {
-                None => forwards.push(forward),
-                Some(other) => notes.push(format!(
-                    "LocalForward {text} is not followed: another forward listens on {} already",
-                    other.listen
-                )),
-            },
-            Err(why) => notes.push(format!("LocalForward {text} is not followed: {why}")),
-        }
+    let local = host.local_forwards.iter().map(|text| ("LocalForward", text, text.parse()));
+    let dynamic =
+        host.dynamic_forwards.iter().map(|text| ("DynamicForward", text, ForwardSpec::dynamic(text)));
+    for (keyword, text, forward) in local.chain(dynamic) {
+        let same_place = |one: &ForwardSpec, other: &ForwardSpec| one.listen.collides(&other.listen);
+        notes.extend(add(
+            &mut spec.forwards,
+            forward,
+            same_place,
+            |other| other.listen.to_string(),
+            keyword,
+            text,
+        ));
+    }
+    for text in &host.remote_forwards {
+        let same_place = |one: &RemoteSpec, other: &RemoteSpec| one.listen.collides(&other.listen);
+        let place = |other: &RemoteSpec| other.listen.to_string();
+        notes.extend(add(&mut spec.remotes, text.parse(), same_place, place, "RemoteForward", text));
     }
     notes
 }
 
+/// Adds one, or says why not.
+fn add<T: PartialEq>(
+    all: &mut Vec<T>,
+    one: Result<T, String>,
+    same_place: impl Fn(&T, &T) -> bool,
+    place: impl Fn(&T) -> String,
+    keyword: &str,
+    text: &str,
+) -> Option<String> {
+    let one = match one {
+        Ok(one) => one,
+        Err(why) => return Some(format!("{keyword} {text} is not followed: {why}")),
+    };
+    if all.contains(&one) {
+        return None;
+    }
+    if let Some(other) = all.iter().find(|other| same_place(other, &one)) {
+        let place = place(other);
+        return Some(format!("{keyword} {text} is not followed: another forward listens on {place} already"));
+    }
+    all.push(one);
+    None
+}
+
 #[cfg(test)]
 mod tests {
+    use nbtunnel_core::{Policy, Route, Start};
+
     use super::*;
 
     #[test]
     fn a_forward_of_both_is_taken_once_and_the_file_wins_where_they_clash() {
-        let mut forwards: Vec<ForwardSpec> = vec!["6000:a:1".parse().unwrap(), "6001:a:1".parse().unwrap()];
+        let mut spec = TunnelSpec {
+            route: Route::to("h"),
+            forwards: vec!["6000:a:1".parse().unwrap(), "6001:a:1".parse().unwrap()],
+            remotes: vec!["9000:a:1".parse().unwrap()],
+            start: Start::Login,
+            tags: Vec::new(),
+            policy: Policy::default(),
+        };
         let host = HostConfig {
             local_forwards: ["localhost:6000:a:1", "6001:b:2", "6002:c:3", "0:c:3"].map(Into::into).to_vec(),
+            dynamic_forwards: ["6002", "1080"].map(Into::into).to_vec(),
+            remote_forwards: ["9000:a:1", "9000:b:1", "9001"].map(Into::into).to_vec(),
             ..HostConfig::default()
         };
-        let notes = add_forwards(&mut forwards, &host);
-        let shown: Vec<String> = forwards.iter().map(ToString::to_string).collect();
-        assert_eq!(shown, ["localhost:6000:a:1", "localhost:6001:a:1", "localhost:6002:c:3"]);
-        assert_eq!(notes.len(), 2, "{notes:?}");
+        let notes = add_forwards(&mut spec, &host);
+        let shown: Vec<String> = spec.forwards.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            shown,
+            ["localhost:6000:a:1", "localhost:6001:a:1", "localhost:6002:c:3", "localhost:1080"]
+        );
+        let remotes: Vec<String> = spec.remotes.iter().map(ToString::to_string).collect();
+        assert_eq!(remotes, ["localhost:9000:a:1", "localhost:9001"]);
+        assert_eq!(notes.len(), 4, "{notes:?}");
     }
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use config::{Config, ConfigError, Map, Source, Value};
-use nbtunnel_core::{Policy, Route, SshConfig, TunnelSpec};
+use nbtunnel_core::{ForwardSpec, Policy, Route, SshConfig, TunnelSpec};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -24,6 +24,8 @@ pub(super) struct Layer {
     user: Option<String>,
     port: Option<i64>,
     forward: Option<Vec<String>>,
+    remote: Option<Vec<String>>,
+    dynamic: Option<Vec<String>>,
     start: Option<String>,
     tags: Option<Vec<String>>,
     identity_file: Option<Vec<String>>,
@@ -56,6 +58,8 @@ impl From<Keys> for Layer {
             user: word(keys.user),
             port: keys.port.map(Spanned::into_inner),
             forward: words(keys.forward),
+            remote: words(keys.remote),
+            dynamic: words(keys.dynamic),
             start: word(keys.start),
             tags: words(keys.tags),
             identity_file: words(keys.identity_file),
@@ -103,6 +107,8 @@ impl Source for Layer {
         ];
         let lists = [
             ("forward", &self.forward),
+            ("remote", &self.remote),
+            ("dynamic", &self.dynamic),
             ("tags", &self.tags),
             ("identity_file", &self.identity_file),
             ("known_hosts", &self.known_hosts),
@@ -169,8 +175,9 @@ pub(super) fn lay(
     let mut notes = Vec::new();
     if let Some(host) = host {
         notes.clone_from(&host.unhonoured);
+        spec.policy.all_or_nothing = host.exit_on_forward_failure.unwrap_or(false);
         if takes_forwards {
-            notes.extend(followed::add_forwards(&mut spec.forwards, host));
+            notes.extend(followed::add_forwards(&mut spec, host));
         }
     }
     Ok((spec, notes))
@@ -183,7 +190,10 @@ fn spec(sum: Layer, ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
     let paths = |texts: Vec<String>| -> Result<Vec<_>, Flaw> {
         texts.iter().map(|text| values::path(text, &ctx.home, base)).collect()
     };
-    let forwards = sum.forward.unwrap_or_default();
+    let (local, dynamic) = (sum.forward.unwrap_or_default(), sum.dynamic.unwrap_or_default());
+    let local = local.iter().map(|text| read_forward(text, str::parse));
+    let dynamic = dynamic.iter().map(|text| read_forward(text, ForwardSpec::dynamic));
+    let remotes = sum.remote.unwrap_or_default();
     let spec = TunnelSpec {
         route: Route {
             host: values::host(&host)?,
@@ -204,12 +214,8 @@ fn spec(sum: Layer, ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
                 None => Duration::ZERO,
             },
         },
-        forwards: forwards
-            .iter()
-            .map(|text| {
-                text.parse().map_err(|why| Flaw::new(format!("{text:?}: {why}"), "mend that forward"))
-            })
-            .collect::<Result<_, Flaw>>()?,
+        forwards: local.chain(dynamic).collect::<Result<_, Flaw>>()?,
+        remotes: remotes.iter().map(|text| read_forward(text, str::parse)).collect::<Result<_, Flaw>>()?,
         start: values::start(sum.start.as_deref().unwrap_or("login"))?,
         tags: sum.tags.unwrap_or_default(),
         policy: Policy {
@@ -237,6 +243,7 @@ fn spec(sum: Layer, ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
                 |t| values::size(t, &values::RENEW_BYTES),
             )?,
             drain: or_default(sum.drain, |p| p.drain, |t| values::duration(t, &values::DRAIN))?,
+            all_or_nothing: Policy::default().all_or_nothing,
         },
     };
     if spec.start == nbtunnel_core::Start::Demand && spec.policy.hold.is_zero() {
@@ -252,6 +259,10 @@ fn spec(sum: Layer, ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
 fn jumps(texts: Vec<String>) -> Result<Vec<String>, Flaw> {
     let hosts: Vec<Vec<String>> = texts.iter().map(|text| values::jump(text)).collect::<Result<_, _>>()?;
     Ok(hosts.concat())
+}
+
+fn read_forward<T>(text: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<T, Flaw> {
+    read(text).map_err(|why| Flaw::new(format!("{text:?}: {why}"), "mend that forward"))
 }
 
 fn or_default<T>(

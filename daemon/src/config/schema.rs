@@ -34,6 +34,8 @@ pub(super) struct Keys {
     pub(super) user: Option<Spanned<String>>,
     pub(super) port: Option<Spanned<i64>>,
     pub(super) forward: Option<Spanned<List>>,
+    pub(super) remote: Option<Spanned<List>>,
+    pub(super) dynamic: Option<Spanned<List>>,
     pub(super) start: Option<Spanned<String>>,
     pub(super) tags: Option<Spanned<List>>,
     pub(super) identity_file: Option<Spanned<List>>,
@@ -55,18 +57,16 @@ pub(super) struct Keys {
     pub(super) remember: Option<Spanned<String>>,
 
     // The words of `LATER`.
-    pub(super) remote: Option<Spanned<toml::Value>>,
-    pub(super) dynamic: Option<Spanned<toml::Value>>,
     pub(super) notebook: Option<Spanned<toml::Value>>,
 }
 
 /// The words of the design that this version knows and does not do.
-pub(super) const LATER: [&str; 3] = ["remote", "dynamic", "notebook"];
+pub(super) const LATER: [&str; 1] = ["notebook"];
 
 impl Keys {
     /// The keys of other versions that stand here with a value that means something.
     pub(super) fn unsupported(&self) -> impl Iterator<Item = (&'static str, Range<usize>)> {
-        let values = [&self.remote, &self.dynamic, &self.notebook];
+        let values = [&self.notebook];
         LATER.into_iter().zip(values).filter_map(|(key, value)| {
             let value = value.as_ref()?;
             (!means_nothing(value.get_ref())).then(|| (key, value.span()))

@@ -54,6 +54,8 @@ fn example(key: &str) -> Option<&'static str> {
         "user" => "user = \"alice\"",
         "port" => "port = 22",
         "forward" => "forward = [\"6000:localhost:7000\"]",
+        "remote" => "remote = [\"8080:localhost:3000\"]",
+        "dynamic" => "dynamic = [\"1080\"]",
         "start" => "start = \"login\"",
         "tags" => "tags = [\"lab\"]",
         "identity_file" => "identity_file = [\"~/.ssh/id_ed25519\"]",

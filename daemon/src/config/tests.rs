@@ -72,7 +72,8 @@ fn every_key_reaches_the_spec() {
         renew_after = "24h"
         renew_bytes = "1GiB"
         drain = "10m"
-        remote = []
+        remote = ["0:localhost:3000", "/run/x"]
+        dynamic = "1080"
         ssh_config = "none"
         "#,
     )]);
@@ -84,7 +85,10 @@ fn every_key_reaches_the_spec() {
     assert_eq!(spec.route.identity_files, Some(vec!["/home/me/k".into(), temp.path().join("keys/k")]));
     assert_eq!(spec.route.known_hosts, Some(vec![PathBuf::from("/kh")]));
     assert_eq!(spec.route.host_key, Some(HostKeyPolicy::AcceptNew));
-    assert_eq!((spec.forwards.len(), spec.tags.join(" ")), (2, "lab gpu".into()));
+    assert_eq!((spec.forwards.len(), spec.tags.join(" ")), (3, "lab gpu".into()));
+    let shown: Vec<String> = spec.remotes.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["localhost:0:localhost:3000", "/run/x"]);
+    assert_eq!(spec.forwards[2].to_string(), "localhost:1080");
     let secs = Duration::from_secs;
     let policy = Policy {
         keepalive: secs(5),
@@ -95,6 +99,7 @@ fn every_key_reaches_the_spec() {
         renew_after: secs(86400),
         renew_bytes: 1 << 30,
         drain: secs(600),
+        all_or_nothing: false,
     };
     assert_eq!(spec.policy, policy);
 }

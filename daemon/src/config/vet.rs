@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::Path;
 
-use nbtunnel_core::{ForwardSpec, ListenAt};
+use nbtunnel_core::{ForwardSpec, ListenAt, RemoteSpec};
 use nbtunnel_proto::FileProblem;
 use toml::Spanned;
 use tracing_subscriber::EnvFilter;
@@ -11,6 +11,10 @@ use tracing_subscriber::EnvFilter;
 use super::document::Document;
 use super::schema::{DaemonKeys, Item, Keys, List};
 use super::values::{self, Flaw};
+
+const LOCAL: &str = "the grammar is that of ssh -L, as in forward = [\"6000:localhost:7000\"]";
+const DYNAMIC: &str = "the grammar is that of ssh -D, as in dynamic = [\"1080\"]";
+const REMOTE: &str = "the grammar is that of ssh -R, as in remote = [\"8080:localhost:3000\"]";
 
 /// Checks the keys of a tunnel file, or of `[defaults]`. `~` is `home`; relative paths begin at `base`.
 pub(super) fn tunnel_keys(
@@ -52,7 +56,13 @@ pub(super) fn tunnel_keys(
     vet.value(&keys.ssh_config, |text| values::ssh_config(text, home, base));
     vet.list(&keys.options, values::option);
     vet.value(&keys.remember, |text| values::duration(text, &values::REMEMBER));
-    vet.forwards(&keys.forward);
+    let mut here = Vec::new();
+    vet.forwards(&keys.forward, &mut here, "", LOCAL, |text| Ok(text.parse::<ForwardSpec>()?.listen));
+    vet.forwards(&keys.dynamic, &mut here, "", DYNAMIC, |text| Ok(ForwardSpec::dynamic(text)?.listen));
+    let there = &mut Vec::new();
+    vet.forwards(&keys.remote, there, " at the far end", REMOTE, |text| {
+        Ok(text.parse::<RemoteSpec>()?.listen)
+    });
     vet.problems
 }
 
@@ -92,21 +102,26 @@ impl Vet<'_> {
         }
     }
 
-    /// Each forward for itself, and no two of them at one address.
-    fn forwards(&mut self, list: &Option<Spanned<List>>) {
-        const HINT: &str = "the grammar is that of ssh -L, as in forward = [\"6000:localhost:7000\"]";
+    /// Each forward for itself, and no two of them at one address of `there`.
+    fn forwards(
+        &mut self,
+        list: &Option<Spanned<List>>,
+        taken: &mut Vec<ListenAt>,
+        there: &str,
+        hint: &str,
+        read: impl Fn(&str) -> Result<ListenAt, String>,
+    ) {
         let Some(list) = list else { return };
-        let mut listens: Vec<ListenAt> = Vec::new();
         for item in &list.get_ref().0 {
-            let checked = match item.text.parse::<ForwardSpec>() {
-                Err(why) => Err(Flaw::new(why, HINT)),
-                Ok(spec) => match listens.iter().find(|other| collide(other, &spec.listen)) {
+            let checked = match read(&item.text) {
+                Err(why) => Err(Flaw::new(why, hint)),
+                Ok(listen) => match taken.iter().find(|other| other.collides(&listen)) {
                     Some(other) => Err(Flaw::new(
-                        format!("another forward of this tunnel listens on {other} already"),
+                        format!("another forward of this tunnel listens on {other}{there} already"),
                         "give each forward a port of its own",
                     )),
                     None => {
-                        listens.push(spec.listen);
+                        taken.push(listen);
                         Ok(())
                     }
                 },
@@ -124,28 +139,6 @@ impl Vet<'_> {
 
 fn place(list: &Spanned<List>, item: &Item) -> Range<usize> {
     item.span.clone().unwrap_or_else(|| list.span())
-}
-
-/// Whether one of the two would find its address taken by the other.
-pub(super) fn collide(a: &ListenAt, b: &ListenAt) -> bool {
-    if let (ListenAt::Socket(a), ListenAt::Socket(b)) = (a, b) {
-        return a == b;
-    }
-    let (Some((hosts_a, port_a)), Some((hosts_b, port_b))) = (addresses(a), addresses(b)) else {
-        return false;
-    };
-    port_a == port_b
-        && (hosts_a.is_empty() || hosts_b.is_empty() || hosts_a.iter().any(|host| hosts_b.contains(host)))
-}
-
-/// The addresses that it takes (none named: every one) and the port.
-fn addresses(listen: &ListenAt) -> Option<(Vec<&str>, u16)> {
-    match listen {
-        ListenAt::Loopback(port) => Some((vec!["127.0.0.1", "::1"], *port)),
-        ListenAt::Any(port) => Some((Vec::new(), *port)),
-        ListenAt::Address(host, port) => Some((vec![host], *port)),
-        ListenAt::Socket(_) => None,
-    }
 }
 
 #[cfg(test)]
@@ -197,6 +190,20 @@ mod tests {
         {
             assert!(!other(fine), "{fine}");
         }
+    }
+
+    #[test]
+    fn forwards_of_every_kind_are_pointed_at_and_clash_only_on_their_own_side() {
+        let found = problems(
+            "forward = [\"6000:a:1\"]\ndynamic = [\"6000\", \"x\"]\nremote = [\n  \"6000:h:1\",\n  \"*:6000\", \"0:h:1\", \"0:h:2\", \"1:h:0\"]",
+        );
+        let expected = [
+            "2:12 another forward of this tunnel listens on localhost:6000 already",
+            "2:20 \"x\" is not a port; ports go from 1 to 65535",
+            "5:3 another forward of this tunnel listens on localhost:6000 at the far end already",
+            "5:33 port 0 is not a port; ports go from 1 to 65535",
+        ];
+        assert_eq!(found, expected);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::ask::{Prompt, Question};
 use crate::finding;
 use crate::forward::Counts;
 use crate::history::Past;
-use crate::ssh::{OfferedKey, Plan};
+use crate::ssh::{Hop, OfferedKey, Plan, Recorded};
 
 /// A failure as users see it.
 pub fn problem(failure: &Failure) -> Problem {
@@ -74,7 +74,7 @@ pub fn tunnel(
     past: Past,
 ) -> TunnelStatus {
     let forwards = view.forwards.into_iter().zip(tallies).map(|(forward, tally)| ForwardStatus {
-        kind: "local".to_owned(),
+        kind: forward.kind.word().to_owned(),
         listen: forward.listens.first().cloned().unwrap_or(forward.listen),
         listens: forward.listens,
         target: forward.target,
@@ -139,26 +139,36 @@ pub fn answers(answers: Vec<Secret>) -> Vec<SecretString> {
     answers.iter().map(|answer| SecretString::from(answer.expose())).collect()
 }
 
-/// A host key as `nbctl trust` shows it.
-pub fn host_key(name: &Name, offered: &OfferedKey) -> HostKeyOffer {
+/// A host key as `nbctl trust` shows it. `hop` showed it, on the way `planned`.
+pub fn host_key(name: &Name, hop: &Hop, planned: Option<&Plan>, offered: &OfferedKey) -> HostKeyOffer {
+    let jumps = planned.map(|plan| plan.jumps.as_slice()).unwrap_or_default();
+    let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     HostKeyOffer {
         name: name.to_string(),
         hop: offered.hop.clone(),
+        jump: jumps.iter().position(|jump| jump == hop).map_or(0, |place| count(place + 1)),
+        jumps: count(jumps.len()),
+        alias: offered.alias.clone(),
         algorithm: offered.algorithm.clone(),
         fingerprint: offered.fingerprint.clone(),
         randomart: offered.randomart.clone(),
         file: offered.file.as_ref().map(|file| file.display().to_string()).unwrap_or_default(),
         trusted: false,
-        recorded: offered
-            .recorded
-            .iter()
-            .map(|recorded| RecordedKey {
-                file: recorded.file.display().to_string(),
-                line: recorded.line,
-                algorithm: recorded.algorithm.clone(),
-                fingerprint: recorded.fingerprint.clone(),
-            })
-            .collect(),
-        revoked: offered.revoked,
+        recorded: offered.recorded.iter().map(recorded).collect(),
+        revoked: offered.revoked.is_some(),
+        revoked_at: offered.revoked.as_ref().map(Recorded::place),
+        doubt: offered.doubt.clone(),
+    }
+}
+
+fn recorded(key: &Recorded) -> RecordedKey {
+    RecordedKey {
+        file: key.file.display().to_string(),
+        line: key.line,
+        algorithm: key.algorithm.clone(),
+        fingerprint: key.fingerprint.clone(),
+        randomart: key.randomart.clone(),
+        pattern: key.pattern.clone(),
+        stays: key.pattern.is_some() || key.read_only,
     }
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use nbtunnel_core::{Failure, FailureKind, Name, State, TunnelView, Wanted};
+use nbtunnel_core::{
+    Failure, FailureKind, ForwardKind, ForwardView, Name, State, Target, TunnelView, Wanted,
+};
 use nbtunnel_proto::{Fault, FileProblem, Reply};
 use tokio::sync::mpsc;
 
@@ -128,6 +130,8 @@ impl Driver {
                 .spec
                 .forwards
                 .iter()
+                // Where a SOCKS client goes, only that client knows.
+                .filter(|forward| forward.target != Target::Socks)
                 .map(|forward| (forward.to_string(), forward.target.clone()))
                 .collect(),
         };
@@ -191,26 +195,26 @@ fn is(view: &TunnelView) -> String {
     format!("{}{wanted}{why}", view.state.word())
 }
 
-/// The near ends of the forwards.
+/// Where the forwards listen, here or over there.
 fn listeners(view: &TunnelView) -> Vec<Finding> {
-    let look = |forward: &nbtunnel_core::ForwardView| {
-        let at = format!("{}:{}", forward.listen, forward.target);
+    let look = |forward: &ForwardView| {
+        let (layer, place) = match forward.kind {
+            ForwardKind::Local | ForwardKind::Dynamic => (Layer::Listener, "listens"),
+            ForwardKind::Remote | ForwardKind::RemoteDynamic => (Layer::Remote, "the server listens"),
+        };
         let found = match (&forward.problem, forward.listens.as_slice()) {
-            // That the far end is not there is told by the look at it.
-            (Some(failure), []) => Finding::broken(Layer::Listener, failure),
-            (_, []) => Finding::skipped(
-                Layer::Listener,
-                format!("{} is not listened on: the tunnel is {}", forward.listen, view.state.word()),
-            ),
+            // That a target is not there is told by the look at it.
+            (Some(failure), []) => Finding::broken(layer, failure),
+            (_, []) => Finding::skipped(layer, format!("not listening: the tunnel is {}", view.state.word())),
             (_, listens) => {
-                let text = format!("listens on {}", listens.join(", "));
+                let text = format!("{place} on {}", listens.join(", "));
                 match &forward.note {
-                    Some(note) => Finding::warn(Layer::Listener, format!("{text}; {note}"), ""),
-                    None => Finding::ok(Layer::Listener, text),
+                    Some(note) => Finding::warn(layer, format!("{text}; {note}"), ""),
+                    None => Finding::ok(layer, text),
                 }
             }
         };
-        found.at(at)
+        found.at(format!("{}:{}", forward.listen, forward.target))
     };
     view.forwards.iter().map(look).collect()
 }

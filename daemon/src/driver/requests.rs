@@ -236,7 +236,10 @@ impl Driver {
     fn host_key(&self, name: &str) -> Result<Reply, Fault> {
         let name = self.one(name)?;
         match self.offered(&name) {
-            Some((_, offered)) => Ok(Reply::HostKey(Box::new(convert::host_key(&name, offered)))),
+            Some((hop, offered)) => {
+                let planned = self.effects.planned(&name);
+                Ok(Reply::HostKey(Box::new(convert::host_key(&name, hop, planned, offered))))
+            }
             None => Err(self.no_host_key(&name)),
         }
     }

@@ -4,9 +4,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use nbtunnel_core::{Failure, Target};
 use tokio_util::sync::CancellationToken;
 
 use super::activity::{Counted, Place};
+use super::asking::{self, Asked, Here, Line, Unasked};
 use super::carrier::{Carrier, GateNow};
 use super::local::Local;
 use super::queue::{Bounds, Queue};
@@ -19,13 +22,23 @@ pub struct Accepted {
     origin: (String, u16),
     counted: Counted,
     standing: Arc<Standing>,
+    /// What its client asked for, where that decides where it leads. Kept until a channel is open, so that
+    /// another link can try again what one could not.
+    asked: Option<Asked>,
     ended: bool,
 }
 
 impl Accepted {
     pub(super) fn new(local: Local, standing: &Arc<Standing>) -> Accepted {
         let counted = Counted::new(standing.tally.clone(), standing.activity.clone());
-        Accepted { origin: local.origin(), local, counted, standing: standing.clone(), ended: false }
+        Accepted {
+            origin: local.origin(),
+            local,
+            counted,
+            standing: standing.clone(),
+            asked: None,
+            ended: false,
+        }
     }
 
     /// The address and port it comes from, as `direct-tcpip` tells them (RFC 4254 §7.2). For a Unix socket,
@@ -37,6 +50,54 @@ impl Accepted {
     /// The counters of its forward.
     pub fn tally(&self) -> &Arc<Tally> {
         &self.standing.tally
+    }
+
+    /// The far end would not connect it: its client is told so, where it can be told, or sees a reset.
+    pub async fn refuse(mut self, why: &Failure) {
+        let Some(asked) = self.asked.take() else { return };
+        let mut line = Here(&self.local);
+        if line.write(asked.request.refused(why.kind)).await {
+            line.end().await;
+            self.finish();
+        }
+    }
+
+    /// Where it leads: to `target`, or where its client asks to go. `None` if it asks for nothing that can be
+    /// done; it has been told then.
+    pub(super) async fn destination(&mut self, target: Target) -> Option<Target> {
+        if self.asked.is_none() && target != Target::Socks {
+            return Some(target);
+        }
+        if self.asked.is_none() {
+            let mut line = Here(&self.local);
+            let heard = tokio::select! {
+                heard = asking::hear(&mut line) => heard,
+                () = self.standing.stop.cancelled() => Err(Unasked::Gone),
+                () = self.local.failed() => Err(Unasked::Gone),
+            };
+            match heard {
+                Ok(asked) => self.asked = Some(asked),
+                Err(Unasked::Gone) => return None,
+                Err(Unasked::Refused) => {
+                    line.end().await;
+                    self.ended = true;
+                    return None;
+                }
+            }
+        }
+        self.asked.as_ref().map(|asked| asked.request.target.clone())
+    }
+
+    /// A channel is open: tells a client that asked for it, and gives what it sent already.
+    pub(super) async fn opened(&mut self) -> Bytes {
+        let Some(asked) = self.asked.take() else { return Bytes::new() };
+        let mut line = Here(&self.local);
+        tokio::select! {
+            _ = line.write(asked.request.granted()) => {}
+            () = self.standing.stop.cancelled() => {}
+            () = self.local.failed() => {}
+        }
+        asked.early
     }
 
     /// Ends it so that its peer sees a reset (a Unix socket is just closed).

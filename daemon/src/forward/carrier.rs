@@ -5,11 +5,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use nbtunnel_core::{Failure, Target};
+use nbtunnel_core::{Failure, ListenAt, ListenId, RemoteReport, Target};
 
 use super::accepted::Accepted;
+use super::landing::Landing;
 
-/// A link that can carry local connections to targets at its far end.
+/// A link that can carry local connections to targets at its far end, and bring those that come there.
 pub trait Carrier: Send + Sync + 'static {
     /// Opens a way to `target` and carries `local` over it to its end, both directions, half-close
     /// included. Resolves when the connection is over, or could not be opened.
@@ -21,7 +22,18 @@ pub trait Carrier: Send + Sync + 'static {
         local: Accepted,
         target: Target,
     ) -> Pin<Box<dyn Future<Output = Carried> + Send>>;
+
+    /// Asks the far end to listen at `at`, and has whoever comes there land at `landing`. Requests are served in
+    /// the order in which they come; `tell` is called once, or never if the link ends before.
+    fn listen(&self, id: ListenId, at: ListenAt, landing: Landing, tell: Tell);
+
+    /// Asks the far end to listen no more for what was asked for under `id`, which whoever came there already
+    /// does not notice. `tell` is called as for [`Carrier::listen`].
+    fn unlisten(&self, id: ListenId, tell: Tell);
 }
+
+/// Takes what came of a request to the far end.
+pub type Tell = Box<dyn FnOnce(RemoteReport) + Send>;
 
 /// How carrying a connection ended.
 #[derive(Debug)]

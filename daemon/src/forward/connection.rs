@@ -28,6 +28,7 @@ pub(super) async fn attend(mut local: Accepted, standing: Arc<Standing>) {
                 local.move_to(Place::Open);
                 standing.carried_by(&carrier);
                 let target = lock(&standing.target).clone();
+                let Some(target) = local.destination(target).await else { return };
                 match carrier.carry(local, target).await {
                     Carried::Over => return,
                     Carried::Denied(failure) => return standing.denied(failure),

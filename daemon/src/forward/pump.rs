@@ -7,7 +7,7 @@ use std::io::{self, IoSlice};
 use std::pin::pin;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
@@ -41,10 +41,11 @@ enum Ending {
 
 /// Carries `local` until both directions ended, either side was cut off, or its forward was removed. On every
 /// path the channel is closed and the local side is told how it ended.
-pub async fn pump(local: Accepted, reader: impl FarReader, mut writer: impl FarWriter) {
+pub async fn pump(mut local: Accepted, reader: impl FarReader, mut writer: impl FarWriter) {
     local.standing().served();
+    let early = local.opened().await;
     let mut reader = Incoming { reader, over: false, unread: false };
-    let ending = converse(&local, &mut reader, &mut writer).await;
+    let ending = converse(&local, &mut reader, &mut writer, early).await;
     match ending {
         Ending::Whole => local.finish(),
         Ending::Cut | Ending::Left => local.reset(),
@@ -93,10 +94,11 @@ async fn converse(
     local: &Accepted,
     reader: &mut Incoming<impl FarReader>,
     writer: &mut impl FarWriter,
+    early: Bytes,
 ) -> Ending {
     let sent_eof = Notify::new();
     let mut down = pin!(download(local, reader, &sent_eof));
-    let mut up = pin!(upload(local, writer));
+    let mut up = pin!(upload(local, writer, early));
     let mut uploading = true;
     loop {
         tokio::select! {
@@ -124,7 +126,14 @@ enum Uploaded {
     LocalGone,
 }
 
-async fn upload(local: &Accepted, writer: &mut impl FarWriter) -> Uploaded {
+/// `early` came before the rest.
+async fn upload(local: &Accepted, writer: &mut impl FarWriter, early: Bytes) -> Uploaded {
+    if !early.is_empty() {
+        local.tally().read_out(early.len());
+        if writer.write(early).await.is_err() {
+            return Uploaded::FarGone;
+        }
+    }
     let mut buffer = BytesMut::new();
     loop {
         if local.local().readable().await.is_err() {

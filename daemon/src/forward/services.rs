@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 
 use super::budget::Budget;
 use super::descriptors::Descriptors;
@@ -18,7 +19,12 @@ pub struct Services {
     pub(super) state_dir: PathBuf,
     pub(super) descriptors: Descriptors,
     pub(super) lasting: Arc<Lasting>,
+    /// Turns to look up names.
+    pub(super) lookups: Semaphore,
 }
+
+/// So many names are looked up at a time.
+const LOOKUPS: usize = 8;
 
 /// How much may wait for slow local readers, over all connections of the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +57,7 @@ impl Services {
             state_dir,
             descriptors: Descriptors::new(Box::new(on_exhausted)),
             lasting: Arc::default(),
+            lookups: Semaphore::new(LOOKUPS),
         })
     }
 }

@@ -86,13 +86,22 @@ impl Standing {
         }
     }
 
+    /// There is another link: what was denied before does not hold for it.
+    pub(super) fn forget_denial(&self) {
+        lock(&self.told).far.take_if(|far| far.is_err());
+    }
+
     /// The far end opened a channel.
     pub(super) fn served(&self) {
         self.tell_far(Ok(()), ForwardReport::Served);
     }
 
-    /// The far end would not.
+    /// The far end would not. Where each client names a target of its own, only what no client could mend is a
+    /// problem of the forward.
     pub(super) fn denied(&self, failure: Failure) {
+        if *lock(&self.target) == Target::Socks && failure.kind != FailureKind::ForwardingDenied {
+            return;
+        }
         self.tell_far(Err(failure.clone()), ForwardReport::Denied(failure));
     }
 

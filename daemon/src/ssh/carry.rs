@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use nbtunnel_core::{Failure, FailureKind, Target};
+use nbtunnel_core::{Failure, FailureKind, ListenAt, ListenId, Target};
 use russh::client::Msg;
 use russh::{Channel, ChannelMsg, ChannelOpenFailure, ChannelReadHalf, ChannelWriteHalf, Error};
 use tokio::runtime::Handle;
@@ -16,12 +16,14 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::count::{Count, One};
+use super::doors::{Door, LeaseOf, Request, Requests};
 use super::handler::Shared;
 use super::logged_in::Session;
 use super::wire::Tap;
 use crate::forward::accepted::Accepted;
-use crate::forward::carrier::{Carried, Carrier};
+use crate::forward::carrier::{Carried, Carrier, Tell};
 use crate::forward::far::{FarGone, FarMessage, FarReader, FarWriter};
+use crate::forward::landing::Landing;
 use crate::forward::pump::pump;
 
 /// How long a local connection waits for its channel. The server itself may be connecting to something
@@ -49,24 +51,22 @@ pub(super) struct SshCarrier {
     pub(super) carried: Count,
     /// The channels that are left unread, so that the whole session is.
     pub(super) unread: Count,
+    /// Requests to the server to listen.
+    requests: Requests,
 }
 
 impl SshCarrier {
     pub(super) fn new(session: Session, shared: &Shared, runtime: Handle) -> SshCarrier {
         let (hop, gone, tap) = (shared.hop.clone(), shared.gone.clone(), Arc::clone(&shared.tap));
         let given_up = gone.child_token();
-        let (carried, unread) = Default::default();
-        SshCarrier {
-            session,
-            hop,
-            gone,
-            given_up,
-            tap,
-            runtime,
-            refusals: AtomicU32::new(0),
-            carried,
-            unread,
-        }
+        let (carried, unread, refusals) = Default::default();
+        let lease = LeaseOf {
+            given_up: given_up.clone(),
+            carried: Count::clone(&carried),
+            unread: Count::clone(&unread),
+        };
+        let requests = Requests::serve(&shared.doors, &session, &hop, lease, &runtime);
+        SshCarrier { session, hop, gone, given_up, tap, runtime, refusals, carried, unread, requests }
     }
 
     async fn carry(self: Arc<Self>, local: Accepted, target: Target) -> Carried {
@@ -81,12 +81,20 @@ impl SshCarrier {
                 pump(local, far.reader, far.writer).await;
                 Carried::Over
             }
-            Err(Unreached::Denied(why)) => Carried::Denied(denied(&self.hop, &target, &why)),
-            Err(Unreached::Late) => Carried::Denied(Failure::new(
-                FailureKind::TimedOut,
-                format!("{} could not reach {target} within a minute", self.hop),
-                "check the target of the forward; a firewall over there may swallow the connection",
-            )),
+            Err(Unreached::Denied(why)) => {
+                let failure = denied(&self.hop, &target, &why);
+                local.refuse(&failure).await;
+                Carried::Denied(failure)
+            }
+            Err(Unreached::Late) => {
+                let failure = Failure::new(
+                    FailureKind::TimedOut,
+                    format!("{} could not reach {target} within a minute", self.hop),
+                    "check the target of the forward; a firewall over there may swallow the connection",
+                );
+                local.refuse(&failure).await;
+                Carried::Denied(failure)
+            }
             Err(Unreached::LinkGone) => Carried::LinkGone(local),
         }
     }
@@ -156,12 +164,15 @@ impl SshCarrier {
                             .await
                     }
                     Target::Socket(path) => session.channel_open_direct_streamlocal(path).await,
+                    // Whoever asks has been asked already.
+                    Target::Socks => Err(Error::WrongChannel),
                 }
             };
             if result.is_err() {
                 this.tidy().await;
             }
-            let far = result.map(|channel| Far::new(channel, &this));
+            let far = result
+                .map(|channel| Far::new(channel, &this.gone, &this.given_up, &this.unread, &this.runtime));
             // What is not taken is dropped, and a `Far` closes its channel when it is.
             let _ = tell.send(far);
         });
@@ -197,6 +208,14 @@ impl Carrier for SshCarrier {
             let Some(_carried) = carried else { return Carried::LinkGone(local) };
             SshCarrier::carry(self, local, target).await
         })
+    }
+
+    fn listen(&self, id: ListenId, at: ListenAt, landing: Landing, tell: Tell) {
+        self.requests.add(Request::Listen { id, door: Door::of(&at), landing, tell });
+    }
+
+    fn unlisten(&self, id: ListenId, tell: Tell) {
+        self.requests.add(Request::Unlisten { id, tell });
     }
 }
 
@@ -241,11 +260,18 @@ pub(super) struct Far {
 }
 
 impl Far {
-    fn new(channel: Channel<Msg>, carrier: &SshCarrier) -> Far {
+    /// Ends with its session, which is over when `gone` says so, or when `given_up` says that nobody wants it; counts in `all_unread` while it is left unread.
+    pub(super) fn new(
+        channel: Channel<Msg>,
+        gone: &CancellationToken,
+        given_up: &CancellationToken,
+        all_unread: &Count,
+        runtime: &Handle,
+    ) -> Far {
         let (reader, writer) = channel.split();
-        let over = carrier.gone.child_token();
-        let lease = (carrier.gone.clone(), carrier.given_up.clone());
-        let (all_unread, runtime) = (carrier.unread.clone(), carrier.runtime.clone());
+        let over = gone.child_token();
+        let lease = (gone.clone(), given_up.clone());
+        let (all_unread, runtime) = (all_unread.clone(), runtime.clone());
         Far {
             reader: ChannelReader { half: reader, over: over.clone(), lease, all_unread, unread: None },
             writer: ChannelWriter { half: Some(writer), over, runtime },

@@ -6,12 +6,13 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::ssh::AgentAt;
+use crate::ssh::algorithms::preferred;
 use crate::ssh::auth::Login;
 use crate::ssh::credentials::look;
 use crate::ssh::handler::Client;
-use crate::ssh::known_hosts::KnownHosts;
+use crate::ssh::known_hosts::{KnownHosts, Names};
 use crate::ssh::report::{LinkEvent, Reporter, Told};
-use crate::ssh::settings::{HOST_KEYS, settings};
+use crate::ssh::settings::settings;
 use crate::ssh::testbed::{Sshd, free_port, links, start, until};
 use crate::ssh::wire::Wire;
 
@@ -28,7 +29,8 @@ async fn carrier(sshd: &Sshd) -> Arc<SshCarrier> {
     );
     let tcp = tokio::net::TcpStream::connect(("127.0.0.1", sshd.port)).await.unwrap();
     let wire = Wire::new(tcp, Arc::clone(&shared.tap));
-    let config = Arc::new(settings(KnownHosts::read(&to).order(&HOST_KEYS), WINDOW));
+    let known = KnownHosts::read(&to, &Names::of(&to, None));
+    let config = Arc::new(settings(preferred(&to, &known).unwrap().0, WINDOW));
     let mut session = russh::client::connect_stream(config, wire, Client(Arc::clone(&shared))).await.unwrap();
     let offer = look(None, &to).await;
     Login::new(&shared, &mut session, &AgentAt::Nowhere, None).run(&offer).await.unwrap();

@@ -64,7 +64,7 @@ pub(super) fn broken(hop: &str, error: &Error, tap: &Tap) -> Failure {
         return not_ssh(hop, &greeting);
     }
     match error {
-        Error::NoCommonAlgo { kind, theirs, .. } => no_common_algorithm(hop, kind, theirs),
+        Error::NoCommonAlgo { kind, ours, theirs } => no_common_algorithm(hop, kind, ours, theirs),
         Error::Version => not_ssh(hop, ""),
         Error::NoAuthMethod => Failure::new(
             FailureKind::AuthRefused,
@@ -152,21 +152,24 @@ fn not_ssh(hop: &str, greeting: &str) -> Failure {
     )
 }
 
-fn no_common_algorithm(hop: &str, kind: &AlgorithmKind, theirs: &[String]) -> Failure {
-    let what = match kind {
-        AlgorithmKind::Kex => "key exchange",
-        AlgorithmKind::Key => "host key",
-        AlgorithmKind::Cipher => "cipher",
-        AlgorithmKind::Compression => "compression",
-        AlgorithmKind::Mac => "MAC",
+fn no_common_algorithm(hop: &str, kind: &AlgorithmKind, ours: &[String], theirs: &[String]) -> Failure {
+    let (what, keyword) = match kind {
+        AlgorithmKind::Kex => ("key exchange", "KexAlgorithms"),
+        AlgorithmKind::Key => ("host key", "HostKeyAlgorithms"),
+        AlgorithmKind::Cipher => ("cipher", "Ciphers"),
+        AlgorithmKind::Compression => ("compression", "Compression"),
+        AlgorithmKind::Mac => ("MAC", "MACs"),
     };
     Failure::new(
         FailureKind::NoCommonAlgorithm,
         format!(
-            "{hop} offers no {what} algorithm that is safe enough; it offers {}",
-            quote(&theirs.join(", "))
+            "{hop} has no {what} algorithm that is allowed here: it offers {}; allowed are {}",
+            quote(&theirs.join(", ")),
+            quote(&ours.join(", "))
         ),
-        "ask its administrator to update the SSH server",
+        format!(
+            "ask its administrator to update the SSH server; if {keyword} is set for it, that may be too narrow"
+        ),
     )
 }
 
@@ -205,12 +208,13 @@ mod tests {
     fn a_missing_algorithm_lists_what_the_server_has() {
         let error = Error::NoCommonAlgo {
             kind: AlgorithmKind::Kex,
-            ours: vec![],
+            ours: vec!["curve25519-sha256".into()],
             theirs: vec!["diffie-hellman-group1-sha1".into(), "evil\x1b[2J".into()],
         };
         let failure = broken("h:22", &error, &tap());
         assert_eq!(failure.kind, FailureKind::NoCommonAlgorithm);
         assert!(failure.message.contains("diffie-hellman-group1-sha1") && !failure.message.contains('\x1b'));
+        assert!(failure.message.contains("allowed are curve25519-sha256"), "{failure}");
     }
 
     #[test]

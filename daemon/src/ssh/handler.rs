@@ -1,24 +1,28 @@
-//! Our side of a session's callbacks: judges the host key, refuses every channel that a server would open
-//! towards us, and keeps the reason when the session ends, which the library tells to nobody else.
+//! Our side of a session's callbacks: judges the host key, leads channels that a server opens towards us to
+//! where we asked it to listen, refuses all others, and keeps the reason when the session ends, which the library tells to nobody else.
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use nbtunnel_core::{Failure, HostKeyPolicy};
 use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
 use russh::keys::{PublicKey, PublicKeyOrCertificate};
 use russh::{Channel, ChannelOpenFailure, Error};
+use tokio::sync::SetOnce;
 use tokio_util::sync::CancellationToken;
 
 use super::Stopwatch;
 use super::classify::{announced, broken, quote};
+use super::doors::{Door, Doors};
 use super::hop::Hop;
-use super::hostkey::{judge, refusal};
-use super::known_hosts::Verdict;
+use super::hostkey::{Judged, Shown, judge, refusal};
+use super::known_hosts::{Verdict, address_name};
 use super::report::{LinkEvent, Reporter};
 use super::sight::Seen;
 use super::trust::accept_new;
 use super::wire::Tap;
+use crate::wake::Clock;
 
 /// What a session and the link that runs it both know.
 pub(super) struct Shared {
@@ -30,6 +34,12 @@ pub(super) struct Shared {
     pub(super) tap: Arc<Tap>,
     /// Set when the session is over, however it ended, or its link is.
     pub(super) gone: CancellationToken,
+    /// The host keys that the server says it has. What it says first counts.
+    pub(super) announced: SetOnce<Vec<PublicKey>>,
+    peer: OnceLock<IpAddr>,
+    may_update: AtomicBool,
+    /// Where the server listens for us.
+    pub(super) doors: Arc<Doors>,
     cause: Mutex<Option<Failure>>,
     banners: AtomicU32,
 }
@@ -50,7 +60,24 @@ impl Shared {
     fn named(hop: String, to: Arc<Hop>, reporter: Arc<Reporter>, stopwatch: Stopwatch) -> Arc<Shared> {
         let tap = Arc::new(Tap::new(stopwatch));
         let (gone, cause) = (CancellationToken::new(), Mutex::default());
-        Arc::new(Shared { to, hop, reporter, tap, gone, cause, banners: AtomicU32::new(0) })
+        let doors = Doors::new(gone.clone());
+        let (announced, peer, may_update, banners) = Default::default();
+        Arc::new(Shared { to, hop, reporter, tap, gone, announced, peer, may_update, doors, cause, banners })
+    }
+
+    /// The session goes to this address, and nobody stands in between whom we know of.
+    pub(super) fn reaches(&self, peer: IpAddr) {
+        let _ = self.peer.set(peer);
+    }
+
+    /// Its address as it is looked up in the known_hosts files, where it is (`CheckHostIP`).
+    pub(super) fn address(&self) -> Option<String> {
+        address_name(&self.to, self.peer.get().copied())
+    }
+
+    /// Whether the server was recognised by a plain key of its own, in a file of the user's.
+    pub(super) fn may_update(&self) -> bool {
+        self.may_update.load(Relaxed)
     }
 
     /// The server shows a text.
@@ -88,15 +115,20 @@ impl Drop for Client {
 }
 
 impl Client {
-    async fn is_trusted(&self, key: PublicKey) -> bool {
+    async fn is_trusted(&self, shown: Shown) -> bool {
         let shared = &self.0;
-        let to = Arc::clone(&shared.to);
-        let Ok(judged) = tokio::task::spawn_blocking(move || judge(&to, &key)).await else { return false };
+        let (to, address, now_s) = (Arc::clone(&shared.to), shared.address(), Clock.wall_ms() / 1000);
+        let judging = tokio::task::spawn_blocking(move || judge(&to, address, &shown, now_s));
+        let Ok(judged) = judging.await else { return false };
         for note in &judged.notes {
             shared.reporter.note(note);
         }
         match (&judged.verdict, shared.to.host_keys.policy) {
             (Verdict::Known, _) => {
+                shared.may_update.store(judged.may_update, Relaxed);
+                if let Some(doubt) = &judged.offered.doubt {
+                    shared.reporter.note(&format!("{} is recognised by its plain key: {doubt}", shared.hop));
+                }
                 shared.saw(Seen::HostKey(Box::new(judged.offered)));
                 true
             }
@@ -109,22 +141,19 @@ impl Client {
                         shared.saw(Seen::HostKey(Box::new(judged.offered)));
                         true
                     }
-                    Ok(Err(failure)) => {
-                        shared.blame(failure);
-                        shared
-                            .reporter
-                            .tell(LinkEvent::HostKey(Box::new((Hop::clone(&shared.to), judged.offered))));
-                        false
-                    }
+                    Ok(Err(failure)) => self.refuse(failure, judged),
                     Err(_) => false,
                 }
             }
-            (Verdict::Unknown | Verdict::Changed { .. } | Verdict::Revoked, _) => {
-                shared.blame(refusal(&judged, shared.reporter.tunnel()));
-                shared.reporter.tell(LinkEvent::HostKey(Box::new((Hop::clone(&shared.to), judged.offered))));
-                false
-            }
+            _ => self.refuse(refusal(&judged, shared.reporter.tunnel()), judged),
         }
+    }
+
+    fn refuse(&self, why: Failure, judged: Judged) -> bool {
+        self.0.blame(why);
+        let hop = Hop::clone(&self.0.to);
+        self.0.reporter.tell(LinkEvent::HostKey(Box::new((hop, judged.offered))));
+        false
     }
 }
 
@@ -133,11 +162,16 @@ impl Handler for Client {
 
     /// Only after this said yes is anything sent that could authenticate us.
     async fn check_server_key(&mut self, key: &PublicKeyOrCertificate) -> Result<bool, Error> {
-        match key {
-            PublicKeyOrCertificate::PublicKey { key, .. } => Ok(self.is_trusted(key.clone()).await),
-            // We asked for none.
-            PublicKeyOrCertificate::Certificate(_) => Ok(false),
-        }
+        Ok(self.is_trusted(key.into()).await)
+    }
+
+    async fn openssh_ext_host_keys_announced(
+        &mut self,
+        keys: Vec<PublicKey>,
+        _: &mut Session,
+    ) -> Result<(), Error> {
+        let _ = self.0.announced.set(keys);
+        Ok(())
     }
 
     async fn auth_banner(&mut self, banner: &str, _: &mut Session) -> Result<(), Error> {
@@ -153,30 +187,35 @@ impl Handler for Client {
         Ok(())
     }
 
-    // The library accepts all of these unless told otherwise. We never ask a server to open anything.
-
     async fn server_channel_open_forwarded_tcpip(
         &mut self,
-        _: Channel<Msg>,
-        _: &str,
-        _: u32,
+        channel: Channel<Msg>,
+        address: &str,
+        port: u32,
         _: &str,
         _: u32,
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), Error> {
-        reject(reply).await
+        match u16::try_from(port) {
+            Ok(port) => self.0.doors.knock(Door::Tcp(address.to_owned(), port), channel, reply),
+            Err(_) => reject(reply).await?,
+        }
+        Ok(())
     }
 
     async fn server_channel_open_forwarded_streamlocal(
         &mut self,
-        _: Channel<Msg>,
-        _: &str,
+        channel: Channel<Msg>,
+        path: &str,
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), Error> {
-        reject(reply).await
+        self.0.doors.knock(Door::Socket(path.to_owned()), channel, reply);
+        Ok(())
     }
+
+    // The library accepts all of these unless told otherwise. We never ask a server to open anything of the kind.
 
     async fn server_channel_open_agent_forward(
         &mut self,

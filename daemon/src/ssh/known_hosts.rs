@@ -1,18 +1,22 @@
-//! What the known_hosts files say of one host: the format of sshd(8), section SSH_KNOWN_HOSTS FILE FORMAT,
-//! and the verdicts of ssh(1). Only reads; `trust` writes.
+//! What the known_hosts files say of one host: the format of sshd(8), section SSH_KNOWN_HOSTS FILE FORMAT, and
+//! the verdicts of ssh(1). Only reads; `trust` and `rotation` write.
 //!
-//! A line that cannot be read is skipped with a note and never hides the others. `@cert-authority` lines
-//! are no plain keys: this version does not ask for host certificates, so they neither help nor harm.
+//! A line that cannot be read is skipped with a note and never hides the others.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::hmac;
-use russh::keys::ssh_key::known_hosts::{HostPatterns, Marker};
-use russh::keys::{Algorithm, HashAlg, PublicKey};
+use russh::keys::ssh_key::known_hosts::Marker;
+use russh::keys::ssh_key::public::KeyData;
+use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey};
 
+use super::algorithms::HostKeyName;
+use super::certificate;
 use super::hop::Hop;
+use super::hostkey::randomart;
+use super::known_line::{Line, lines_of, lookup_name};
 
 /// No known_hosts file of a person is larger; what is, is not read.
 const MAX_FILE: u64 = 16 << 20;
@@ -31,12 +35,25 @@ pub struct Recorded {
     pub algorithm: String,
     /// `SHA256:…`.
     pub fingerprint: String,
+    /// The drawing of `ssh-keygen -lv`, several lines.
+    pub randomart: String,
+    /// The names of its line, where these speak of other hosts too: `--replace` leaves it as it is.
+    pub pattern: Option<String>,
+    /// It stands in a file that is only read (`GlobalKnownHostsFile`).
+    pub read_only: bool,
+}
+
+impl Recorded {
+    /// `file:line`.
+    pub fn place(&self) -> String {
+        format!("{}:{}", self.file.display(), self.line)
+    }
 }
 
 /// What the files say of a key that a host showed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is on file.
+    /// It is on file, or the authority that signed its certificate is.
     Known,
     /// No key of this host is on file.
     Unknown,
@@ -45,18 +62,65 @@ pub enum Verdict {
         /// Those keys.
         recorded: Vec<Recorded>,
     },
-    /// It stands in a `@revoked` line.
-    Revoked,
+    /// It is on file for the name, and another one is for the address (`CheckHostIP`).
+    AddressChanged {
+        /// The keys of the address.
+        recorded: Vec<Recorded>,
+    },
+    /// It, or the authority that signed its certificate, stands in a `@revoked` line.
+    Revoked {
+        /// That line.
+        by: Recorded,
+    },
+}
+
+/// Under which names a machine is looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Names {
+    /// With its port, unless that is 22; or its alias, which has no port.
+    pub(super) name: String,
+    /// Without its port, where that differs.
+    bare: Option<String>,
+    /// Its address, where that has to be on file with the same key.
+    pub(super) address: Option<String>,
+}
+
+impl Names {
+    pub(super) fn of(hop: &Hop, address: Option<String>) -> Names {
+        let name = match &hop.host_keys.alias {
+            Some(alias) => alias.to_lowercase(),
+            None => lookup_name(&hop.host, hop.port),
+        };
+        let bare = lookup_name(&hop.host, 22);
+        let has_bare = hop.host_keys.alias.is_none() && bare != name;
+        Names { name, bare: has_bare.then_some(bare), address }
+    }
+}
+
+/// The name of the address `peer` where `CheckHostIP` has it looked up: not on this machine, and not where the
+/// host is an address anyway.
+pub(super) fn address_name(hop: &Hop, peer: Option<IpAddr>) -> Option<String> {
+    let peer = peer.filter(|peer| hop.host_keys.check_ip && !peer.is_loopback())?.to_string();
+    (hop.dialling.proxy_command.is_none() && peer != hop.host.to_lowercase())
+        .then(|| lookup_name(&peer, hop.port))
+}
+
+/// The name that a host's certificate has to be for.
+fn principal(hop: &Hop) -> String {
+    hop.host_keys.alias.as_ref().unwrap_or(&hop.host).to_lowercase()
 }
 
 /// The lines of all files that name a host.
 #[derive(Debug, Default)]
 pub(super) struct KnownHosts {
-    /// Lines that name the host as it is looked up: with its port, unless that is 22.
+    /// Lines that name the host as it is looked up.
     exact: Vec<Entry>,
     /// Lines that name the host without its port. ssh(1) accepts a key from there too, and so do we; they
     /// are never held against a key.
     portless: Vec<Entry>,
+    /// Lines that name its address.
+    address: Vec<Entry>,
+    principal: String,
     /// What could not be read, a sentence each.
     pub(super) notes: Vec<String>,
 }
@@ -67,48 +131,63 @@ struct Entry {
     key: PublicKey,
     file: PathBuf,
     line: u32,
+    pattern: Option<String>,
+    read_only: bool,
+}
+
+/// What was found of a key that was shown.
+pub(super) struct Finding {
+    pub(super) verdict: Verdict,
+    /// Why the certificate that it came with did not count.
+    pub(super) doubt: Option<String>,
+    /// It is a plain key on file in a file of the user's: the server may bring that up to date.
+    pub(super) may_update: bool,
 }
 
 impl KnownHosts {
     /// Reads the user's files, then the system's. Blocks on the file system.
-    pub(super) fn read(hop: &Hop) -> KnownHosts {
-        let mut all = KnownHosts::default();
-        let name = lookup_name(&hop.host, hop.port);
-        let bare = lookup_name(&hop.host, 22);
-        for file in hop.host_keys.known_hosts.iter().chain(&hop.host_keys.system_known_hosts) {
+    pub(super) fn read(hop: &Hop, names: &Names) -> KnownHosts {
+        let mut all = KnownHosts { principal: principal(hop), ..KnownHosts::default() };
+        let users = hop.host_keys.known_hosts.iter().map(|file| (file, false));
+        for (file, read_only) in users.chain(hop.host_keys.system_known_hosts.iter().map(|file| (file, true)))
+        {
             match read_file(file) {
-                Ok(text) => all.take_in(file, &text, &name, &bare),
+                Ok(text) => all.take_in(file, read_only, &text, names),
                 Err(note) => all.notes.push(note),
             }
         }
         all
     }
 
-    fn take_in(&mut self, file: &Path, text: &[u8], name: &str, bare: &str) {
+    fn take_in(&mut self, file: &Path, read_only: bool, text: &[u8], names: &Names) {
         let mut broken = 0;
-        for (number, line) in (1_u32..).zip(text.split(|byte| *byte == b'\n')) {
-            let line = String::from_utf8_lossy(line);
-            match Line::parse(&line) {
-                Ok(None) => {}
-                Ok(Some(parsed)) => {
-                    let entry = || Entry {
-                        marker: parsed.marker,
-                        key: parsed.key.clone(),
-                        file: file.to_owned(),
-                        line: number,
-                    };
-                    if parsed.names(name) {
-                        self.exact.push(entry());
-                    } else if name != bare && parsed.names(bare) {
-                        self.portless.push(entry());
-                    }
-                }
+        for (number, line) in lines_of(text) {
+            let parsed = match Line::parse(&line) {
+                Ok(None) => continue,
+                Ok(Some(parsed)) => parsed,
                 Err(why) => {
                     broken += 1;
                     if broken <= MAX_NOTES {
                         self.notes.push(format!("{}:{number} was skipped: {why}", file.display()));
                     }
+                    continue;
                 }
+            };
+            let entry = || Entry {
+                marker: parsed.marker,
+                key: parsed.key.clone(),
+                file: file.to_owned(),
+                line: number,
+                pattern: parsed.is_pattern().then(|| parsed.hosts.to_owned()),
+                read_only,
+            };
+            if parsed.names(&names.name) {
+                self.exact.push(entry());
+            } else if names.bare.as_ref().is_some_and(|bare| parsed.names(bare)) {
+                self.portless.push(entry());
+            }
+            if names.address.as_ref().is_some_and(|address| parsed.names(address)) {
+                self.address.push(entry());
             }
         }
         if broken > MAX_NOTES {
@@ -116,66 +195,161 @@ impl KnownHosts {
         }
     }
 
-    /// What the files say of `shown`.
+    /// What the files say of `key`, which came in `certificate`, if in one. `now_s` is the time since 1970.
+    pub(super) fn finding(&self, key: &PublicKey, certificate: Option<&Certificate>, now_s: u64) -> Finding {
+        let mut doubt = None;
+        if let Some(certificate) = certificate {
+            match self.vouched(key, certificate, now_s) {
+                Ok(verdict) => return Finding { verdict, doubt: None, may_update: false },
+                Err(why) => doubt = why,
+            }
+        }
+        // As in ssh(1), a certificate that does not count is as good as the key in it.
+        let verdict = self.verdict(key);
+        let first = self.exact.iter().find(|entry| entry.is(None, key.key_data()));
+        let may_update = verdict == Verdict::Known && first.is_some_and(|entry| !entry.read_only);
+        if verdict == Verdict::Known && certificate.is_none() {
+            match revoked(&self.address, key.key_data()) {
+                Some(entry) => {
+                    return Finding {
+                        verdict: Verdict::Revoked { by: entry.recorded() },
+                        doubt,
+                        may_update: false,
+                    };
+                }
+                None if contradicts(&self.address, key) => {
+                    let recorded = plain(&self.address);
+                    return Finding {
+                        verdict: Verdict::AddressChanged { recorded },
+                        doubt,
+                        may_update: false,
+                    };
+                }
+                None => {}
+            }
+        }
+        Finding { verdict, doubt, may_update }
+    }
+
+    /// Whether an authority on file vouches for the host, or a line revokes what it showed. `Err`: neither, and
+    /// why, unless there is no authority at all.
+    fn vouched(
+        &self,
+        key: &PublicKey,
+        certificate: &Certificate,
+        now_s: u64,
+    ) -> Result<Verdict, Option<String>> {
+        let is_authority = |entry: &&Entry| entry.marker == Some(Marker::CertAuthority);
+        let has_own = self.exact.iter().any(|entry| is_authority(&entry));
+        for entries in [&self.exact, &self.portless] {
+            let by =
+                revoked(entries, key.key_data()).or_else(|| revoked(entries, certificate.signature_key()));
+            if let Some(entry) = by {
+                return Ok(Verdict::Revoked { by: entry.recorded() });
+            }
+            if has_own {
+                break;
+            }
+        }
+        let mut authorities = if has_own { &self.exact } else { &self.portless }.iter().filter(is_authority);
+        let Some(first) = authorities.clone().next() else { return Err(None) };
+        let signed = authorities.find(|entry| entry.key.key_data() == certificate.signature_key());
+        let Some(authority) = signed else {
+            let by = certificate.signature_key().fingerprint(HashAlg::Sha256);
+            return Err(Some(format!(
+                "its certificate is signed by {by}, which is not the authority of {}",
+                first.recorded().place()
+            )));
+        };
+        match certificate::check(certificate, &self.principal, now_s) {
+            Ok(()) => Ok(Verdict::Known),
+            Err(why) => Err(Some(format!(
+                "its certificate, by the authority of {}, {why}",
+                authority.recorded().place()
+            ))),
+        }
+    }
+
+    /// What the files say of `shown` as a plain key, whatever its address is.
     pub(super) fn verdict(&self, shown: &PublicKey) -> Verdict {
-        let same = |entry: &&Entry| entry.key.key_data() == shown.key_data();
-        if self.exact.iter().filter(same).any(|e| e.marker == Some(Marker::Revoked)) {
-            return Verdict::Revoked;
-        }
-        let recorded = self.recorded();
-        if self.exact.iter().filter(same).any(|e| e.marker.is_none()) {
-            return Verdict::Known;
-        }
-        if !recorded.is_empty() {
-            return Verdict::Changed { recorded };
-        }
-        if self.portless.iter().filter(same).any(|e| e.marker == Some(Marker::Revoked)) {
-            return Verdict::Revoked;
-        }
-        if self.portless.iter().filter(same).any(|e| e.marker.is_none()) {
-            return Verdict::Known;
+        for entries in [&self.exact, &self.portless] {
+            if let Some(entry) = revoked(entries, shown.key_data()) {
+                return Verdict::Revoked { by: entry.recorded() };
+            }
+            if entries.iter().any(|entry| entry.is(None, shown.key_data())) {
+                return Verdict::Known;
+            }
+            if std::ptr::eq(entries, &self.exact) && contradicts(entries, shown) {
+                return Verdict::Changed { recorded: self.recorded() };
+            }
         }
         Verdict::Unknown
     }
 
     /// The plain keys on file for this host and port.
     pub(super) fn recorded(&self) -> Vec<Recorded> {
-        self.exact
-            .iter()
-            .filter(|entry| entry.marker.is_none())
-            .map(|entry| Recorded {
-                file: entry.file.clone(),
-                line: entry.line,
-                algorithm: entry.key.algorithm().to_string(),
-                fingerprint: entry.key.fingerprint(HashAlg::Sha256).to_string(),
-            })
-            .collect()
+        plain(&self.exact)
     }
 
-    /// `usual`, with the algorithms of keys on file first: a server with several keys then shows one that
-    /// can be recognised.
-    pub(super) fn order(&self, usual: &[Algorithm]) -> Vec<Algorithm> {
-        let known: Vec<Algorithm> = [&self.exact, &self.portless]
-            .into_iter()
-            .map(|entries| entries.iter().filter(|e| e.marker.is_none()).map(|e| e.key.algorithm()).collect())
-            .find(|types: &Vec<Algorithm>| !types.is_empty())
-            .unwrap_or_default();
-        let is_known = |usual: &&Algorithm| known.iter().any(|known| same_key_type(known, usual));
-        let first = usual.iter().filter(is_known).cloned();
-        let rest = usual.iter().filter(|algorithm| !is_known(algorithm)).cloned();
-        first.chain(rest).collect()
+    /// `names`, with what can be recognised first, as ssh(1) does it: as they are, where the type of the first is
+    /// on file; else certificates where an authority is on file, and the types on file, before the others.
+    pub(super) fn order(&self, names: Vec<HostKeyName>) -> Vec<HostKeyName> {
+        let is_known = |name: &HostKeyName| {
+            let plain = self.exact.iter().filter(|entry| entry.marker.is_none());
+            plain.into_iter().any(|entry| same_key_type(&entry.key.algorithm(), &name.algorithm))
+        };
+        if names.first().is_some_and(is_known) {
+            return names;
+        }
+        let has_authority = self.has_authority();
+        let is_first = |name: &HostKeyName| is_known(name) || name.is_certificate && has_authority;
+        let (mut first, last): (Vec<_>, Vec<_>) = names.into_iter().partition(is_first);
+        first.extend(last);
+        first
     }
+
+    /// Whether a `@cert-authority` line names the host.
+    pub(super) fn has_authority(&self) -> bool {
+        self.exact.iter().any(|entry| entry.marker == Some(Marker::CertAuthority))
+    }
+}
+
+impl Entry {
+    fn is(&self, marker: Option<Marker>, key: &KeyData) -> bool {
+        self.marker == marker && self.key.key_data() == key
+    }
+
+    fn recorded(&self) -> Recorded {
+        let fingerprint = self.key.fingerprint(HashAlg::Sha256);
+        Recorded {
+            file: self.file.clone(),
+            line: self.line,
+            algorithm: self.key.algorithm().to_string(),
+            fingerprint: fingerprint.to_string(),
+            randomart: randomart(&self.key),
+            pattern: self.pattern.clone(),
+            read_only: self.read_only,
+        }
+    }
+}
+
+fn revoked<'a>(entries: &'a [Entry], key: &KeyData) -> Option<&'a Entry> {
+    entries.iter().find(|entry| entry.is(Some(Marker::Revoked), key))
+}
+
+/// Whether plain keys are there, and `key` is none of them.
+fn contradicts(entries: &[Entry], key: &PublicKey) -> bool {
+    let mut plain = entries.iter().filter(|entry| entry.marker.is_none()).peekable();
+    plain.peek().is_some() && plain.all(|entry| entry.key.key_data() != key.key_data())
+}
+
+fn plain(entries: &[Entry]) -> Vec<Recorded> {
+    entries.iter().filter(|entry| entry.marker.is_none()).map(Entry::recorded).collect()
 }
 
 /// RSA keys have one type and several signature algorithms (RFC 8332).
-fn same_key_type(a: &Algorithm, b: &Algorithm) -> bool {
+pub(super) fn same_key_type(a: &Algorithm, b: &Algorithm) -> bool {
     a == b || matches!((a, b), (Algorithm::Rsa { .. }, Algorithm::Rsa { .. }))
-}
-
-/// A host as known_hosts names it: in lower case, `[host]:port` unless the port is 22.
-pub(super) fn lookup_name(host: &str, port: u16) -> String {
-    let host = host.to_lowercase();
-    if port == 22 { host } else { format!("[{host}]:{port}") }
 }
 
 /// The content of a file; empty when there is none.
@@ -204,110 +378,6 @@ pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
         return Err(unreadable(&"it is larger than 16 MiB"));
     }
     Ok(text)
-}
-
-/// One line of a known_hosts file.
-pub(super) struct Line<'a> {
-    pub(super) marker: Option<Marker>,
-    /// The field of names, as written.
-    pub(super) hosts: &'a str,
-    patterns: HostPatterns,
-    pub(super) key: PublicKey,
-}
-
-impl<'a> Line<'a> {
-    /// Parses a line; `None` for an empty one or a comment.
-    ///
-    /// # Errors
-    /// A few words that say what is wrong with it.
-    pub(super) fn parse(line: &'a str) -> Result<Option<Line<'a>>, &'static str> {
-        let mut rest = line.trim_end_matches(['\r', '\n']);
-        rest = rest.trim_start_matches([' ', '\t']);
-        if rest.is_empty() || rest.starts_with('#') {
-            return Ok(None);
-        }
-        let mut marker = None;
-        if rest.starts_with('@') {
-            marker = Some(next_field(&mut rest).parse().map_err(|_| "its marker is not known")?);
-        }
-        let hosts = next_field(&mut rest);
-        let algorithm = next_field(&mut rest);
-        let base64 = next_field(&mut rest);
-        if base64.is_empty() {
-            return Err("it has too few fields");
-        }
-        let patterns = hosts.parse().map_err(|_| "its host field cannot be read")?;
-        let key = PublicKey::from_openssh(&format!("{algorithm} {base64}"));
-        Ok(Some(Line { marker, hosts, patterns, key: key.map_err(|_| "its key cannot be read")? }))
-    }
-
-    /// Whether the name is hashed.
-    pub(super) fn is_hashed(&self) -> bool {
-        matches!(self.patterns, HostPatterns::HashedName { .. })
-    }
-
-    /// Whether the line speaks of `name`, as made by [`lookup_name`].
-    pub(super) fn names(&self, name: &str) -> bool {
-        match &self.patterns {
-            HostPatterns::HashedName { salt, hash } => {
-                hmac::verify(&hash_key(salt), name.as_bytes(), hash).is_ok()
-            }
-            HostPatterns::Patterns(patterns) => {
-                let mut found = false;
-                for pattern in patterns {
-                    let pattern = pattern.to_lowercase();
-                    match pattern.strip_prefix('!') {
-                        // One negated match is final, wherever it stands (ssh_config(5), PATTERNS).
-                        Some(negated) if glob(negated, name) => return false,
-                        Some(_) => {}
-                        None => found |= glob(&pattern, name),
-                    }
-                }
-                found
-            }
-        }
-    }
-}
-
-fn next_field<'a>(rest: &mut &'a str) -> &'a str {
-    let end = rest.find([' ', '\t']).unwrap_or(rest.len());
-    let (field, after) = rest.split_at(end);
-    *rest = after.trim_start_matches([' ', '\t']);
-    field
-}
-
-/// The key of the hash of a name: SHA-1, as the format has it; it hides names, and proves nothing.
-pub(super) fn hash_key(salt: &[u8]) -> hmac::Key {
-    hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, salt)
-}
-
-/// `*` and `?`, as in ssh_config(5), PATTERNS. Linear in the name for each `*`.
-fn glob(pattern: &str, name: &str) -> bool {
-    let (pattern, name) = (pattern.as_bytes(), name.as_bytes());
-    let (mut p, mut n) = (0, 0);
-    let mut retry: Option<(usize, usize)> = None;
-    while n < name.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                retry = Some((p, n));
-                p += 1;
-            }
-            Some(c) if *c == b'?' || *c == name[n] => {
-                p += 1;
-                n += 1;
-            }
-            _ => match retry {
-                // Let the last `*` swallow one more character.
-                Some((star, from)) => {
-                    retry = Some((star, from + 1));
-                    p = star + 1;
-                    n = from + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|c| *c == b'*')
 }
 
 #[cfg(test)]

@@ -5,21 +5,26 @@
 
 mod address;
 mod agent;
+mod algorithms;
 mod auth;
 mod carry;
+mod certificate;
 mod classify;
 mod count;
 mod credentials;
 mod diagnose;
 mod dial;
 mod distance;
+mod doors;
 mod greeting;
 mod handler;
 mod hop;
 mod hostkey;
 mod hung_up;
 mod jump;
+mod known_file;
 mod known_hosts;
+mod known_line;
 mod link;
 mod logged_in;
 mod lookout;
@@ -34,6 +39,7 @@ mod reach;
 mod read_ahead;
 mod report;
 mod resolve;
+mod rotation;
 mod settings;
 mod sight;
 #[cfg(target_os = "linux")]
@@ -56,6 +62,10 @@ mod testbed;
 #[cfg(test)]
 #[cfg(unix)]
 mod tunnelbed;
+
+#[cfg(test)]
+#[cfg(unix)]
+mod corpus_tests;
 
 #[cfg(test)]
 #[cfg(unix)]
@@ -96,6 +106,7 @@ pub use diagnose::{OnFinding, Patient};
 pub use hop::{Hop, Plan};
 pub use hostkey::OfferedKey;
 pub use known_hosts::{Recorded, Verdict};
+pub use known_line::lines_that_name;
 pub use link::Link;
 pub use lookout::{Changed, Lookout, OnChange};
 pub use plan::Account;

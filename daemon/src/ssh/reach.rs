@@ -15,6 +15,7 @@ use tokio::sync::RwLock;
 use tokio::time::timeout;
 
 use super::Links;
+use super::algorithms::preferred;
 use super::auth::{Asked, Login, not_waited_for, shortfall};
 use super::carry::SshCarrier;
 use super::classify::{broken, overdue};
@@ -24,13 +25,14 @@ use super::distance::{Path, window};
 use super::handler::{Client, Shared};
 use super::hop::Hop;
 use super::hung_up::hung_up;
-use super::known_hosts::KnownHosts;
+use super::known_hosts::{KnownHosts, Names};
 use super::logged_in::{EndOnDrop, Lease, LoggedIn, same_socket, watch_silence};
 use super::own_end::own_ends;
 use super::pool::{Role, Wanted};
 use super::proxy_command::ProxyStream;
 use super::report::{Audience, Reporter};
-use super::settings::{GREETING, HOST_KEYS, settings};
+use super::rotation;
+use super::settings::{GREETING, settings};
 use super::sight::Seen;
 use super::stream::Stream;
 use super::wire::Wire;
@@ -112,6 +114,7 @@ impl Approach {
             () = watch(socket.as_deref()) => return Err(not_waited_for(hop, reporter.tunnel())),
         };
         let session = Arc::new(RwLock::new(session));
+        links.data.spawn(rotation::follow(Arc::clone(&shared), Arc::clone(&session)));
         let carrier = Arc::new(SshCarrier::new(Arc::clone(&session), &shared, links.data.clone()));
         let logged_in = LoggedIn {
             silences: watch_silence(&shared, &links.data),
@@ -198,7 +201,11 @@ impl Approach {
     ) -> Result<Handle<Client>, Failure> {
         let Shared { hop, tap, reporter, .. } = &**shared;
         let for_reading = Arc::clone(&shared.to);
-        let known = tokio::task::spawn_blocking(move || KnownHosts::read(&for_reading));
+        if let Some((_, peer)) = path {
+            shared.reaches(peer.ip());
+        }
+        let names = Names::of(&for_reading, shared.address());
+        let known = tokio::task::spawn_blocking(move || KnownHosts::read(&for_reading, &names));
         let is_proxied = matches!(stream, Stream::Proxy(_));
         let mut wire = Wire::new(stream, Arc::clone(tap));
         let failed = |error| shared.cause().unwrap_or_else(|| broken(hop, &error, tap));
@@ -211,8 +218,9 @@ impl Approach {
         }
         let round_trip = self.links.distances.estimate(path, took, greeted, is_proxied);
         tracing::debug!("{hop} is about {round_trip:?} away");
-        let host_keys = known.await.unwrap_or_default().order(&HOST_KEYS);
-        let config = Arc::new(settings(host_keys, window(round_trip)));
+        let (preferred, notes) = preferred(&shared.to, &known.await.unwrap_or_default())?;
+        notes.iter().for_each(|note| reporter.note(note));
+        let config = Arc::new(settings(preferred, window(round_trip)));
         connect_stream(config, wire, Client(Arc::clone(shared))).await.map_err(failed)
     }
 }

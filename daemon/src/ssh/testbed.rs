@@ -104,6 +104,14 @@ impl Sshd {
         sshd
     }
 
+    /// The same, with none of the host keys that it had.
+    pub(super) fn restart_with_only(&mut self, lines: &str) {
+        let config = fs::read_to_string(self.at("sshd_config")).unwrap();
+        let kept: Vec<&str> = config.lines().filter(|line| !line.starts_with("HostKey ")).collect();
+        fs::write(self.at("sshd_config"), kept.join("\n")).unwrap();
+        self.restart_with(lines);
+    }
+
     /// Starts it anew with one more line in its configuration; its sessions live on.
     pub(super) fn restart_with(&mut self, line: &str) {
         let config = fs::read_to_string(self.at("sshd_config")).unwrap();
@@ -323,7 +331,11 @@ impl Watched {
 
     /// Why it was lost; and that nothing comes afterwards.
     pub(super) async fn lost(&mut self) -> Failure {
-        match self.report().await {
+        let mut report = self.report().await;
+        if let LinkReport::Needs(_) = report {
+            report = self.report().await;
+        }
+        match report {
             LinkReport::Lost(failure) => {
                 self.is_silent().await;
                 assert!(!failure.message.is_empty() && !failure.hint.is_empty(), "{failure:?}");

@@ -1,22 +1,14 @@
-//! Writes a host key to the user's known_hosts file, and nothing else to it: every byte that does not
-//! concern this host stays as it was. Blocks on the file system.
-//!
-//! Appending goes through symlinks and takes the file's lock; replacing writes beside and renames.
+//! Writes a host key to the user's known_hosts file once a person agreed to it, or the policy did.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use nbtunnel_core::{Failure, FailureKind};
 use russh::keys::PublicKey;
-use russh::keys::ssh_key::known_hosts::HostPatterns;
 
 use super::hop::Hop;
-use super::hostkey::{Judged, OfferedKey, judge, refusal};
-use super::known_hosts::{Line, Verdict, hash_key, lookup_name};
-use super::system;
+use super::hostkey::{Judged, OfferedKey, Shown, judge, refusal};
+use super::known_file::{append, cannot_write, change, is_hashed, turn, without};
+use super::known_hosts::{Names, Verdict};
 
 /// What was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,15 +19,8 @@ pub struct Written {
     pub replaced: Vec<String>,
 }
 
-/// Writers in this process take turns; the lock of the file is for other processes.
-static TURN: Mutex<()> = Mutex::new(());
-
-/// How often, and how long apart, the lock of another process is tried for: two seconds in all.
-const LOCK_TRIES: u32 = 40;
-const LOCK_PAUSE: Duration = Duration::from_millis(50);
-
 /// Puts exactly the key that was shown to `tunnel` into the first known_hosts file of `hop`. With `replace`, the
-/// keys on file for that host go; other names on their lines stay.
+/// keys on file for that host go from all files of the user's; other names on their lines stay.
 ///
 /// # Errors
 /// The key is revoked, or another one is on file and `replace` is not set, or the file cannot be written.
@@ -44,16 +29,22 @@ pub fn trust(tunnel: &str, hop: &Hop, offered: &OfferedKey, replace: bool) -> Re
     let key = PublicKey::from_openssh(&offered.public_key)
         .map_err(|_| Failure::new(FailureKind::Internal, "the host key that was shown cannot be read", ""))?;
     let file = hop.host_keys.known_hosts.first().ok_or_else(no_file)?;
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     // What counts is what is on file now, not what was when the key was shown.
-    let now = judge(hop, &key);
+    let now = judge(hop, offered.address.clone(), &Shown::from(key.clone()), 0);
     match now.verdict {
         Verdict::Known => return Ok(Written { file: file.clone(), replaced: Vec::new() }),
-        Verdict::Revoked => return Err(refusal(&now, tunnel)),
-        Verdict::Changed { .. } if !replace => return Err(refusal(&now, tunnel)),
-        Verdict::Changed { .. } | Verdict::Unknown => {}
+        Verdict::Revoked { .. } => return Err(refusal(&now, tunnel)),
+        Verdict::Changed { .. } | Verdict::AddressChanged { .. } if !replace => {
+            return Err(refusal(&now, tunnel));
+        }
+        Verdict::Changed { .. } | Verdict::AddressChanged { .. } | Verdict::Unknown => {}
     }
-    write(file, &lookup_name(&hop.host, hop.port), &key, &now).map_err(|error| cannot_write(file, &error))
+    let names = Names::of(hop, offered.address.clone());
+    if !is_writable(&names.name) {
+        return Err(unwritable(&names.name));
+    }
+    write(hop, &names, &key, &now)
 }
 
 fn no_file() -> Failure {
@@ -64,138 +55,47 @@ fn no_file() -> Failure {
     )
 }
 
-fn cannot_write(file: &Path, error: &io::Error) -> Failure {
+/// Whether a name means only itself in a known_hosts file: the rule of ssh(1), which brackets that hold a port
+/// are no breach of.
+fn is_writable(name: &str) -> bool {
+    let host = name.strip_prefix('[').and_then(|rest| rest.rsplit_once("]:")).map_or(name, |(host, _)| host);
+    let is_special = |c: char| "@?*#[]|'\"\\,!".contains(c) || c.is_whitespace() || c.is_control();
+    !host.is_empty() && !host.contains(is_special)
+}
+
+fn unwritable(name: &str) -> Failure {
     Failure::new(
         FailureKind::Config,
-        format!("{} cannot be written: {error}", file.display()),
-        "check its permissions and the space on its disk",
+        format!("{:?} cannot be written to a known_hosts file", name),
+        "give the host a plain name with HostKeyAlias, and trust it again",
     )
 }
 
-fn write(path: &Path, name: &str, key: &PublicKey, now: &Judged) -> io::Result<Written> {
-    make_directory(path)?;
-    let mut file = open_locked(path)?;
-    let mut text = Vec::new();
-    file.seek(SeekFrom::Start(0))?;
-    Read::by_ref(&mut file).read_to_end(&mut text)?;
-    let line = new_line(&text, name, key)?;
-    if !matches!(now.verdict, Verdict::Changed { .. }) {
-        file.write_all(&[separator(&text), &line].concat())?;
-        file.sync_all()?;
-        return Ok(Written { file: path.to_owned(), replaced: Vec::new() });
-    }
-    let (mut kept, replaced) = without(&text, name, path);
-    kept.extend_from_slice(separator(&kept));
-    kept.extend_from_slice(&line);
-    replace_content(path, &file, &kept)?;
-    Ok(Written { file: path.to_owned(), replaced })
-}
-
-/// `~/.ssh` is made with mode 0700 when it is missing, as ssh(1) does.
-fn make_directory(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() && !parent.exists() => {
-            system::make_private_dir(parent)
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Opens for reading and appending, made with mode 0600 when missing, and takes its lock.
-fn open_locked(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).append(true).create(true);
-    system::private(&mut options);
-    for _ in 0..LOCK_TRIES {
-        let file = options.open(path)?;
-        match file.try_lock() {
-            // While we waited, the file may have been replaced by another; a lock on the old one is worth
-            // nothing.
-            Ok(()) if system::is_same_file(&file, path) => return Ok(file),
-            Ok(()) | Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
-            // Some network file systems know no locks; ssh(1) takes none at all.
-            Err(TryLockError::Error(_)) => return Ok(file),
-        }
-    }
-    Err(io::Error::new(io::ErrorKind::TimedOut, "another program holds its lock"))
-}
-
-/// A line that was not ended would swallow the one that is appended.
-fn separator(text: &[u8]) -> &'static [u8] {
-    if text.is_empty() || text.ends_with(b"\n") { b"" } else { b"\n" }
-}
-
-/// The line for the key; its name is hashed where most names of the file are (HashKnownHosts).
-fn new_line(text: &[u8], name: &str, key: &PublicKey) -> io::Result<Vec<u8>> {
-    let (mut hashed, mut plain) = (0_usize, 0_usize);
-    for line in text.split(|byte| *byte == b'\n') {
-        if let Ok(Some(line)) = Line::parse(&String::from_utf8_lossy(line)) {
-            if line.is_hashed() { hashed += 1 } else { plain += 1 }
-        }
-    }
-    let host = if hashed > plain { hash_name(name)? } else { name.to_owned() };
-    let key = PublicKey::new(key.key_data().clone(), "").to_openssh().map_err(io::Error::other)?;
-    Ok(format!("{host} {key}\n").into_bytes())
-}
-
-fn hash_name(name: &str) -> io::Result<String> {
-    let mut salt = [0; 20];
-    aws_lc_rs::rand::fill(&mut salt).map_err(|_| io::Error::other("the system has no random numbers"))?;
-    let tag = aws_lc_rs::hmac::sign(&hash_key(&salt), name.as_bytes());
-    let hash = tag.as_ref().try_into().map_err(io::Error::other)?;
-    Ok(HostPatterns::HashedName { salt: salt.to_vec(), hash }.to_string())
-}
-
-/// `text` without the plain keys of `name`, and where they stood. A line of several names loses only that
-/// one; patterns stay, since they speak of other hosts too.
-fn without(text: &[u8], name: &str, path: &Path) -> (Vec<u8>, Vec<String>) {
-    let mut kept = Vec::with_capacity(text.len());
+fn write(hop: &Hop, names: &Names, key: &PublicKey, now: &Judged) -> Result<Written, Failure> {
+    let goes = !matches!(now.verdict, Verdict::Unknown);
+    // An address is only written where another key was on file for it.
+    let address = names.address.as_deref().filter(|_| goes);
+    let wanted: Vec<&str> = [Some(names.name.as_str()), address].into_iter().flatten().collect();
+    let files = if goes { hop.host_keys.known_hosts.as_slice() } else { &hop.host_keys.known_hosts[..1] };
     let mut replaced = Vec::new();
-    for (number, raw) in (1_u32..).zip(text.split_inclusive(|byte| *byte == b'\n')) {
-        let lossy = String::from_utf8_lossy(raw);
-        let removed = match Line::parse(&lossy) {
-            Ok(Some(line)) if line.marker.is_none() => strike(raw, &line, name),
-            Ok(_) | Err(_) => None,
-        };
-        match removed {
-            Some(rest) => {
-                kept.extend_from_slice(&rest);
-                replaced.push(format!("{}:{number}", path.display()));
+    for (place, file) in files.iter().enumerate() {
+        let changed = change(file, |text| {
+            let (mut kept, struck) = match goes {
+                true => without(text, &wanted, |other| other.key_data() != key.key_data()),
+                false => (text.to_vec(), Vec::new()),
+            };
+            if place == 0 {
+                let hashed = is_hashed(text, hop.host_keys.hash);
+                for name in &wanted {
+                    append(&mut kept, name, key, hashed)?;
+                }
             }
-            None => kept.extend_from_slice(raw),
-        }
+            Ok((kept, struck))
+        });
+        let struck = changed.map_err(|error| cannot_write(file, &error))?;
+        replaced.extend(struck.into_iter().map(|line| format!("{}:{line}", file.display())));
     }
-    (kept, replaced)
-}
-
-/// What is left of a line without `name`; `None` if it does not name it.
-fn strike(raw: &[u8], line: &Line<'_>, name: &str) -> Option<Vec<u8>> {
-    if line.is_hashed() {
-        return line.names(name).then(Vec::new);
-    }
-    let names: Vec<&str> = line.hosts.split(',').collect();
-    let others: Vec<&str> = names.iter().copied().filter(|other| other.to_lowercase() != name).collect();
-    if others.len() == names.len() {
-        return None;
-    }
-    if others.is_empty() {
-        return Some(Vec::new());
-    }
-    let start = raw.iter().position(|byte| !b" \t".contains(byte))?;
-    let rest = raw.get(start..)?.strip_prefix(line.hosts.as_bytes())?;
-    Some([&raw[..start], others.join(",").as_bytes(), rest].concat())
-}
-
-/// Writes beside the file that `path` leads to and renames, so that a full disk leaves the old one.
-fn replace_content(path: &Path, old: &File, content: &[u8]) -> io::Result<()> {
-    let target = path.canonicalize()?;
-    let beside = target.parent().unwrap_or(Path::new("."));
-    let mut new = tempfile::NamedTempFile::new_in(beside)?;
-    new.write_all(content)?;
-    new.as_file().set_permissions(old.metadata()?.permissions())?;
-    new.as_file().sync_all()?;
-    new.persist(&target).map_err(|error| error.error)?;
-    Ok(())
+    Ok(Written { file: files[0].clone(), replaced })
 }
 
 /// For `accept-new`: writes a key that is not on file, and says so in a sentence.

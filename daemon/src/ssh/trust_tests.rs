@@ -1,5 +1,7 @@
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::time::Duration;
 
 use super::*;
 
@@ -13,7 +15,7 @@ fn hop(file: &Path, host: &str, port: u16) -> Hop {
 }
 
 fn shown(hop: &Hop) -> OfferedKey {
-    judge(hop, &PublicKey::from_openssh(A).unwrap()).offered
+    judge(hop, None, &PublicKey::from_openssh(A).unwrap().into(), 0).offered
 }
 
 /// Trusts the key A for `host:port` with `before` in the file; gives what is in it then.
@@ -171,7 +173,7 @@ fn the_drawing_is_that_of_ssh_keygen() {
         keygen(&["-q", "-t", kind, "-N", "", "-f", path]);
         let theirs = String::from_utf8(keygen(&["-lv", "-f", path]).stdout).unwrap();
         let key = PublicKey::from_openssh(&fs::read_to_string(format!("{path}.pub")).unwrap()).unwrap();
-        let ours = judge(&hop(Path::new("/dev/null"), "h", 22), &key).offered;
+        let ours = judge(&hop(Path::new("/dev/null"), "h", 22), None, &key.into(), 0).offered;
         let (first, drawing) = theirs.split_once('\n').unwrap();
         assert!(first.contains(&ours.fingerprint));
         assert_eq!(ours.randomart.trim_end(), drawing.trim_end());

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use nbtunnel_core::{
-    Failure, ForwardId, ForwardReport, ForwardSpec, Input, ListenAt, ListenerReport, Policy, Target,
+    Failure, ForwardId, ForwardReport, ForwardSpec, Input, ListenAt, ListenId, ListenerReport, Policy, Target,
 };
+use nbtunneld::forward::carrier::Tell;
 use nbtunneld::forward::{
     Accepted, Activity, Budgets, Carried, Carrier, FarGone, FarMessage, FarReader, FarWriter, Forward,
-    GateNow, Report, Services, pump,
+    GateNow, Landing, Report, Services, pump,
 };
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -230,6 +231,10 @@ impl Carrier for Opener {
             Carried::Over
         })
     }
+
+    fn listen(&self, _: ListenId, _: ListenAt, _: Landing, _: Tell) {}
+
+    fn unlisten(&self, _: ListenId, _: Tell) {}
 }
 
 struct Reader(mpsc::UnboundedReceiver<FarMessage>, Arc<AtomicUsize>, Arc<AtomicBool>, watch::Receiver<()>);
@@ -275,6 +280,10 @@ impl Carrier for Denier {
         local.reset();
         Box::pin(std::future::ready(Carried::Denied(self.0.clone())))
     }
+
+    fn listen(&self, _: ListenId, _: ListenAt, _: Landing, _: Tell) {}
+
+    fn unlisten(&self, _: ListenId, _: Tell) {}
 }
 
 /// A link with a fault of ours in it.
@@ -284,6 +293,10 @@ impl Carrier for Panicker {
     fn carry(self: Arc<Self>, _: Accepted, _: Target) -> Pin<Box<dyn Future<Output = Carried> + Send>> {
         Box::pin(async { panic!("as the test wants it") })
     }
+
+    fn listen(&self, _: ListenId, _: ListenAt, _: Landing, _: Tell) {}
+
+    fn unlisten(&self, _: ListenId, _: Tell) {}
 }
 
 /// Reads to the end: the bytes, and whether it ended with a reset.

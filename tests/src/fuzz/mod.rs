@@ -5,6 +5,7 @@
 mod forwards;
 mod frames;
 pub mod mutate;
+mod socks;
 
 /// One thing that is fed.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +19,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 2] = [forwards::TARGET, frames::TARGET];
+pub const TARGETS: [Target; 3] = [forwards::TARGET, frames::TARGET, socks::TARGET];
 
 /// The target of that name.
 ///

@@ -19,6 +19,9 @@ impl<M: Machine> Sim<M> {
                     listener.spec.target = target;
                 }
             }
+            Output::Listen(epoch, id, spec) => self.listen(slot, epoch, id, &spec),
+            Output::Unlisten(epoch, id) => self.unlisten(slot, epoch, id),
+            Output::Forget(id) => drop(self.rooms[slot].remotes.remove(&id)),
             Output::Connect(epoch, _, _) => {
                 let host = self.rooms[slot].host();
                 let pure = self.far.fair_since(host).is_some();

@@ -13,6 +13,7 @@ pub mod machine;
 mod people;
 mod probe;
 mod quiet;
+mod remotes;
 pub mod room;
 mod rules;
 mod shell;

@@ -42,6 +42,7 @@ impl<M: Machine> Sim<M> {
         TunnelSpec {
             route: self.a_route(),
             forwards: self.some_forwards(),
+            remotes: self.some_remotes(),
             start,
             tags: Vec::new(),
             policy: self.a_policy(),
@@ -111,7 +112,7 @@ impl<M: Machine> Sim<M> {
         let Some(mut spec) = self.rooms[slot].spec.clone() else { return self.write_file(slot) };
         match self.chance.below(EDITS) {
             0 => spec.tags = if spec.tags.is_empty() { vec!["lab".into()] } else { Vec::new() },
-            1 => spec.forwards = self.some_forwards(),
+            1 => (spec.forwards, spec.remotes) = (self.some_forwards(), self.some_remotes()),
             2 => spec.route = self.a_route(),
             3 => spec.policy = self.a_policy(),
             4 => spec.start = self.a_spec().start,

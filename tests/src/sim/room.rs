@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use nbtunnel_core::tunnel::Desire;
 use nbtunnel_core::{
-    Epoch, FailureKind, ForwardId, ForwardSpec, Gate, Name, Order, Start, TunnelSpec, WaitFor, WaitId,
+    Epoch, FailureKind, ForwardId, ForwardSpec, Gate, ListenId, Name, Order, Start, TunnelSpec, WaitFor,
+    WaitId,
 };
 
 use super::far::At;
@@ -187,6 +188,8 @@ pub struct Room {
     pub gate: Gate,
     /// Its listeners.
     pub listeners: BTreeMap<ForwardId, Listener>,
+    /// The requests to listen at the far end that are not taken back, by forward.
+    pub remotes: BTreeMap<ForwardId, (Epoch, ListenId)>,
     /// Its links.
     pub links: BTreeMap<Epoch, Link>,
     /// The newest link of all times.
@@ -224,6 +227,7 @@ impl Room {
             order: None,
             gate: Gate::Hold,
             listeners: BTreeMap::new(),
+            remotes: BTreeMap::new(),
             links: BTreeMap::new(),
             newest: Epoch(0),
             past: VecDeque::new(),

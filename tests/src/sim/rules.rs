@@ -180,8 +180,10 @@ impl<M: Machine> Sim<M> {
                 let left = room.links.values().any(|link| link.known != Known::Closing);
                 hold("gone_when_nothing_is_left", room.spec.is_none() && !left, said)
             }
+            Output::Listen(..) | Output::Unlisten(..) => self.check_remote(slot, output, said),
             Output::Unbind(_)
             | Output::Retarget(..)
+            | Output::Forget(_)
             | Output::Repolicy(_)
             | Output::Gate(_)
             | Output::Announce(_) => Ok(()),

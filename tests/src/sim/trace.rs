@@ -60,13 +60,14 @@ pub(super) fn input(input: &FleetInput) -> impl fmt::Display + '_ {
 
 fn brief(spec: &TunnelSpec) -> impl fmt::Display + '_ {
     Words(move |f: &mut fmt::Formatter<'_>| {
-        let TunnelSpec { route, forwards, start, tags, policy } = spec;
+        let TunnelSpec { route, forwards, remotes, start, tags, policy } = spec;
         write!(
             f,
-            "[{} {:?} {start:?} {} forwards, {} tags, ",
+            "[{} {:?} {start:?} {} forwards, {} remotes, {} tags, ",
             route.host,
             route.host_key,
             forwards.len(),
+            remotes.len(),
             tags.len()
         )?;
         write!(f, "keepalive {:?}, hold {:?}, idle {:?}]", policy.keepalive, policy.hold, policy.idle)

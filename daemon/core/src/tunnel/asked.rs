@@ -18,7 +18,7 @@ impl Tunnel {
             self.order = Some(Order::Start);
         }
         match &self.link {
-            Link::Live(session) if session.is_up() && !session.is_suspect() => return,
+            Link::Live(session) if session.is_up() && !session.is_suspect() => {}
             // Where it took a person, the successor was waiting for this one.
             Link::Live(session) if session.is_up() => {
                 self.asker = Some(asker);

@@ -54,6 +54,10 @@ impl Tunnel {
         self.draining.len()
     }
 
+    pub(super) fn draining_epochs(&self) -> impl Iterator<Item = Epoch> {
+        self.draining.iter().map(|old| old.session.epoch())
+    }
+
     pub(super) fn draining_timer(&self) -> Option<Timer> {
         let policy = &self.spec.policy;
         self.draining.iter().map(|old| (old.timer(policy), TimerReason::Drain)).min()

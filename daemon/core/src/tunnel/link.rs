@@ -101,15 +101,16 @@ impl Tunnel {
         // The first probe tells the round trip, on which the later deadlines depend.
         let epoch = session.epoch();
         self.emit(Output::Probe(epoch));
-        self.backoff.ease();
+        // Where a forward may end it at once, coming up alone says little.
+        if !self.spec.policy.all_or_nothing {
+            self.backoff.ease();
+        }
         (self.asker, self.needs, self.lost_login) = (None, None, None);
         self.authenticated = true;
         self.refusals = 0;
         self.ups += u64::from(anew);
         self.unused_since = now;
-        for forward in &mut self.forwards {
-            forward.far_problem = None;
-        }
+        self.forget_far_problems();
     }
 
     pub(super) fn link_reported(&mut self, now: Moment, report: LinkReport) {
@@ -191,7 +192,7 @@ impl Tunnel {
     }
 
     /// What a failure leads to: the successor, another attempt, or none until something changes.
-    fn lose(&mut self, now: Moment, failure: Failure) {
+    pub(super) fn lose(&mut self, now: Moment, failure: Failure) {
         self.because = Some(failure.clone());
         self.failed_with = Some(failure.clone());
         let failure = match std::mem::replace(&mut self.successor, Successor::None) {
@@ -271,10 +272,13 @@ impl Tunnel {
                 self.close_link(now);
                 self.backoff.reset();
             }
+            (Link::None, _) if self.lacks_a_listener() => {}
             (Link::None, Desire::Up) if self.listeners_settled() => self.connect(now),
             (Link::None, Desire::OnDemand) if !unneeded && self.listeners_settled() => self.connect(now),
             // Its failures are kept: whoever comes and goes all the time makes it dial no more often.
-            (Link::Waiting { until, .. }, _) if *until <= now && unneeded => self.link = Link::None,
+            (Link::Waiting { until, .. }, _) if *until <= now && (unneeded || self.lacks_a_listener()) => {
+                self.link = Link::None;
+            }
             (Link::Waiting { until, .. }, _) if *until <= now => self.connect(now),
             (Link::Live(session), _) if unneeded && session.is_queued() => {
                 self.link = Link::None;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::faring::Faring;
 use super::{Desire, Tunnel};
 use crate::failure::{Failure, FailureKind};
 use crate::forward::ForwardSpec;
-use crate::io::{About, ForwardId, ForwardReport, ListenerReport, Output, Timer, TimerReason, Transition};
+use crate::io::{About, ForwardId, ListenerReport, Output, Timer, TimerReason, Transition};
 use crate::moment::Moment;
 
 /// A listener answers by then.
@@ -17,9 +18,6 @@ const FIRST_RETRY: Duration = Duration::from_millis(500);
 /// … up to this.
 const LONGEST_RETRY: Duration = Duration::from_secs(8);
 
-/// That the far end denies is told at most so often: one that denies every other connection fills no log.
-const DENIAL_TOLD_EVERY: Duration = Duration::from_secs(10);
-
 /// One forward and its listener.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Forward {
@@ -29,12 +27,8 @@ pub(super) struct Forward {
     pub(super) listener: Listener,
     /// How often in a row it could not be bound.
     failed_binds: u32,
-    /// What the server says against it.
-    pub(super) far_problem: Option<Failure>,
-    /// When that was told last, and whether its end is still to be told.
-    denial_told: Option<(Moment, bool)>,
-    /// A local program that does not read.
-    pub(super) slow_reader: Option<Failure>,
+    /// How its connections fare.
+    pub(super) faring: Faring,
 }
 
 /// The state of one listener.
@@ -62,65 +56,7 @@ pub(super) enum Listener {
 
 impl Forward {
     pub(super) fn new(spec: ForwardSpec) -> Self {
-        Forward {
-            spec,
-            id: None,
-            listener: Listener::Idle,
-            failed_binds: 0,
-            far_problem: None,
-            denial_told: None,
-            slow_reader: None,
-        }
-    }
-
-    /// The far end would not open what was asked for.
-    fn denied(&mut self, now: Moment, failure: Failure) -> Option<Transition> {
-        let news = self.far_problem.as_ref().is_none_or(|before| before.kind != failure.kind);
-        self.far_problem = Some(failure.clone());
-        if !news || self.denial_told.is_some_and(|(at, _)| now < at + DENIAL_TOLD_EVERY) {
-            return None;
-        }
-        self.denial_told = Some((now, true));
-        Some(self.transition("bound", "denied", Some(failure)))
-    }
-
-    /// The far end opened what was asked for.
-    fn served(&mut self) -> Option<Transition> {
-        self.far_problem = None;
-        let (_, untold_end) = self.denial_told.as_mut()?;
-        std::mem::take(untold_end).then(|| self.transition("denied", "bound", None))
-    }
-
-    /// The tunnel did not come up for connections that were held; the shell tells of many at once.
-    fn expired(&self, count: u32, hold: Duration) -> Option<Transition> {
-        let seconds = hold.as_secs_f32();
-        let message = match count {
-            0 => return None,
-            1 => format!("a connection waited {seconds} s for the tunnel and was reset"),
-            many => format!("{many} connections waited {seconds} s for the tunnel and were reset"),
-        };
-        let hint = "new ones wait longer with a longer `hold` in its file";
-        Some(self.transition("held", "reset", Some(Failure::new(FailureKind::TimedOut, message, hint))))
-    }
-
-    /// There was no room to hold another connection.
-    fn overflowed(&self, most: u32) -> Transition {
-        let why = Failure::new(
-            FailureKind::Exhausted,
-            format!("{most} connections wait for the tunnel; further ones are reset"),
-            "find the program that opens so many, or let the tunnel come up",
-        );
-        self.transition("held", "reset", Some(why))
-    }
-
-    /// What the far end said is about something else.
-    fn forget_denial(&mut self) {
-        self.far_problem = None;
-        self.denial_told = None;
-    }
-
-    fn transition(&self, from: &'static str, to: &'static str, why: Option<Failure>) -> Transition {
-        Transition { about: About::Forward(self.spec.to_string()), from, to, why, retry_in: None }
+        Forward { spec, id: None, listener: Listener::Idle, failed_binds: 0, faring: Faring::default() }
     }
 
     pub(super) fn timer(&self) -> Option<Timer> {
@@ -139,7 +75,7 @@ impl Forward {
             Listener::Idle
             | Listener::Binding { .. }
             | Listener::Bound { .. }
-            | Listener::Unbinding { .. } => self.far_problem.as_ref().or(self.slow_reader.as_ref()),
+            | Listener::Unbinding { .. } => self.faring.problem(),
         }
     }
 
@@ -161,6 +97,23 @@ impl Tunnel {
                 Listener::Binding { .. } => forward.failed_binds > 0,
                 Listener::Idle | Listener::Unbinding { .. } => false,
             })
+    }
+
+    /// Whether dialling is in vain because not every listener is there.
+    pub(super) fn lacks_a_listener(&self) -> bool {
+        let bound = |forward: &Forward| matches!(forward.listener, Listener::Bound { .. });
+        self.spec.policy.all_or_nothing && !self.forwards.iter().all(bound)
+    }
+
+    /// Why a forward does not listen, if one does not.
+    pub(super) fn listener_failure(&self) -> Option<&Failure> {
+        self.forwards.iter().find_map(|forward| match &forward.listener {
+            Listener::Failed { why, .. } => Some(why),
+            Listener::Idle
+            | Listener::Binding { .. }
+            | Listener::Bound { .. }
+            | Listener::Unbinding { .. } => None,
+        })
     }
 
     /// Whether a listener failed because somebody else had its address.
@@ -223,21 +176,6 @@ impl Tunnel {
         if let Some(transition) = transition {
             self.emit(Output::Announce(transition));
         }
-    }
-
-    pub(super) fn forward_reported(&mut self, now: Moment, id: ForwardId, report: ForwardReport) {
-        let Some(forward) = self.forwards.iter_mut().find(|forward| forward.id == Some(id)) else { return };
-        let transition = match report {
-            ForwardReport::Denied(failure) => forward.denied(now, failure),
-            ForwardReport::Served => forward.served(),
-            ForwardReport::SlowReader(slow) => {
-                forward.slow_reader = slow;
-                None
-            }
-            ForwardReport::Expired(count) => forward.expired(count, self.spec.policy.hold),
-            ForwardReport::Overflow { most } => Some(forward.overflowed(most)),
-        };
-        self.outputs.extend(transition.map(Output::Announce));
     }
 
     pub(super) fn listeners_timed_out(&mut self, now: Moment) {
@@ -303,7 +241,7 @@ impl Tunnel {
             {
                 let mut forward = old.remove(at);
                 forward.spec = spec.clone();
-                forward.forget_denial();
+                forward.faring.forget_denial();
                 if let (Some(id), Listener::Binding { .. } | Listener::Bound { .. }) =
                     (forward.id, &forward.listener)
                 {
@@ -366,8 +304,7 @@ impl Tunnel {
             }
             if !wanted {
                 forward.failed_binds = 0;
-                forward.forget_denial();
-                forward.slow_reader = None;
+                forward.faring = Faring::default();
             }
         }
         self.outputs.extend(outputs);

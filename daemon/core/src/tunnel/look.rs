@@ -2,6 +2,7 @@
 
 use super::link::Link;
 use super::listeners::{Forward, Listener};
+use super::remotes::Remote;
 use super::successor::Successor;
 use super::{Desire, Tunnel};
 use crate::failure::{Failure, FailureKind};
@@ -55,7 +56,12 @@ impl Tunnel {
             reconnects: self.reconnects(),
             rtt: session.and_then(Session::rtt),
             problem: self.problem(),
-            forwards: self.forwards.iter().map(Forward::view).collect(),
+            forwards: self
+                .forwards
+                .iter()
+                .map(Forward::view)
+                .chain(self.remotes.iter().map(Remote::view))
+                .collect(),
         }
     }
 
@@ -68,6 +74,7 @@ impl Tunnel {
             Link::Live(session) if session.is_suspect() => {
                 Some(self.refusal().cloned().unwrap_or_else(|| silent(session.took_a_person())))
             }
+            Link::None if self.lacks_a_listener() => self.listener_failure().cloned(),
             Link::None
             | Link::Waiting { .. }
             | Link::Live(_)
@@ -121,6 +128,7 @@ impl Forward {
             | Listener::Unbinding { .. } => (Vec::new(), None),
         };
         ForwardView {
+            kind: self.spec.kind(),
             id: self.id,
             listen: self.spec.listen.to_string(),
             target: self.spec.target.to_string(),

@@ -31,6 +31,12 @@
 //! - `an_address_is_free_before_it_is_bound_again`, `binds_what_the_file_says`,
 //!   `only_what_the_file_names_listens`, `a_listener_leads_where_the_file_says`, `no_forward_is_forgotten`.
 //!
+//! Listeners at the far end:
+//! - `a_server_is_asked_only_while_it_serves`, `each_request_has_its_own_number`, `asks_for_what_the_file_says`:
+//!   only the link that takes new connections is asked to listen.
+//! - `only_one_server_listens_for_a_forward`: what was asked of a session before is taken back, or is over with it.
+//! - `no_remote_forward_is_forgotten`: while the link serves, each listens, is asked for, or is asked for again.
+//!
 //! Changes of the file:
 //! - `an_address_that_stays_keeps_its_listener`: another target only retargets it.
 //! - `only_a_new_route_ends_a_link`, `a_new_way_to_log_in_waits_for_the_next_login`.
@@ -50,9 +56,12 @@
 
 mod asked;
 mod draining;
+mod faring;
 mod link;
 mod listeners;
 mod look;
+mod orders;
+mod remotes;
 mod settle;
 mod successor;
 
@@ -61,7 +70,7 @@ use std::time::Duration;
 
 use crate::backoff::Backoff;
 use crate::failure::{Failure, FailureKind};
-use crate::io::{AskerId, Epoch, Gate, Input, LoginKey, Nudge, Order, Output, Timer, WaitFor, WaitId};
+use crate::io::{AskerId, Epoch, Gate, Input, LoginKey, Order, Output, Timer, WaitFor, WaitId};
 use crate::moment::Moment;
 use crate::session::Session;
 use crate::spec::{Start, TunnelSpec};
@@ -70,6 +79,7 @@ use crate::view::State;
 use draining::Draining;
 use link::Link;
 use listeners::Forward;
+use remotes::Remote;
 use successor::Successor;
 
 /// An orderly close may take so long before it counts as done.
@@ -101,7 +111,10 @@ pub struct Tunnel {
     forwards: Vec<Forward>,
     /// Forwards that the file no longer has, until their listeners are closed.
     leaving: Vec<Forward>,
+    /// Forwards that listen at the far end.
+    remotes: Vec<Remote>,
     next_forward: u32,
+    next_request: u64,
 
     link: Link,
     /// What is to follow the link, while that may still answer. Only beside one that is up.
@@ -147,11 +160,13 @@ impl Tunnel {
     pub fn new(now: Moment, spec: TunnelSpec, first_epoch: Epoch, seed: u64, order: Option<Order>) -> Self {
         let mut tunnel = Tunnel {
             forwards: spec.forwards.iter().cloned().map(Forward::new).collect(),
+            remotes: spec.remotes.iter().cloned().map(Remote::new).collect(),
             spec,
             order,
             removing: false,
             leaving: Vec::new(),
             next_forward: 0,
+            next_request: 0,
             link: Link::None,
             successor: Successor::None,
             draining: Vec::new(),
@@ -196,6 +211,7 @@ impl Tunnel {
             Input::Timeout => self.timed_out(now),
             Input::Listener(id, report) => self.listener_reported(now, id, report),
             Input::Forward(id, report) => self.forward_reported(now, id, report),
+            Input::Remote(epoch, id, report) => self.remote_reported(now, epoch, id, report),
             Input::Activity { held, open } => self.activity(now, held, open),
             Input::Link(epoch, report) => self.session_reported(now, epoch, report),
             Input::Go => self.go(now),
@@ -223,7 +239,9 @@ impl Tunnel {
     /// When it wants [`Input::Timeout`], and why.
     pub fn poll_timeout(&self) -> Option<Timer> {
         let listeners = self.forwards.iter().chain(&self.leaving).filter_map(Forward::timer);
-        let links = [self.link.timer(&self.spec.policy), self.successor_timer(), self.draining_timer()];
+        let policy = &self.spec.policy;
+        let links =
+            [self.link.timer(policy), self.successor_timer(), self.draining_timer(), self.remotes_timer()];
         listeners.chain(links.into_iter().flatten()).chain(self.idle_timer()).min()
     }
 
@@ -289,92 +307,9 @@ impl Tunnel {
         self.outputs.push_back(output);
     }
 
-    fn ordered(&mut self, now: Moment, order: Order) {
-        if self.removing {
-            return;
-        }
-        match order {
-            Order::Start => {
-                self.order = Some(Order::Start);
-                self.forget_failures();
-                self.retry_listeners(now, |_| true);
-            }
-            Order::Restart => {
-                self.order = Some(Order::Start);
-                self.forget_failures();
-                self.retry_listeners(now, |_| true);
-                self.close_link(now);
-            }
-            Order::Stop => self.order = Some(Order::Stop),
-        }
-    }
-
-    fn respec(&mut self, now: Moment, spec: TunnelSpec) {
-        self.removing = false;
-        let old = std::mem::replace(&mut self.spec, spec);
-        if old.policy != self.spec.policy {
-            let policy = self.spec.policy.clone();
-            self.emit(Output::Repolicy(policy));
-        }
-        if old.route != self.spec.route {
-            // It dials with what the file said before.
-            self.withdraw_successor();
-            // An up link stays when the new words only concern the next login.
-            let same_place = old.route.leads_where(&self.spec.route);
-            if !(same_place && self.link.is_up()) {
-                self.close_link(now);
-                self.forget_failures();
-            }
-            if !same_place {
-                self.authenticated = false;
-            }
-        }
-        self.respec_forwards(now);
-    }
-
-    fn nudged(&mut self, now: Moment, nudge: Nudge) {
-        self.backoff.reset();
-        self.retry_listeners(now, |_| true);
-        if let Link::Live(session) = &mut self.link
-            && session.nudged(now)
-        {
-            let epoch = session.epoch();
-            self.emit(Output::Probe(epoch));
-        }
-        self.nudge_draining(now);
-        self.redial(now, nudge);
-        if nudge == Nudge::Operator || !matches!(self.successor, Successor::Refused { .. }) {
-            self.encourage_successor();
-        }
-        match nudge {
-            Nudge::Woke | Nudge::Network => self.link.retry_now(now),
-            Nudge::Operator => self.forget_failures(),
-        }
-    }
-
-    /// Forgets what went wrong: a tunnel that waits or is parked begins anew.
-    fn forget_failures(&mut self) {
-        self.backoff.reset();
-        self.refusals = 0;
-        self.encourage_successor();
-        if let Link::Waiting { .. } | Link::Parked { .. } = self.link {
-            self.link = Link::None;
-        }
-    }
-
-    /// Begins anew if it is parked for a reason that `concerns` what changed.
-    fn unpark(&mut self, concerns: impl Fn(FailureKind) -> bool) {
-        self.unrefuse_successor(&concerns);
-        if let Link::Parked { why, .. } = &self.link
-            && concerns(why.kind)
-        {
-            self.backoff.reset();
-            self.link = Link::None;
-        }
-    }
-
     fn timed_out(&mut self, now: Moment) {
         self.listeners_timed_out(now);
+        self.remotes_timed_out(now);
         self.link_timed_out(now);
         self.successor_timed_out(now);
         self.draining_timed_out(now);

@@ -13,8 +13,10 @@ use crate::view::State;
 impl Tunnel {
     pub(super) fn settle(&mut self, now: Moment) {
         self.settle_listeners(now);
+        self.settle_all_or_nothing(now);
         self.settle_link(now);
         self.settle_successor(now);
+        self.settle_remotes(now);
         self.settle_gate();
         self.announce(now);
         self.tell_lost_login();
@@ -105,12 +107,21 @@ impl Tunnel {
             WaitFor::Up if desire == Desire::Down => Some(Settled::Overtaken),
             WaitFor::Up => match &self.link {
                 Link::Parked { why, .. } => Some(Settled::Stuck(why.clone())),
-                Link::Live(session) if session.is_up() && !session.is_suspect() => self.listeners_verdict(),
+                Link::Live(session) if session.is_up() && !session.is_suspect() => {
+                    match self.listeners_verdict()? {
+                        Settled::Reached => self.remotes_verdict(),
+                        stuck @ (Settled::Stuck(_) | Settled::Overtaken) => Some(stuck),
+                    }
+                }
                 // The person who was asked was no help, and nobody else is tried.
                 Link::Live(session) if session.is_suspect() && session.took_a_person() => {
                     self.refusal().map(|why| Settled::Stuck(why.clone()))
                 }
-                Link::None | Link::Waiting { .. } if self.state() == State::Idle => self.listeners_verdict(),
+                Link::None | Link::Waiting { .. }
+                    if self.state() == State::Idle || self.lacks_a_listener() =>
+                {
+                    self.listeners_verdict()
+                }
                 Link::None | Link::Live(_) | Link::Waiting { .. } | Link::Closing { .. } => None,
             },
         }

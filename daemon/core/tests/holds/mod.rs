@@ -3,6 +3,7 @@
 mod fleet;
 mod planted;
 mod progress;
+mod remotes;
 mod successor;
 mod tunnel;
 

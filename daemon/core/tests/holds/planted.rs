@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use nbtunnel_core::io::Timer;
 use nbtunnel_core::{
-    Epoch, Gate, Input, LinkReport, Moment, Nudge, Order, Output, State, TimerReason, Tunnel, TunnelSpec,
+    Epoch, Gate, Input, LinkReport, ListenId, Moment, Nudge, Order, Output, State, TimerReason, Tunnel,
+    TunnelSpec,
 };
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
@@ -28,6 +29,9 @@ enum Bug {
     ForgetsToDrain,
     GivesUpWhoTookAPerson,
     BelievesTheSuspect,
+    ForgetsToListen,
+    ForgetsToUnlisten,
+    LetsOlderRequestsThrough,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -36,11 +40,13 @@ struct Planted {
     bug: Bug,
     outputs: VecDeque<Output>,
     parked_at: Option<Moment>,
+    /// The newest request to a server.
+    request: Option<(Epoch, ListenId)>,
 }
 
 impl Planted {
     fn new(tunnel: Tunnel, bug: Bug) -> Self {
-        let mut planted = Planted { tunnel, bug, outputs: VecDeque::new(), parked_at: None };
+        let mut planted = Planted { tunnel, bug, outputs: VecDeque::new(), parked_at: None, request: None };
         planted.take_outputs(&Input::Timeout);
         planted
     }
@@ -52,12 +58,17 @@ impl Planted {
                     true
                 }
                 (Bug::ForgetsToCloseOnRestart, Output::Close(_)) => *input == Input::Order(Order::Restart),
-                (Bug::ForgetsToDrain, Output::Drain(_)) => true,
+                (Bug::ForgetsToDrain, Output::Drain(_))
+                | (Bug::ForgetsToListen, Output::Listen(..))
+                | (Bug::ForgetsToUnlisten, Output::Unlisten(..)) => true,
                 (Bug::BelievesTheSuspect, Output::Gate(Gate::Hold)) => *input == Input::Timeout,
                 _ => false,
             };
             if let (Bug::ServesBeforeItIsUp, Output::Connect(epoch, _, _)) = (self.bug, &output) {
                 self.outputs.push_back(Output::Gate(Gate::Serve(*epoch)));
+            }
+            if let Output::Listen(epoch, id, _) = &output {
+                self.request = Some((*epoch, *id));
             }
             self.outputs.extend((!dropped).then_some(output));
         }
@@ -74,6 +85,11 @@ impl Machine for Planted {
         match (self.bug, input.clone()) {
             (Bug::LetsStaleEpochsThrough, Input::Link(epoch, report)) if epoch < newest => {
                 self.tunnel.handle(now, Input::Link(newest, report));
+            }
+            (Bug::LetsOlderRequestsThrough, Input::Remote(_, _, report)) => {
+                if let Some((epoch, id)) = self.request {
+                    self.tunnel.handle(now, Input::Remote(epoch, id, report));
+                }
             }
             (Bug::RetriesParkedOnATimer, Input::Timeout)
                 if self.parked_at.is_some_and(|at| at + Duration::from_secs(60) <= now) =>
@@ -122,7 +138,7 @@ impl Machine for Planted {
 /// Runs the checks on a machine with `bug` until `rule` is found broken, and returns how many things have to
 /// happen for that.
 fn found(bug: Bug, rule: &str) -> Option<usize> {
-    let config = Config { cases: 3000, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 12_000, failure_persistence: None, ..Config::default() };
     let chance = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let outcome = TestRunner::new_with_rng(config, chance).run(&story(op(), 60), |(spec, ops)| {
         let kind = Planted::new(Tunnel::new(Moment::ZERO, spec.clone(), Epoch(1), 0, None), bug);
@@ -155,6 +171,9 @@ fn every_planted_bug_is_found_and_shrunk_to_a_few_steps() {
         (Bug::ForgetsToDrain, "at_most_one_link_and_one_to_follow_it"),
         (Bug::GivesUpWhoTookAPerson, "at_most_one_live_link"),
         (Bug::BelievesTheSuspect, "agrees_with_the_model"),
+        (Bug::ForgetsToListen, "no_remote_forward_is_forgotten"),
+        (Bug::ForgetsToUnlisten, "nothing_listens_for_what_is_forgotten"),
+        (Bug::LetsOlderRequestsThrough, "what_is_stale_changes_nothing"),
     ] {
         let steps = found(bug, rule);
         assert!(steps.is_some_and(|steps| steps <= 12), "{bug:?} should break {rule}: {steps:?}");

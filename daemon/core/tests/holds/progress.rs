@@ -13,13 +13,14 @@ use proptest::test_runner::TestRunner;
 use super::tunnel::{play, real};
 use super::{reported, runs};
 use crate::run::draw::{Edit, op, op_or_sleep, spec, story};
+use crate::run::facts::{all_listen, all_listen_here};
 use crate::run::{Broken, Run, draw::Op};
 
 /// More than any way from anywhere: the longest has a bind that timed out, a close, and eight retries.
 const ROUNDS: u32 = 100;
 
 fn is_as_wanted(tunnel: &Tunnel) -> bool {
-    let listens = tunnel.view(Default::default()).forwards.iter().all(|forward| !forward.listens.is_empty());
+    let listens = if tunnel.state() == State::Up { all_listen(tunnel) } else { all_listen_here(tunnel) };
     match tunnel.desire() {
         Desire::Down => tunnel.state() == State::Stopped && tunnel.poll_timeout().is_none(),
         Desire::OnDemand if tunnel.held() == 0 => {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use nbtunnel_core::{
     Failure, FailureKind, ForwardReport, ForwardSpec, HostKeyPolicy, Input, LinkReport, ListenAt,
-    ListenerReport, Nudge, Order, Policy, Route, Start, Step, Target, TunnelSpec, WaitFor,
+    ListenerReport, Nudge, Order, Policy, RemoteReport, RemoteSpec, Route, Start, Step, Target, TunnelSpec,
+    WaitFor,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -24,6 +25,11 @@ pub(crate) enum Op {
     Forward {
         back: i8,
         report: ForwardReport,
+    },
+    /// `back` counts from the newest request to a server.
+    Remote {
+        back: i8,
+        report: RemoteReport,
     },
     /// `back` counts from the newest link.
     Link {
@@ -49,6 +55,7 @@ pub(crate) enum Edit {
     Host(bool),
     HostKey(HostKeyPolicy),
     Forwards(Vec<ForwardSpec>),
+    Remotes(Vec<RemoteSpec>),
     Retarget(u16),
 }
 
@@ -61,7 +68,11 @@ impl Edit {
             Edit::Host(there) => spec.route.host = if *there { "there" } else { "here" }.into(),
             Edit::HostKey(policy) => spec.route.host_key = Some(*policy),
             Edit::Forwards(forwards) => spec.forwards = forwards.clone(),
+            Edit::Remotes(remotes) => spec.remotes = remotes.clone(),
             Edit::Retarget(port) => {
+                if let Some(remote) = spec.remotes.first_mut() {
+                    remote.target = Target::Tcp("localhost".into(), *port);
+                }
                 if let Some(forward) = spec.forwards.first_mut() {
                     forward.target = Target::Tcp("localhost".into(), *port);
                 }
@@ -79,9 +90,10 @@ pub(crate) fn story(
 }
 
 pub(crate) fn spec() -> impl Strategy<Value = TunnelSpec> {
-    (forwards(), start(), policy()).prop_map(|(forwards, start, policy)| TunnelSpec {
+    (forwards(), remotes(), start(), policy()).prop_map(|(forwards, remotes, start, policy)| TunnelSpec {
         route: Route::to("here"),
         forwards,
+        remotes,
         start,
         tags: Vec::new(),
         policy,
@@ -130,6 +142,28 @@ fn forwards() -> impl Strategy<Value = Vec<ForwardSpec>> {
     })
 }
 
+/// Half of the tunnels have none.
+fn remotes() -> impl Strategy<Value = Vec<RemoteSpec>> {
+    let listen = prop_oneof![
+        3 => (8000..8002u16).prop_map(ListenAt::Loopback),
+        1 => Just(ListenAt::Loopback(0)),
+        1 => Just(ListenAt::Any(8000)),
+        1 => Just(ListenAt::Socket("/run/user/1/there".into())),
+    ];
+    let target = prop_oneof![
+        2 => (3000..3002u16).prop_map(|port| Target::Tcp("localhost".into(), port)),
+        1 => Just(Target::Socks),
+    ];
+    let remote = (listen, target).prop_map(|(listen, target)| RemoteSpec { listen, target });
+    prop_oneof![
+        1 => Just(Vec::new()),
+        1 => vec(remote, 1..3).prop_map(|mut remotes: Vec<RemoteSpec>| {
+            remotes.dedup_by(|one, other| one.listen == other.listen);
+            remotes
+        }),
+    ]
+}
+
 fn edit() -> impl Strategy<Value = Edit> {
     prop_oneof![
         1 => any::<bool>().prop_map(Edit::Tag),
@@ -138,6 +172,7 @@ fn edit() -> impl Strategy<Value = Edit> {
         1 => any::<bool>().prop_map(Edit::Host),
         1 => select(vec![HostKeyPolicy::Strict, HostKeyPolicy::AcceptNew]).prop_map(Edit::HostKey),
         3 => forwards().prop_map(Edit::Forwards),
+        1 => remotes().prop_map(Edit::Remotes),
         1 => (7000..7003u16).prop_map(Edit::Retarget),
     ]
 }
@@ -167,6 +202,14 @@ fn listener_report() -> impl Strategy<Value = ListenerReport> {
         2 => failure().prop_map(ListenerReport::Failed),
         1 => Just(ListenerReport::Failed(Failure::new(FailureKind::PortInUse, "taken", ""))),
         2 => Just(ListenerReport::Unbound),
+    ]
+}
+
+fn remote_report() -> impl Strategy<Value = RemoteReport> {
+    prop_oneof![
+        3 => Just(RemoteReport::Listens { port: 40_000 }),
+        2 => failure().prop_map(RemoteReport::Denied),
+        1 => Just(RemoteReport::Closed),
     ]
 }
 
@@ -235,6 +278,7 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Say(Input::Timeout)),
         8 => (back(), listener_report()).prop_map(|(back, report)| Op::Listener { back, report }),
         1 => (back(), forward_report()).prop_map(|(back, report)| Op::Forward { back, report }),
+        2 => (back(), remote_report()).prop_map(|(back, report)| Op::Remote { back, report }),
         4 => activity().prop_map(Op::Say),
         9 => (link_back(), link_report()).prop_map(|(back, report)| Op::Link { back, report }),
         4 => Just(Op::Say(Input::Go)),

@@ -80,9 +80,19 @@ pub(super) fn overlap(one: &ListenAt, other: &ListenAt) -> bool {
     one == other || port(one).is_some() && port(one) == port(other)
 }
 
-pub(super) fn is_true(wait: WaitFor, settled: &Settled, after: &Tunnel, now: Moment) -> bool {
-    let view = after.view(now);
-    let listens = view.forwards.iter().all(|forward| !forward.listens.is_empty());
+/// Whether each forward listens, on whichever side.
+pub(crate) fn all_listen(tunnel: &Tunnel) -> bool {
+    tunnel.view(Moment::ZERO).forwards.iter().all(|forward| !forward.listens.is_empty())
+}
+
+/// Whether each forward listens that listens on this side.
+pub(crate) fn all_listen_here(tunnel: &Tunnel) -> bool {
+    let here = tunnel.spec().forwards.len();
+    tunnel.view(Moment::ZERO).forwards.iter().take(here).all(|forward| !forward.listens.is_empty())
+}
+
+pub(super) fn is_true(wait: WaitFor, settled: &Settled, after: &Tunnel) -> bool {
+    let listens = if after.state() == State::Idle { all_listen_here(after) } else { all_listen(after) };
     match (wait, settled) {
         (WaitFor::Up, Settled::Overtaken) => after.desire() == Desire::Down,
         (WaitFor::Down, Settled::Overtaken) => after.desire() != Desire::Down,

@@ -12,6 +12,7 @@ use nbtunnel_core::{
 };
 
 use super::facts::{LinkFact, Listener, ListenerFact, is_encouraging, is_true, overlap};
+use super::remotes::Remotes;
 use super::{Checked, Listening, hold};
 
 /// A listener, or the close of one, that does not answer counts as failed, or closed, after this.
@@ -38,6 +39,7 @@ pub(crate) struct Ledger {
     closed_as_link: BTreeSet<Epoch>,
     /// Forwards whose last listener failed.
     failed: Vec<ListenAt>,
+    pub(super) remotes: Remotes,
     /// Those that nobody answered yet; the others are `None`.
     waits: BTreeMap<WaitId, Option<WaitFor>>,
     gate: Option<Gate>,
@@ -150,8 +152,10 @@ impl Ledger {
                 Some(ListenerFact::Asked { .. }) => false,
             },
             Input::Forward(id, _) => {
-                matches!(self.listeners.get(id).map(|l| l.fact), None | Some(ListenerFact::Gone))
+                !self.remotes.has(*id)
+                    && matches!(self.listeners.get(id).map(|l| l.fact), None | Some(ListenerFact::Gone))
             }
+            Input::Remote(epoch, id, report) => self.remotes.is_stale(*epoch, *id, report),
             Input::Go => tunnel.queued_since().is_none(),
             _ => false,
         }
@@ -161,6 +165,7 @@ impl Ledger {
     pub(super) fn happened(&mut self, now: Moment, input: &Input, before: &Tunnel) {
         match input {
             Input::Listener(id, report) => self.listener_reported(*id, report),
+            Input::Remote(epoch, id, report) => self.remotes.happened(*epoch, *id, report),
             Input::Link(epoch, report) => {
                 if let Some(link) = self.links.get_mut(epoch) {
                     match (report, *link) {
@@ -289,6 +294,10 @@ impl Ledger {
                     listener.fact = ListenerFact::Closing { at: now, failed };
                 }
             }
+            Output::Listen(..) | Output::Unlisten(..) | Output::Forget(_) => {
+                self.remotes.told(now, input, output, after, &self.links)?;
+            }
+            Output::Retarget(id, target) if self.remotes.retarget(*id, target) => {}
             Output::Retarget(id, target) => {
                 let listener = self.listeners.get_mut(id).filter(|l| l.listens());
                 hold("retargets_what_listens", listener.is_some(), said)?;
@@ -376,7 +385,7 @@ impl Ledger {
             Output::Answer(id, settled) => {
                 let wait = self.waits.insert(*id, None).flatten();
                 hold("a_wait_is_answered_at_most_once", wait.is_some(), said)?;
-                hold("an_answer_is_true", wait.is_some_and(|wait| is_true(wait, settled, after, now)), said)?;
+                hold("an_answer_is_true", wait.is_some_and(|wait| is_true(wait, settled, after)), said)?;
             }
             Output::Gone => {
                 let left =

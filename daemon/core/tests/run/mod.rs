@@ -1,8 +1,9 @@
 //! Drives one tunnel through a random run and checks it after every input.
 
 pub(crate) mod draw;
-mod facts;
+pub(crate) mod facts;
 pub(crate) mod ledger;
+mod remotes;
 mod respecs;
 mod rules;
 
@@ -149,6 +150,10 @@ impl<M: Machine> Run<M> {
                 let id = ForwardId(self.ledger.newest_listener().wrapping_sub(*back as u32));
                 self.step(Input::Forward(id, report.clone()))
             }
+            Op::Remote { back, report } => {
+                let (epoch, id) = self.ledger.remotes.request(*back);
+                self.step(Input::Remote(epoch, id, report.clone()))
+            }
             Op::Link { back, report } => {
                 let newest = self.machine.tunnel().next_epoch().0.wrapping_sub(1);
                 self.step(Input::Link(Epoch(newest.wrapping_sub(*back as u64)), report.clone()))
@@ -216,6 +221,7 @@ impl<M: Machine> Run<M> {
                 LinkFact::Up { probed: false } | LinkFact::Ended => {}
             }
         }
+        due.extend(self.ledger.remotes.due(self.ledger.links()));
         due.extend(self.ledger.unread().map(|epoch| Input::Link(epoch, LinkReport::Clogged(false))));
         if self.machine.tunnel().queued_since().is_some() {
             due.push(Input::Go);

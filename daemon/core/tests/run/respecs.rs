@@ -30,7 +30,8 @@ pub(super) fn check<M: Machine>(step: &Step<'_, M>) -> Checked {
             _ => {}
         }
     }
-    if (&old.route, &old.forwards, old.start) == (&new.route, &new.forwards, new.start) {
+    let same_forwards = (&old.forwards, &old.remotes) == (&new.forwards, &new.remotes);
+    if same_forwards && (&old.route, old.start) == (&new.route, new.start) {
         let mut untouched = step.before.clone();
         let mut outputs: Vec<Output> =
             (old.policy != new.policy).then(|| Output::Repolicy(new.policy.clone())).into_iter().collect();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use nbtunnel_core::tunnel::Desire;
 use nbtunnel_core::{FailureKind, Gate, Health, Input, Moment, Nudge, Order, Output, State, Tunnel, WaitFor};
 
-use super::facts::{LinkFact, Listener, ListenerFact};
+use super::facts::{LinkFact, Listener, ListenerFact, all_listen, all_listen_here};
 use super::ledger::{BIND_DEADLINE, CLOSE_DEADLINE, Ledger};
 use super::{Checked, Machine, NOTHING, hold, told};
 
@@ -32,6 +32,7 @@ pub(super) fn check<M: Machine>(step: &Step<'_, M>) -> Checked {
     down_is_down(step)?;
     every_state_has_its_timer(step)?;
     forwards_are_served(step)?;
+    super::remotes::check(step)?;
     parked_stays_parked(step)?;
     waits_end(step)?;
     super::respecs::check(step)?;
@@ -197,14 +198,14 @@ fn parked_stays_parked<M: Machine>(step: &Step<'_, M>) -> Checked {
 /// Nobody is left waiting for what has been reached or cannot be reached any more.
 fn waits_end<M: Machine>(step: &Step<'_, M>) -> Checked {
     let tunnel = step.tunnel();
-    let listens = tunnel.view(step.now).forwards.iter().all(|forward| !forward.listens.is_empty());
+    let listens = all_listen(tunnel);
     for (_, wait) in step.ledger.waiting() {
         let over = match (wait, tunnel.state()) {
             (WaitFor::Down, state) => state == State::Stopped || tunnel.desire() != Desire::Down,
             (WaitFor::Up, _) if tunnel.desire() == Desire::Down => true,
             // One that does not answer is not what was waited for.
             (WaitFor::Up, State::Up) => listens && tunnel.view(step.now).health == Some(Health::Ok),
-            (WaitFor::Up, State::Idle) => listens,
+            (WaitFor::Up, State::Idle) => all_listen_here(tunnel),
             (WaitFor::Up, state) => state == State::Parked,
         };
         hold("a_wait_is_answered_when_it_is_over", !over, || step.said())?;

@@ -109,6 +109,11 @@ impl Drop for UnixSocket {
     }
 }
 
+/// Connects to the Unix-domain socket at `path`.
+pub(in super::super) async fn connect(path: &Path) -> io::Result<UnixStream> {
+    UnixStream::connect(path).await
+}
+
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     let metadata = fs::symlink_metadata(path)?;
     Ok((metadata.dev(), metadata.ino()))

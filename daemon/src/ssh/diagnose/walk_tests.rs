@@ -29,7 +29,10 @@ fn key() -> OfferedKey {
         public_key: String::new(),
         file: None,
         recorded: vec![],
-        revoked: false,
+        revoked: None,
+        alias: None,
+        address: None,
+        doubt: None,
     }
 }
 

@@ -1,0 +1,91 @@
+use std::pin::Pin;
+
+use nbtunnel_core::{Epoch, ForwardId, Policy, Target};
+
+use super::*;
+use crate::forward::carrier::Carried;
+use crate::forward::{Accepted, Activity, Budgets, Carrier, RemoteForward, Services};
+
+/// Only takes what is asked of it.
+#[derive(Default)]
+struct Captor(Mutex<Option<Landing>>);
+
+impl Carrier for Captor {
+    fn carry(self: Arc<Self>, local: Accepted, _: Target) -> Pin<Box<dyn Future<Output = Carried> + Send>> {
+        Box::pin(std::future::ready(Carried::LinkGone(local)))
+    }
+
+    fn listen(&self, _: ListenId, _: ListenAt, landing: Landing, _: Tell) {
+        *self.0.lock().unwrap() = Some(landing);
+    }
+
+    fn unlisten(&self, _: ListenId, _: Tell) {}
+}
+
+fn entrance() -> Entrance {
+    let (given_up, carried, unread) = Default::default();
+    Entrance { landing: landing(), of: LeaseOf { given_up, carried, unread } }
+}
+
+fn landing() -> Landing {
+    let services = Services::new(Handle::current(), "/nowhere".into(), Budgets::default(), |_| {});
+    let report: crate::forward::Report = Arc::new(|_| {});
+    let activity = Activity::new(report.clone());
+    let spec = "8080:localhost:3000".parse().unwrap();
+    let policy = watch::Sender::new(Policy::default()).subscribe();
+    let forward = RemoteForward::new(&services, ForwardId(0), spec, policy, activity, report);
+    let captor = Arc::new(Captor::default());
+    let carrier: Arc<dyn Carrier> = captor.clone();
+    let id = ListenId { forward: ForwardId(0), request: 1 };
+    forward.listen(Epoch(1), id, ListenAt::Loopback(8080), &carrier);
+    captor.0.lock().unwrap().take().unwrap()
+}
+
+fn tcp(host: &str, port: u16) -> Door {
+    Door::Tcp(host.to_owned(), port)
+}
+
+#[test]
+fn each_place_has_the_name_that_both_sides_use() {
+    assert_eq!(Door::of(&ListenAt::Loopback(1)), tcp("localhost", 1));
+    assert_eq!(Door::of(&ListenAt::Any(1)), tcp("", 1));
+    assert_eq!(Door::of(&ListenAt::Address("::1".into(), 1)), tcp("::1", 1));
+    assert_eq!(Door::of(&ListenAt::Socket("/run/x".into())), Door::Socket("/run/x".into()));
+    assert_eq!(tcp("localhost", 0).chosen(4000), tcp("localhost", 4000));
+    assert_eq!(tcp("localhost", 80).chosen(0), tcp("localhost", 80));
+    assert_eq!(tcp("localhost", 0).chosen(70_000), tcp("localhost", 0));
+}
+
+#[tokio::test]
+async fn nobody_is_let_in_where_we_did_not_ask() {
+    let doors = Doors::new(CancellationToken::new());
+    assert!(doors.entrance(&tcp("localhost", 8080)).await.is_none());
+    doors.open().insert(tcp("localhost", 8080), entrance());
+    doors.open().insert(Door::Socket("/run/x".into()), entrance());
+    assert!(doors.entrance(&tcp("localhost", 8080)).await.is_some());
+    assert!(doors.entrance(&Door::Socket("/run/x".into())).await.is_some());
+    for other in [tcp("127.0.0.1", 8080), tcp("", 8080), tcp("localhost", 8081), tcp("LOCALHOST", 8080)] {
+        assert!(doors.entrance(&other).await.is_none(), "{other:?}");
+    }
+    assert!(doors.entrance(&Door::Socket("/run/y".into())).await.is_none());
+}
+
+#[tokio::test]
+async fn whoever_comes_while_the_server_chooses_a_port_waits_for_what_it_chose() {
+    let doors = Doors::new(CancellationToken::new());
+    let choosing = Choosing::begin(&doors, "localhost");
+    // At another address nothing is being chosen.
+    assert!(doors.entrance(&tcp("", 4000)).await.is_none());
+    let (good, bad) = (tcp("localhost", 4000), tcp("localhost", 4001));
+    let waiting = async { tokio::join!(doors.entrance(&good), doors.entrance(&bad)) };
+    let mut waiting = std::pin::pin!(waiting);
+    tokio::select! {
+        biased;
+        _ = &mut waiting => panic!("nobody waited"),
+        () = std::future::ready(()) => {}
+    }
+    doors.open().insert(tcp("localhost", 4000), entrance());
+    drop(choosing);
+    let (good, bad) = waiting.await;
+    assert!(good.is_some() && bad.is_none());
+}

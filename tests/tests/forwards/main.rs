@@ -1,0 +1,7 @@
+//! Forwards of every kind over a real sshd: bytes both ways, what is denied, what comes back.
+#![cfg(unix)]
+
+mod dynamic;
+mod kinds;
+mod remote;
+mod support;
