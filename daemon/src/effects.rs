@@ -14,7 +14,7 @@ use crate::ask::Asker;
 use crate::event::{Event, Events};
 use crate::forward::carrier::{Carrier, GateNow};
 use crate::forward::{Activity, Forward, RemoteForward, Services, Tally};
-use crate::ssh::{AgentAt, Changed, Hop, Link, LinkEvent, Links, Lookout, OfferedKey, Plan, Snapshot};
+use crate::ssh::{Changed, Hop, Link, LinkEvent, Links, Lookout, OfferedKey, Plan, Snapshot};
 
 /// Everything that the daemon holds in the world.
 pub struct Effects {
@@ -54,7 +54,7 @@ impl Effects {
         let changes = events.clone();
         let lookout = Lookout::new(
             &runtime,
-            AgentAt::Usual,
+            Arc::clone(links.agents()),
             Arc::new(move |tunnel: &str, changed: Changed| {
                 if let Ok(name) = Name::parse(tunnel) {
                     let _ = changes.send(Event::Changed(name, changed));
@@ -70,6 +70,7 @@ impl Effects {
     pub fn carry_out(&mut self, name: &Name, policy: &Policy, output: Output, asker: Option<Asker>) {
         if output == Output::Gone {
             self.lookout.unwatch(name.as_str());
+            self.links.unwanted(name.as_str());
             self.rooms.remove(name);
             return;
         }
@@ -209,6 +210,11 @@ impl Effects {
             LinkEvent::Saw(_) => {}
         }
         (None, None)
+    }
+
+    /// Nobody wants a tunnel any more, nor what was kept for it.
+    pub fn unwanted(&self, name: &Name) {
+        self.links.unwanted(name.as_str());
     }
 
     /// Looks out for what a tunnel waits for that is parked, or whose link could not be followed.

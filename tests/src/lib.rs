@@ -26,12 +26,16 @@ pub mod netns;
 pub mod plain_ssh;
 pub mod programs;
 pub mod relay;
+#[cfg(target_os = "linux")]
+pub mod second_factor;
 pub mod server;
 #[cfg(target_os = "linux")]
 pub mod shim;
 pub mod sim;
 pub mod socks;
 pub mod sshd;
+#[cfg(target_os = "linux")]
+pub mod terminal;
 pub mod told;
 #[cfg(target_os = "linux")]
 mod tun;

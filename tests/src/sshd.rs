@@ -15,6 +15,8 @@ use crate::{TunnelFile, net, programs, wait};
 #[derive(Debug)]
 pub struct Sshd {
     dir: TempDir,
+    /// The program, which uses the PAM service of its own name (sshd(8)).
+    program: PathBuf,
     host: IpAddr,
     port: u16,
     user: String,
@@ -44,8 +46,21 @@ impl Sshd {
     /// # Errors
     /// As [`Sshd::start`].
     pub fn at(host: IpAddr, settings: &[&str]) -> Result<Sshd> {
+        Sshd::run(&programs::system("sshd")?, host, settings)
+    }
+
+    /// The same on loopback, by a program of another name.
+    ///
+    /// # Errors
+    /// As [`Sshd::start`].
+    pub fn called(program: &Path, settings: &[&str]) -> Result<Sshd> {
+        Sshd::run(program, Ipv4Addr::LOCALHOST.into(), settings)
+    }
+
+    fn run(program: &Path, host: IpAddr, settings: &[&str]) -> Result<Sshd> {
         let dir = tempfile::Builder::new().prefix("nbt-sshd-").tempdir()?;
         let mut sshd = Sshd {
+            program: program.to_owned(),
             host,
             port: net::free_port()?,
             user: local_user()?,
@@ -73,7 +88,7 @@ impl Sshd {
         if Path::new("/run").is_dir() && self.user == "root" {
             fs::create_dir_all("/run/sshd").context("cannot make /run/sshd")?;
         }
-        let mut command = Command::new(programs::system("sshd")?);
+        let mut command = Command::new(&self.program);
         command.arg("-D").arg("-f").arg(&config).arg("-E").arg(self.path("log"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let message = format!("Server listening on {} ", self.host);

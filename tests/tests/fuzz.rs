@@ -74,3 +74,8 @@ fn every_target_is_fed_here_and_by_cargo_fuzz() {
         assert!(there.join(format!("{name}.rs")).is_file(), "cargo-fuzz does not know {name}");
     }
 }
+
+#[test]
+fn the_answer_of_ssh_stands_any_text() {
+    stands("ssh_g");
+}

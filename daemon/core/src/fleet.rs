@@ -157,7 +157,7 @@ impl Fleet {
     fn tell(&mut self, now: Moment, name: &Name, input: Input) {
         let Some(tunnel) = self.tunnels.get_mut(name) else { return };
         let freed = matches!(input, Input::Listener(_, ListenerReport::Unbound));
-        let ordered = matches!(input, Input::Order(_));
+        let ordered = matches!(input, Input::Order(_) | Input::Unlock(_));
         let opened = match &input {
             Input::Link(epoch, LinkReport::Opened(key)) if tunnel.knows(*epoch) => Some(key.clone()),
             _ => None,

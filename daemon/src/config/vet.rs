@@ -201,7 +201,7 @@ mod tests {
             "2:12 another forward of this tunnel listens on localhost:6000 already",
             "2:20 \"x\" is not a port; ports go from 1 to 65535",
             "5:3 another forward of this tunnel listens on localhost:6000 at the far end already",
-            "5:33 port 0 is not a port; ports go from 1 to 65535",
+            "5:31 port 0 is not a port; ports go from 1 to 65535",
         ];
         assert_eq!(found, expected);
     }

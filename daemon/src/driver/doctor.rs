@@ -16,7 +16,7 @@ use crate::control::convert;
 use crate::event::Asked;
 use crate::finding::{Finding, Layer};
 use crate::service::starter::starter;
-use crate::ssh::{Links, Patient};
+use crate::ssh::{HAS_KERBEROS, Links, Patient};
 
 /// So many tunnels are looked at at a time: each takes a login.
 const AT_ONCE: usize = 4;
@@ -162,7 +162,11 @@ async fn look_at(links: &Arc<Links>, case: Case, answer: &mpsc::Sender<Reply>) {
 }
 
 fn about_build() -> Finding {
-    Finding::ok(Layer::Build, format!("for {} on {}", std::env::consts::OS, std::env::consts::ARCH))
+    let kerberos = if HAS_KERBEROS { "with Kerberos" } else { "without Kerberos (GSSAPIAuthentication)" };
+    Finding::ok(
+        Layer::Build,
+        format!("{kerberos}, for {} on {}", std::env::consts::OS, std::env::consts::ARCH),
+    )
 }
 
 fn file_of(name: &str) -> String {

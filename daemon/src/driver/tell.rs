@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nbtunnel_core::io::About;
-use nbtunnel_core::{Name, Transition};
+use nbtunnel_core::{Name, State, Transition};
 use nbtunnel_proto::{Event as WireEvent, FileProblem};
 
 use super::Driver;
@@ -22,6 +22,9 @@ impl Driver {
         {
             let refused = tunnel.refusal().map(|why| why.kind);
             self.effects.look_out(name, refused);
+            if transition.to == State::Stopped.word() {
+                self.effects.unwanted(name);
+            }
         }
         self.journal.event(WireEvent {
             at_ms: self.clock.wall_ms(),

@@ -91,7 +91,7 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
         Just(vec![4, 1, 0, 80, 0, 0, 0, 1]),
         Just(vec![0]),
         prop::collection::vec(any::<u8>(), 0..20),
-        prop::collection::vec(b'a'..b'z', 0..300),
+        prop::collection::vec(b'a'..=b'z', 0..300),
     ];
     prop::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat())
 }

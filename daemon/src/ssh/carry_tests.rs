@@ -6,9 +6,10 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::ssh::AgentAt;
+use crate::ssh::agent::Agents;
 use crate::ssh::algorithms::preferred;
 use crate::ssh::auth::Login;
-use crate::ssh::credentials::look;
+use crate::ssh::credentials::Offer;
 use crate::ssh::handler::Client;
 use crate::ssh::known_hosts::{KnownHosts, Names};
 use crate::ssh::report::{LinkEvent, Reporter, Told};
@@ -32,8 +33,9 @@ async fn carrier(sshd: &Sshd) -> Arc<SshCarrier> {
     let known = KnownHosts::read(&to, &Names::of(&to, None));
     let config = Arc::new(settings(preferred(&to, &known).unwrap().0, WINDOW));
     let mut session = russh::client::connect_stream(config, wire, Client(Arc::clone(&shared))).await.unwrap();
-    let offer = look(None, &to).await;
-    Login::new(&shared, &mut session, &AgentAt::Nowhere, None).run(&offer).await.unwrap();
+    let offer = Offer::load(&to.login, None);
+    let agents = Agents::new(AgentAt::Nowhere, "/".into());
+    Login::new(&shared, &mut session, &agents, None).run(&offer).await.unwrap();
     Arc::new(SshCarrier::new(Arc::new(RwLock::new(session)), &shared, Handle::current()))
 }
 

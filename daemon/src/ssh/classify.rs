@@ -39,7 +39,7 @@ pub(super) fn quote_up_to(text: &str, most: usize) -> String {
 pub(super) fn announced(hop: &str, message: &str) -> Failure {
     let message = quote(message);
     if message.contains("Too many authentication failures") {
-        return too_many_keys(hop);
+        return too_many_keys(hop, None);
     }
     let said = if message.is_empty() { String::new() } else { format!(": {message}") };
     Failure::new(
@@ -50,11 +50,12 @@ pub(super) fn announced(hop: &str, message: &str) -> Failure {
 }
 
 /// The server ended the session after so many keys (MaxAuthTries in sshd_config(5)).
-pub(super) fn too_many_keys(hop: &str) -> Failure {
+pub(super) fn too_many_keys(hop: &str, offered: Option<usize>) -> Failure {
+    let count = offered.map(|count| format!(" ({count} were offered)")).unwrap_or_default();
     Failure::new(
         FailureKind::AuthRefused,
-        format!("{hop} ended the login after too many keys"),
-        "name the right key as identity_file, so that it is offered first, or keep fewer keys in the SSH agent (ssh-add -d)",
+        format!("{hop} ended the login after too many keys{count}"),
+        "name the right key as identity_file, add options = [\"IdentitiesOnly=yes\"] so that the SSH agent's others are not offered, or keep fewer keys in the agent (ssh-add -d)",
     )
 }
 

@@ -26,8 +26,10 @@ use super::settings::settings;
 use super::testbed::{Sshd, keygen, public, run};
 use super::wire::Wire;
 
-/// How each server is made: its keys, what ssh-keygen is told of its certificate, and by which authority.
-const SERVERS: &[(&str, &[&str], Option<(&str, &[&str])>)] = &[
+/// A name, its keys, by which authority it is certified, and what ssh-keygen is told of that.
+type Made = (&'static str, &'static [&'static str], Option<(&'static str, &'static [&'static str])>);
+/// How each server is made.
+const SERVERS: &[Made] = &[
     ("plain", &["ed25519", "rsa", "ecdsa"], None),
     ("only-ed25519", &["ed25519"], None),
     ("only-rsa", &["rsa"], None),

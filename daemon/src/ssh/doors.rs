@@ -99,7 +99,7 @@ impl Doors {
         tokio::spawn(async move {
             tokio::select! {
                 // What the library keeps of the channel goes with it; the session is over.
-                () = this.gone.cancelled() => return,
+                () = this.gone.cancelled() => {}
                 entrance = this.entrance(&door) => match entrance {
                     Some(entrance) => this.let_in(&entrance, channel, reply).await,
                     None => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,

@@ -17,10 +17,11 @@ use nbtunnel_core::Failure;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard, PollSender};
 
 use super::carry::Far;
+use super::count::One;
 use crate::forward::far::{FarMessage, FarReader, FarWriter};
 
 /// More than the windows of a dozen channels at once: whoever sends more than that unasked does not follow the
@@ -66,15 +67,26 @@ enum End {
 }
 
 impl JumpStream {
-    /// A stream over `far`. When the session under it is gone, `cause` finds out why and tells, before the stream
-    /// breaks.
-    pub(super) fn new(far: Far, runtime: &Handle, cause: impl Future<Output = ()> + Send + 'static) -> Self {
-        let Far { reader, writer } = far;
+    /// A stream over `far`, which is counted by `one` until it is closed. When the session under it is gone, `cause`
+    /// finds out why and tells, before the stream breaks.
+    pub(super) fn new(
+        far: Far,
+        one: One,
+        runtime: &Handle,
+        cause: impl Future<Output = ()> + Send + 'static,
+    ) -> JumpStream {
+        let Far { reader, mut writer } = far;
         let inbox = Arc::new(Inbox::default());
         let (outbox, unsent) = mpsc::channel(UNSENT);
         let dropped = CancellationToken::new();
-        runtime.spawn(read(reader, Arc::clone(&inbox), dropped.clone(), cause));
-        runtime.spawn(write(writer, unsent, dropped.clone()));
+        let reading = read(reader, Arc::clone(&inbox), dropped.clone(), cause);
+        let stop = dropped.clone();
+        runtime.spawn(async move {
+            tokio::join!(reading, write(&mut writer, unsent, stop));
+            // The library forgets a channel that we close, with the peer's last word in it.
+            writer.close().await;
+            drop(one);
+        });
         JumpStream {
             inbox,
             chunk: Bytes::new(),
@@ -93,12 +105,12 @@ async fn read(
     loop {
         let message = tokio::select! {
             message = reader.next() => message,
-            () = dropped.cancelled() => return,
+            () = dropped.cancelled() => break,
         };
         match message {
             FarMessage::Data(data) => {
                 if !inbox.came(data) {
-                    return;
+                    break;
                 }
             }
             // The other half of the channel ends with the session over it.
@@ -110,9 +122,12 @@ async fn read(
             }
         }
     }
+    // The peer closes it once it has passed on all that it got. A session that ends before that takes it along.
+    let closed = async { while !matches!(reader.next().await, FarMessage::Close | FarMessage::Gone) {} };
+    let _ = timeout(LAST_WORDS, closed).await;
 }
 
-async fn write(mut writer: impl FarWriter, mut unsent: mpsc::Receiver<Bytes>, dropped: CancellationToken) {
+async fn write(writer: &mut impl FarWriter, mut unsent: mpsc::Receiver<Bytes>, dropped: CancellationToken) {
     let sending = async {
         while let Some(piece) = unsent.recv().await {
             if writer.write(piece).await.is_err() {
@@ -125,8 +140,6 @@ async fn write(mut writer: impl FarWriter, mut unsent: mpsc::Receiver<Bytes>, dr
         () = sending => {}
         () = async { dropped.cancelled().await; sleep(LAST_WORDS).await } => {}
     }
-    drop(unsent);
-    writer.close().await;
 }
 
 impl Inbox {

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Links;
 use super::auth::Asked;
 use super::carry::SshCarrier;
-use super::credentials::Snapshot;
+use super::credentials::Survey;
 use super::hop::Key;
 use super::logged_in::Lease;
 use super::plan::{Planned, plan};
@@ -168,10 +168,7 @@ impl Attempt {
         let Planned { plan, notes } = plan(&self.route, &links.account).await?;
         notes.iter().for_each(|note| reporter.note(note));
         reporter.tell(LinkEvent::Planned(Box::new(plan.clone())));
-        let held = links.agent.identities().await;
-        let looked_at = plan.clone();
-        let snapshot = tokio::task::spawn_blocking(move || Snapshot::of(&looked_at, held.as_deref()));
-        if let Ok(snapshot) = snapshot.await {
+        if let Some(snapshot) = Survey::of(&plan, &links.agents).await.snapshot(&plan).await {
             reporter.tell(LinkEvent::Looked(snapshot));
         }
         links.leads_over(reporter.tunnel(), plan.keys().collect());

@@ -122,6 +122,7 @@ impl LoggedIn {
         runtime: &runtime::Handle,
     ) -> Result<JumpStream, Failure> {
         let target = Target::Tcp(inner.to.host.clone(), inner.to.port);
+        let Some(one) = self.carrier.carried.one() else { return Err(silent(&self.shared.hop)) };
         // Where a connection comes from is for the jump host's log; nobody connected to us for this one.
         let far = self.carrier.reach(&target, ("127.0.0.1".into(), 0)).await.map_err(|why| match why {
             Unreached::Denied(why) => no_way_on(&self.shared.hop, &inner.hop, &why),
@@ -141,7 +142,7 @@ impl LoggedIn {
             let why = outer.cause().unwrap_or_else(|| super::classify::ended(&outer.hop, &outer.tap));
             inner.blame(jump_is_gone(&outer.hop, &why));
         };
-        Ok(JumpStream::new(far, runtime, explain))
+        Ok(JumpStream::new(far, one, runtime, explain))
     }
 
     /// Makes the system as patient with silence as core is where logging in took a person: there and on all that
@@ -245,6 +246,8 @@ impl Deref for Lease {
 /// Tells the server that we leave, if it listens.
 async fn say_goodbye(logged_in: &LoggedIn) {
     let goodbye = async {
+        // What went over it has a last word, too.
+        logged_in.carrier.carried.none().await;
         let session = logged_in.session.read().await;
         if session.disconnect(Disconnect::ByApplication, "closed by nbtunnel", "").await.is_ok() {
             // Written by the session's task, which then ends.

@@ -11,10 +11,10 @@ use tokio::net::TcpListener;
 use super::AgentAt;
 use super::testbed::{SshAgent, Sshd, keygen, links, start};
 
-/// An agent that holds four keys which no server knows.
+/// An agent that holds twelve keys which no server knows.
 fn agent_of_strangers(sshd: &Sshd) -> SshAgent {
     let agent = SshAgent::start();
-    for number in 0..4 {
+    for number in 0..12 {
         let key = sshd.at(&format!("stranger{number}"));
         keygen(&key, "ed25519", "");
         agent.add(&key);
@@ -23,7 +23,7 @@ fn agent_of_strangers(sshd: &Sshd) -> SshAgent {
 }
 
 #[tokio::test]
-async fn a_key_in_a_named_file_goes_before_the_strangers_of_the_agent() {
+async fn a_key_in_a_named_file_goes_before_a_crowd_of_strangers_in_the_agent() {
     let sshd = Sshd::start("ed25519", "MaxAuthTries 2");
     let agent = agent_of_strangers(&sshd);
     start(&links(agent.place()), sshd.route()).up().await;

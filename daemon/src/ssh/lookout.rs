@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use russh::keys::agent::AgentIdentity;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
-use super::agent::AgentAt;
+use super::agent::Agents;
 use super::credentials::Snapshot;
 
 /// How often it looks.
@@ -54,9 +53,9 @@ impl Drop for Lookout {
 
 impl Lookout {
     /// Starts its task on `runtime`.
-    pub fn new(runtime: &Handle, agent: AgentAt, on_change: OnChange) -> Lookout {
+    pub fn new(runtime: &Handle, agents: Arc<Agents>, on_change: OnChange) -> Lookout {
         let shared = Arc::new(Shared { watched: Mutex::default(), begun: Notify::new() });
-        let task = runtime.spawn(keep_looking(Arc::clone(&shared), agent, on_change)).abort_handle();
+        let task = runtime.spawn(keep_looking(Arc::clone(&shared), agents, on_change)).abort_handle();
         Lookout { shared, task }
     }
 
@@ -86,22 +85,15 @@ impl Shared {
     }
 }
 
-async fn keep_looking(shared: Arc<Shared>, agent: AgentAt, on_change: OnChange) {
+async fn keep_looking(shared: Arc<Shared>, agents: Arc<Agents>, on_change: OnChange) {
     loop {
         let watched = shared.watched().clone();
         if watched.is_empty() {
             shared.begun.notified().await;
             continue;
         }
-        let held = if watched.values().any(|watched| watched.what == Changed::Credentials) {
-            agent.identities().await
-        } else {
-            None
-        };
-        let looked = tokio::task::spawn_blocking(move || differing(watched, held.as_deref()));
-        let differing = looked.await.unwrap_or_default();
-        for (name, watched) in differing {
-            if shared.take(&name, &watched) {
+        for (name, watched) in watched {
+            if watched.differs(&agents).await && shared.take(&name, &watched) {
                 on_change(&name, watched.what);
             }
         }
@@ -109,15 +101,15 @@ async fn keep_looking(shared: Arc<Shared>, agent: AgentAt, on_change: OnChange) 
     }
 }
 
-fn differing(watched: BTreeMap<String, Watched>, held: Option<&[AgentIdentity]>) -> Vec<(String, Watched)> {
-    let differs = |watched: &Watched| {
-        let now = watched.before.again(held);
-        match watched.what {
-            Changed::Credentials => now.agent != watched.before.agent || now.keys != watched.before.keys,
-            Changed::KnownHosts => now.known_hosts != watched.before.known_hosts,
+impl Watched {
+    async fn differs(&self, agents: &Agents) -> bool {
+        let asked = (self.what == Changed::Credentials).then_some(agents);
+        let Some(now) = self.before.clone().again(asked).await else { return false };
+        match self.what {
+            Changed::Credentials => !now.offers_the_same(&self.before),
+            Changed::KnownHosts => now.known_hosts != self.before.known_hosts,
         }
-    };
-    watched.into_iter().filter(|(_, watched)| differs(watched)).collect()
+    }
 }
 
 #[cfg(test)]

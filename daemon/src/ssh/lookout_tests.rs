@@ -6,13 +6,14 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
 use super::*;
+use crate::ssh::AgentAt;
 use crate::ssh::hop::Plan;
 use crate::ssh::testbed::{SshAgent, Sshd, keygen, links, start};
 
 fn lookout(agent: AgentAt) -> (Lookout, UnboundedReceiver<(String, Changed)>) {
     let (tell, told) = unbounded_channel();
     let on_change = Arc::new(move |name: &str, what| drop(tell.send((name.to_owned(), what))));
-    (Lookout::new(&Handle::current(), agent, on_change), told)
+    (Lookout::new(&Handle::current(), Agents::new(agent, "/".into()), on_change), told)
 }
 
 fn plan(sshd: &Sshd) -> Plan {
@@ -51,12 +52,12 @@ async fn a_key_file_that_appears_and_one_that_becomes_usable_are_noticed() {
     let id = sshd.at("id");
     let (lookout, mut told) = lookout(AgentAt::Nowhere);
     fs::rename(&id, sshd.at("away")).unwrap();
-    let before = Snapshot::of(&plan(&sshd), None);
+    let before = Snapshot::of(&plan(&sshd), Vec::new());
     lookout.watch("appears", before, Changed::Credentials);
     fs::rename(sshd.at("away"), &id).unwrap();
     assert_eq!(timeout(Duration::from_secs(5), told.recv()).await.unwrap().unwrap().0, "appears");
     fs::set_permissions(&id, fs::Permissions::from_mode(0o644)).unwrap();
-    let before = Snapshot::of(&plan(&sshd), None);
+    let before = Snapshot::of(&plan(&sshd), Vec::new());
     lookout.watch("mode", before, Changed::Credentials);
     fs::set_permissions(&id, fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(timeout(Duration::from_secs(5), told.recv()).await.unwrap().unwrap().0, "mode");
@@ -66,7 +67,7 @@ async fn a_key_file_that_appears_and_one_that_becomes_usable_are_noticed() {
 async fn each_watch_sees_only_what_it_waits_for() {
     let sshd = Sshd::start("ed25519", "");
     let (lookout, mut told) = lookout(AgentAt::Nowhere);
-    let before = Snapshot::of(&plan(&sshd), None);
+    let before = Snapshot::of(&plan(&sshd), Vec::new());
     lookout.watch("keys", before.clone(), Changed::Credentials);
     lookout.watch("gone", before.clone(), Changed::KnownHosts);
     lookout.watch("hosts", before, Changed::KnownHosts);

@@ -17,6 +17,7 @@ mod dial;
 mod distance;
 mod doors;
 mod greeting;
+mod gssapi;
 mod handler;
 mod hop;
 mod hostkey;
@@ -93,6 +94,10 @@ mod upkeep_tests;
 
 #[cfg(test)]
 #[cfg(unix)]
+mod code_tests;
+
+#[cfg(test)]
+#[cfg(unix)]
 mod ways_tests;
 
 use std::sync::Arc;
@@ -100,8 +105,8 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-pub use agent::AgentAt;
-pub use credentials::{FileMark, Mark, Snapshot};
+pub use agent::{AgentAt, Agents, Surveyed};
+pub use credentials::{AgentMark, FileMark, Mark, Snapshot};
 pub use diagnose::{OnFinding, Patient};
 pub use hop::{Hop, Plan};
 pub use hostkey::OfferedKey;
@@ -114,6 +119,9 @@ pub use report::{LinkEvent, OnLink};
 pub use sight::{Seen, Sight};
 pub use trust::{Written, trust};
 
+/// Whether this build knows Kerberos (the cargo feature `gssapi`).
+pub const HAS_KERBEROS: bool = gssapi::IS_HERE;
+
 /// Tells how long ago some origin was, on a clock that stands still while the machine sleeps, so that a
 /// probe under way during a sleep does not look like a slow one. Only differences are used.
 pub type Stopwatch = Arc<dyn Fn() -> Duration + Send + Sync>;
@@ -123,7 +131,7 @@ pub type Stopwatch = Arc<dyn Fn() -> Duration + Send + Sync>;
 pub struct Links {
     data: Handle,
     stopwatch: Stopwatch,
-    agent: AgentAt,
+    agents: Arc<Agents>,
     account: Account,
     resolver: resolve::Resolver,
     told: report::Told,
@@ -132,10 +140,16 @@ pub struct Links {
 }
 
 impl Links {
-    /// Links whose tasks run on `data`.
+    /// Links whose tasks run on `data`. `agent` is asked where nothing names another one.
     pub fn new(data: Handle, stopwatch: Stopwatch, agent: AgentAt, account: Account) -> Arc<Links> {
         let resolver = resolve::Resolver::new(data.clone());
         let (told, distances, pool) = Default::default();
-        Arc::new(Links { data, stopwatch, agent, account, resolver, told, distances, pool })
+        let agents = Agents::new(agent, account.home.clone());
+        Arc::new(Links { data, stopwatch, agents, account, resolver, told, distances, pool })
+    }
+
+    /// The agents that they ask.
+    pub fn agents(&self) -> &Arc<Agents> {
+        &self.agents
     }
 }

@@ -228,10 +228,7 @@ fn agent(said: IdentityAgent) -> Option<AgentAt> {
     match said {
         IdentityAgent::None => Some(AgentAt::Nowhere),
         IdentityAgent::Variable(name) if name == "SSH_AUTH_SOCK" => None,
-        IdentityAgent::Variable(name) => {
-            let socket = std::env::var_os(name).filter(|value| !value.is_empty());
-            Some(socket.map_or(AgentAt::Nowhere, |socket| AgentAt::Socket(socket.into())))
-        }
+        IdentityAgent::Variable(name) => Some(AgentAt::Variable(name)),
         IdentityAgent::At(socket) => Some(AgentAt::Socket(socket)),
     }
 }

@@ -86,6 +86,17 @@ impl ProxyStream {
     }
 }
 
+impl ProxyStream {
+    /// Its end comes after the reason for it.
+    fn poll_explained(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(explained) = &mut self.explained {
+            ready!(explained.as_mut().poll(cx));
+            self.explained = None;
+        }
+        Poll::Ready(())
+    }
+}
+
 /// Looks after a command that runs.
 struct Keeper {
     child: Child,
@@ -163,12 +174,8 @@ impl AsyncRead for ProxyStream {
         let this = self.get_mut();
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.from).poll_read(cx, buf))?;
-        if buf.filled().len() == before
-            && buf.remaining() > 0
-            && let Some(explained) = &mut this.explained
-        {
-            ready!(explained.as_mut().poll(cx));
-            this.explained = None;
+        if buf.filled().len() == before && buf.remaining() > 0 {
+            ready!(this.poll_explained(cx));
         }
         Poll::Ready(Ok(()))
     }
@@ -176,10 +183,13 @@ impl AsyncRead for ProxyStream {
 
 impl AsyncWrite for ProxyStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().to {
-            Some(to) => Pin::new(to).poll_write(cx, buf),
-            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        let this = self.get_mut();
+        let Some(to) = &mut this.to else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
+        let written = ready!(Pin::new(to).poll_write(cx, buf));
+        if written.is_err() {
+            ready!(this.poll_explained(cx));
         }
+        Poll::Ready(written)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

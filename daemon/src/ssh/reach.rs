@@ -80,8 +80,7 @@ impl Approach {
 
     async fn log_in(self) -> Result<LoggedIn, Failure> {
         let Approach { links, to, role, reporter, asker, .. } = &self;
-        let held = links.agent.identities().await;
-        let offer = look(held, to).await;
+        let offer = look(&links.agents, to).await;
         for note in &offer.notes {
             reporter.note(note);
         }
@@ -108,7 +107,7 @@ impl Approach {
             return Err(failure);
         }
         reporter.step(Step::Authenticate);
-        let login = Login::new(&shared, &mut session, &links.agent, asker.as_ref());
+        let login = Login::new(&shared, &mut session, &links.agents, asker.as_ref());
         let asked = tokio::select! {
             asked = login.run(&offer) => asked?,
             () = watch(socket.as_deref()) => return Err(not_waited_for(hop, reporter.tunnel())),

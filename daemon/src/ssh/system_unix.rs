@@ -1,4 +1,4 @@
-//! Unix: modes, owners, `$SSH_AUTH_SOCK`, and TCP_USER_TIMEOUT where there is one.
+//! Unix: modes, owners, where agents are, and TCP_USER_TIMEOUT where there is one.
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions};
 use std::io;
@@ -10,7 +10,8 @@ use russh::keys::agent::client::AgentClient;
 use socket2::SockRef;
 use tokio::net::UnixStream;
 
-use crate::ssh::agent::Agent;
+/// A connection to an agent.
+pub(in crate::ssh) type Agent = AgentClient<UnixStream>;
 
 /// Makes a directory that only its owner can enter.
 pub(in crate::ssh) fn make_private_dir(path: &Path) -> io::Result<()> {
@@ -46,9 +47,21 @@ pub(in crate::ssh) fn known_hosts() -> Vec<PathBuf> {
     vec!["/etc/ssh/ssh_known_hosts".into(), "/etc/ssh/ssh_known_hosts2".into()]
 }
 
-/// The agent's socket, if the environment names one.
-pub(in crate::ssh) fn usual_agent() -> Option<PathBuf> {
-    std::env::var_os("SSH_AUTH_SOCK").filter(|path| !path.is_empty()).map(PathBuf::from)
+/// Where agents usually are: those of the desktops, the one that OpenSSH brings for systemd, those of GnuPG and
+/// 1Password.
+pub(in crate::ssh) fn known_agents(home: &Path) -> Vec<PathBuf> {
+    let runtime_dir = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let in_runtime_dir =
+        ["gcr/ssh", "keyring/ssh", "ssh-agent.socket", "openssh_agent", "gnupg/S.gpg-agent.ssh"];
+    let in_home = [
+        ".gnupg/S.gpg-agent.ssh",
+        ".1password/agent.sock",
+        "Library/Group Containers/2BUA8C4S2C.com.1password/t/agent.sock",
+    ];
+    let mut known: Vec<PathBuf> =
+        runtime_dir.iter().flat_map(|dir| in_runtime_dir.map(|name| dir.join(name))).collect();
+    known.extend(in_home.map(|name| home.join(name)));
+    known
 }
 
 /// Connects to an agent.
@@ -56,7 +69,7 @@ pub(in crate::ssh) fn usual_agent() -> Option<PathBuf> {
 /// # Errors
 /// There is nobody at that socket.
 pub(in crate::ssh) async fn connect_agent(socket: &Path) -> io::Result<Agent> {
-    Ok(AgentClient::connect(UnixStream::connect(socket).await?).dynamic())
+    Ok(AgentClient::connect(UnixStream::connect(socket).await?))
 }
 
 /// Bytes that nobody acknowledges for so long end the connection (tcp(7)). Only Linux has it per socket;

@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use russh::keys::agent::client::AgentClient;
 use socket2::SockRef;
+use tokio::net::windows::named_pipe::NamedPipeClient;
 
-use crate::ssh::agent::Agent;
+/// A connection to an agent.
+pub(in crate::ssh) type Agent = AgentClient<NamedPipeClient>;
 
 /// Makes a directory; it inherits the access list of the profile.
 pub(in crate::ssh) fn make_private_dir(path: &Path) -> io::Result<()> {
@@ -42,10 +44,9 @@ pub(in crate::ssh) fn is_exposed(_metadata: &Metadata) -> bool {
     false
 }
 
-/// The pipe that the environment names, else that of the OpenSSH agent service.
-pub(in crate::ssh) fn usual_agent() -> Option<PathBuf> {
-    let named = std::env::var_os("SSH_AUTH_SOCK").filter(|path| !path.is_empty());
-    Some(named.map_or_else(|| PathBuf::from(r"\\.\pipe\openssh-ssh-agent"), PathBuf::from))
+/// The pipe of the agent service that comes with OpenSSH.
+pub(in crate::ssh) fn known_agents(_home: &Path) -> Vec<PathBuf> {
+    vec![PathBuf::from(r"\\.\pipe\openssh-ssh-agent")]
 }
 
 /// Connects to an agent.
@@ -53,11 +54,10 @@ pub(in crate::ssh) fn usual_agent() -> Option<PathBuf> {
 /// # Errors
 /// There is nobody at that pipe.
 pub(in crate::ssh) async fn connect_agent(pipe: &Path) -> io::Result<Agent> {
-    match AgentClient::connect_named_pipe(pipe).await {
-        Ok(agent) => Ok(agent.dynamic()),
-        Err(russh::keys::Error::IO(error)) => Err(error),
-        Err(error) => Err(io::Error::other(error)),
-    }
+    AgentClient::connect_named_pipe(pipe).await.map_err(|error| match error {
+        russh::keys::Error::IO(error) => error,
+        other => io::Error::other(other),
+    })
 }
 
 /// There is no such option; the probes find out.

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 
 use super::hop::{Algorithms, Dialling, Hop, HostKeys, LoginWith, UpdateHostKeys};
 use super::{Account, AgentAt, Link, LinkEvent, Links};
+use crate::ask::Asker;
 use crate::forward::carrier::Carrier;
 
 /// A child that is killed and waited for, also when a test panics.
@@ -275,23 +276,29 @@ pub(super) fn start(links: &Arc<Links>, route: Route) -> Watched {
 }
 
 pub(super) fn start_with(links: &Arc<Links>, route: Route, policy: watch::Sender<Policy>) -> Watched {
-    start_named(links, "test", route, policy)
+    start_named(links, "test", route, policy, None)
 }
 
 /// The same, for a tunnel of that name.
 pub(super) fn start_as(links: &Arc<Links>, name: &str, route: Route) -> Watched {
-    start_named(links, name, route, watch::Sender::new(Policy::default()))
+    start_named(links, name, route, watch::Sender::new(Policy::default()), None)
 }
 
-fn start_named(links: &Arc<Links>, name: &str, route: Route, policy: watch::Sender<Policy>) -> Watched {
+/// The same, while somebody is there to answer.
+pub(super) fn start_asking(links: &Arc<Links>, name: &str, route: Route, asker: Asker) -> Watched {
+    start_named(links, name, route, watch::Sender::new(Policy::default()), Some(asker))
+}
+
+fn start_named(
+    links: &Arc<Links>,
+    name: &str,
+    route: Route,
+    policy: watch::Sender<Policy>,
+    asker: Option<Asker>,
+) -> Watched {
     let (tell, events) = unbounded_channel();
-    let link = links.spawn_link(
-        name,
-        route,
-        policy.subscribe(),
-        None,
-        Arc::new(move |event| drop(tell.send(event))),
-    );
+    let on = Arc::new(move |event| drop(tell.send(event)));
+    let link = links.spawn_link(name, route, policy.subscribe(), asker, on);
     Watched { link, policy, events, seen: Vec::new(), carrier: None, host_key: None, snapshot: None }
 }
 

@@ -80,7 +80,7 @@ async fn a_login_with_a_token_is_told_as_one_that_took_a_person() {
     });
     let links = links(AgentAt::Socket(socket));
     let mut route = sshd.route();
-    // The other key needs nobody, and is named; so it goes first.
+    // The other key needs nobody; so it goes first.
     start(&links, route.clone()).up().await;
     route.identity_files = Some(Vec::new());
     let mut link = start(&links, route);

@@ -36,7 +36,7 @@ struct Ways {
 
 impl Ways {
     fn new() -> Ways {
-        let [server, one, two] = ["ed25519", "ecdsa", "rsa"].map(|kind| Sshd::start(kind, ""));
+        let [server, one, two] = ["ed25519", "ecdsa", "rsa"].map(|kind| Sshd::start(kind, "MaxStartups 100"));
         Ways { server, one, two }
     }
 
@@ -88,7 +88,14 @@ async fn a_way_over_two_jump_hosts_logs_in_at_each_by_its_own_settings() {
     assert_eq!(link.report().await, LinkReport::Closed);
     for sshd in [&ways.server, &ways.two, &ways.one] {
         until("its sessions are over", || !sshd.has_sessions()).await;
-        assert!(sshd.log().contains("closed by nbtunnel"), "{}", sshd.log());
+        assert!(
+            sshd.log().contains("closed by nbtunnel"),
+            "{} {} {} {}",
+            ways.server.port,
+            ways.two.port,
+            ways.one.port,
+            sshd.log()
+        );
     }
 }
 
@@ -134,17 +141,13 @@ async fn each_failure_names_the_machine_on_the_way() {
     let jump = format!("jump host 127.0.0.1:{}", ways.one.port);
     assert!(failure.message.contains(&jump), "{failure}");
     // It does not know the key.
+    let route = ways.short();
     ways.one.restart_with("AuthorizedKeysFile none");
     let failure = start(&here(), ways.short()).lost().await;
     assert_eq!(failure.kind, FailureKind::AuthRefused);
     assert!(failure.message.contains(&jump), "{failure}");
     // Nobody is there.
-    drop(ways.one);
-    let route = Route {
-        jump: Some(vec!["one".into()]),
-        ssh_config: SshConfig::File(ways.server.at("config")),
-        ..Route::to("server")
-    };
+    drop(ways.one.child);
     let failure = start(&here(), route).lost().await;
     assert_eq!(failure.kind, FailureKind::Refused);
     assert!(failure.message.contains(&jump), "{failure}");

@@ -6,6 +6,7 @@ mod forwards;
 mod frames;
 pub mod mutate;
 mod socks;
+mod ssh_g;
 
 /// One thing that is fed.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +20,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 3] = [forwards::TARGET, frames::TARGET, socks::TARGET];
+pub const TARGETS: [Target; 4] = [forwards::TARGET, frames::TARGET, socks::TARGET, ssh_g::TARGET];
 
 /// The target of that name.
 ///

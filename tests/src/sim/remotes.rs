@@ -27,13 +27,19 @@ impl<M: Machine> Sim<M> {
     }
 
     pub(super) fn listen(&mut self, slot: usize, epoch: Epoch, id: ListenId, spec: &RemoteSpec) {
-        self.rooms[slot].remotes.insert(id.forward, (epoch, id));
         let denied = || Failure::new(FailureKind::ForwardingDenied, "the server does not listen there", "");
         let report = match (self.chance.below(8), spec.listen.port()) {
             (0, _) => RemoteReport::Denied(denied()),
             (_, Some(0)) => RemoteReport::Listens { port: 40_000 },
             (_, port) => RemoteReport::Listens { port: port.unwrap_or(0) },
         };
+        let remotes = &mut self.rooms[slot].remotes;
+        match report {
+            RemoteReport::Denied(_) => drop(remotes.remove(&id.forward)),
+            RemoteReport::Listens { .. } | RemoteReport::Closed => {
+                remotes.insert(id.forward, (epoch, id));
+            }
+        }
         // Some never say anything.
         if !self.chance.one_in(40) {
             self.answer_request(slot, epoch, id, report);

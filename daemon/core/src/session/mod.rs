@@ -208,11 +208,11 @@ impl Session {
     }
 
     /// It came to `at`, which has a deadline of its own. Each key that is tried is a step of its own: the
-    /// agent may ask its user every time.
+    /// agent may ask its user every time. After the login at a jump host comes the way to the next machine.
     pub fn stepped(&mut self, now: Moment, at: Step, policy: &Policy) {
         if let Phase::Dialling(dialling) = &mut self.phase
             && dialling.step != Step::Queued
-            && at >= dialling.step
+            && (at >= dialling.step || (dialling.step, at) == (Step::Authenticate, Step::Tcp))
         {
             if dialling.step == Step::Tcp && at > Step::Tcp {
                 dialling.opened_in = now.since(dialling.at);

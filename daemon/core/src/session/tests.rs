@@ -26,6 +26,23 @@ fn every_step_has_a_deadline_of_its_own() {
     );
 }
 
+#[test]
+fn the_way_on_from_a_jump_host_has_deadlines_of_its_own() {
+    let policy = Policy::default();
+    let mut session = Session::queued(Epoch(1), at(0.0));
+    session.go(at(0.0), &policy);
+    for (second, step) in
+        [(15.0, Step::Tcp), (30.0, Step::Authenticate), (45.0, Step::Tcp), (60.0, Step::Banner)]
+    {
+        session.stepped(at(second), step, &policy);
+        assert_eq!(session.step(), Some(step));
+    }
+    session.stepped(at(70.0), Step::Tcp, &policy);
+    assert_eq!(session.step(), Some(Step::Banner), "one machine goes through them in order");
+    assert_eq!(session.due(at(79.9), &policy), None);
+    assert!(session.due(at(80.0), &policy).is_some());
+}
+
 /// Lets it run, with nobody answering, until it is over; says when it became suspect and when it was over.
 fn silence(session: &mut Session, from: f64, policy: &Policy) -> (f64, f64) {
     let (mut now, mut suspect) = (at(from), None);

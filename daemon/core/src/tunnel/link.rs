@@ -261,11 +261,11 @@ impl Tunnel {
     pub(super) fn settle_link(&mut self, now: Moment) {
         let desire = self.desire();
         let unneeded = self.is_unneeded();
+        if desire == Desire::Down {
+            (self.asker, self.lost_login) = (None, None);
+        }
         match (&self.link, desire) {
-            (Link::None, Desire::Down) => {
-                (self.asker, self.lost_login) = (None, None);
-                self.close_draining();
-            }
+            (Link::None, Desire::Down) => self.close_draining(),
             (Link::Closing { .. }, _) => {}
             (Link::Live(_), Desire::Down) => self.close_link(now),
             (Link::Waiting { .. } | Link::Parked { .. }, Desire::Down) => {

@@ -57,7 +57,10 @@ impl Tunnel {
         }
         let (somebody_waits, somebody_is_there) = match self.desire() {
             Desire::Down => (false, false),
-            Desire::OnDemand => (self.held > 0, self.held > 0 || self.open > 0),
+            Desire::OnDemand => {
+                let somebody_waits = self.held > 0 || self.asker.is_some();
+                (somebody_waits, somebody_waits || self.open > 0)
+            }
             Desire::Up => (true, true),
         };
         // What works is not followed at the cost of what an older session still carries.

@@ -1,5 +1,6 @@
 //! The tests.
 
+mod asked;
 mod fleet;
 mod planted;
 mod progress;

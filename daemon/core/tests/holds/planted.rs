@@ -32,6 +32,8 @@ enum Bug {
     ForgetsToListen,
     ForgetsToUnlisten,
     LetsOlderRequestsThrough,
+    ForgetsThePerson,
+    WaitsForWhoLeft,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +55,12 @@ impl Planted {
 
     fn take_outputs(&mut self, input: &Input) {
         while let Some(output) = self.tunnel.poll_output() {
+            let output = match output {
+                Output::Connect(epoch, route, _) if self.bug == Bug::ForgetsThePerson => {
+                    Output::Connect(epoch, route, None)
+                }
+                output => output,
+            };
             let dropped = match (self.bug, &output) {
                 (Bug::DropsAnswers, Output::Answer(..)) | (Bug::ForgetsToRetarget, Output::Retarget(..)) => {
                     true
@@ -100,7 +108,8 @@ impl Machine for Planted {
                 self.tunnel.handle(now + Duration::from_secs(1), Input::Timeout);
             }
             (Bug::SleepsOnAfterAWake, Input::Nudge(Nudge::Woke))
-            | (Bug::GivesUpWhoTookAPerson, Input::Link(_, LinkReport::Asked)) => {}
+            | (Bug::GivesUpWhoTookAPerson, Input::Link(_, LinkReport::Asked))
+            | (Bug::WaitsForWhoLeft, Input::Left(_)) => {}
             (Bug::RebindsOnEveryRespec, Input::Respec(spec)) => {
                 let bare = TunnelSpec { forwards: Vec::new(), ..(*spec).clone() };
                 self.tunnel.handle(now, Input::Respec(Box::new(bare)));
@@ -174,6 +183,8 @@ fn every_planted_bug_is_found_and_shrunk_to_a_few_steps() {
         (Bug::ForgetsToListen, "no_remote_forward_is_forgotten"),
         (Bug::ForgetsToUnlisten, "nothing_listens_for_what_is_forgotten"),
         (Bug::LetsOlderRequestsThrough, "what_is_stale_changes_nothing"),
+        (Bug::ForgetsThePerson, "asks_whoever_is_there"),
+        (Bug::WaitsForWhoLeft, "agrees_with_the_model"),
     ] {
         let steps = found(bug, rule);
         assert!(steps.is_some_and(|steps| steps <= 12), "{bug:?} should break {rule}: {steps:?}");

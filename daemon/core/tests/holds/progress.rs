@@ -68,6 +68,12 @@ proptest! {
         reported(run.step(Input::Activity { held: 0, open: 1 }))?;
         reported(run.apply(&Op::Oblige))?;
         reported(run.step(Input::Activity { held: 0, open: 0 }))?;
+        // What a person let in stays: the next login would take that person again.
+        if run.ledger.took_a_person() {
+            reported(run.be_fair(4 * ROUNDS, |_| false))?;
+            prop_assert_eq!(run.machine.state(), State::Up);
+            return Ok(());
+        }
         let idle = reported(run.be_fair(4 * ROUNDS, |tunnel| tunnel.state() == State::Idle))?;
         prop_assert!(idle, "nobody is there and it does not go idle: {:?}", run.machine);
     }

@@ -24,6 +24,8 @@ enum Link {
 struct Known {
     epoch: u64,
     asked: bool,
+    /// A person is being asked.
+    asking: bool,
     suspect: bool,
     worn: bool,
     clogged: bool,
@@ -44,6 +46,8 @@ pub(crate) struct Model {
     newest: u64,
     held: u32,
     open: u32,
+    /// Who may be asked.
+    asker: Option<AskerId>,
     /// An attempt failed since failures were last forgotten: the next failure is not retried at once.
     failed: bool,
 }
@@ -52,8 +56,22 @@ impl Model {
     pub(crate) fn new(spec: TunnelSpec, first_epoch: u64) -> Self {
         let (known, newest) = (Known::default(), first_epoch - 1);
         let (order, removing, failed, renewing, held, open) = (None, false, false, false, 0, 0);
-        let (link, next, next_known) = (Rest, Rest, known);
-        Model { spec, order, removing, link, known, next, next_known, renewing, newest, held, open, failed }
+        let (link, next, next_known, asker) = (Rest, Rest, known, None);
+        Model {
+            spec,
+            order,
+            removing,
+            link,
+            known,
+            next,
+            next_known,
+            renewing,
+            newest,
+            held,
+            open,
+            asker,
+            failed,
+        }
     }
 
     pub(crate) fn desire(&self) -> Desire {
@@ -103,17 +121,21 @@ impl Model {
                 self.forget(differs && !stays);
                 (self.spec, self.removing) = ((**new).clone(), false);
             }
+            (Input::Unlock(asker), link) if !self.removing => self.unlock(*asker, link),
+            (Input::Left(asker), _) if self.asker == Some(*asker) => self.asker = None,
+            (Input::Opened, _) => self.changed(FailureKind::wants_an_answer),
             (Input::Nudge(nudge), link) => self.nudged(*nudge, link, listening.dials_lately),
             (Input::Activity { held, open }, _) => (self.held, self.open) = (*held, *open),
             (Input::Go, Queued) => self.link = Dialling(Step::Resolve),
             (Input::Go, _) if self.next == Queued => self.next = Dialling(Step::Resolve),
-            (Input::CredentialsChanged, _) => self.changed(On::Credentials),
-            (Input::KnownHostsChanged, _) => self.changed(On::KnownHosts),
+            (Input::CredentialsChanged, _) => self.changed(|why| why.verdict() == Park(On::Credentials)),
+            (Input::KnownHostsChanged, _) => self.changed(|why| why.verdict() == Park(On::KnownHosts)),
             (Input::Link(epoch, said), link) if epoch.0 == self.known.epoch => self.heard(said, link),
             (Input::Link(epoch, said), _) if epoch.0 == self.next_known.epoch => self.heard_of_next(said),
             (Input::Timeout, _) => self.timed_out(fired),
             _ => {}
         }
+        self.asker = self.asker.filter(|_| self.desire() != Desire::Down);
         match (self.link, self.desire()) {
             (Waiting | Parked(_), Desire::Down) => self.forget(true),
             (_, Desire::Down) => self.close(true),
@@ -136,8 +158,12 @@ impl Model {
 
     fn wants_next(&self, full: bool) -> bool {
         let (Known { asked, suspect, worn, clogged, .. }, up) = (self.known, self.desire() == Desire::Up);
-        let spent = (worn && !full || clogged) && (up || self.held > 0 || self.open > 0);
-        self.link == Up && !asked && self.desire() != Desire::Down && (suspect && self.needed() || spent)
+        let somebody = self.held > 0 || self.asker.is_some();
+        let spent = (worn && !full || clogged) && (up || somebody || self.open > 0);
+        self.link == Up
+            && (!asked || self.asker.is_some())
+            && self.desire() != Desire::Down
+            && (suspect && self.needed() || spent)
     }
 
     fn nudged(&mut self, nudge: Nudge, link: Link, dials_lately: bool) {
@@ -159,8 +185,21 @@ impl Model {
         self.try_again(nudge != Nudge::Operator && link == Waiting);
     }
 
-    fn changed(&mut self, what: On) {
-        let concerned = |link| matches!(link, Parked(why) if why.verdict() == Park(what));
+    fn unlock(&mut self, asker: AskerId, link: Link) {
+        self.order = if self.desire() == Desire::Down { Some(Order::Start) } else { self.order };
+        if link == Up && !self.known.suspect {
+            return;
+        }
+        self.asker = Some(asker);
+        self.next = Rest;
+        self.forget(true);
+        if let Dialling(_) = link {
+            self.enqueue();
+        }
+    }
+
+    fn changed(&mut self, concerns: fn(FailureKind) -> bool) {
+        let concerned = |link| matches!(link, Parked(why) if concerns(why));
         self.next = if concerned(self.next) { Rest } else { self.next };
         if concerned(self.link) {
             (self.link, self.failed) = (Rest, false);
@@ -169,9 +208,12 @@ impl Model {
 
     fn heard(&mut self, said: &Says, link: Link) {
         match (said, link) {
-            (Says::Step(step), Dialling(before)) if *step >= before => self.link = Dialling(*step),
+            (Says::Step(step), Dialling(before)) if follows(before, *step) => {
+                (self.link, self.known.asking) = (Dialling(*step), false);
+            }
+            (Says::Asking(whom), Dialling(_)) => self.known.asking = *whom == Asks::Person,
             (Says::Asked, Dialling(_)) => self.known.asked = true,
-            (Says::Up, Dialling(_)) => self.link = Up,
+            (Says::Up, Dialling(_)) => (self.link, self.asker) = (Up, None),
             (Says::Answers(_) | Says::Heard, Up) => self.known.suspect = false,
             (Says::AddressGone, Up) => self.known.suspect = true,
             (Says::Worn, Up) => self.known.worn = true,
@@ -187,9 +229,12 @@ impl Model {
 
     fn heard_of_next(&mut self, said: &Says) {
         match (said, self.next) {
-            (Says::Step(step), Dialling(before)) if *step >= before => self.next = Dialling(*step),
+            (Says::Step(step), Dialling(before)) if follows(before, *step) => {
+                (self.next, self.next_known.asking) = (Dialling(*step), false);
+            }
+            (Says::Asking(whom), Dialling(_)) => self.next_known.asking = *whom == Asks::Person,
             (Says::Asked, Dialling(_)) => self.next_known.asked = true,
-            (Says::Up, Dialling(_)) => (self.known, self.next) = (self.next_known, Rest),
+            (Says::Up, Dialling(_)) => (self.known, self.next, self.asker) = (self.next_known, Rest, None),
             (Says::Lost(why), Dialling(_)) => self.lose_next(why.kind),
             (Says::Closed, Dialling(_)) => self.lose_next(FailureKind::Disconnected),
             _ => {}
@@ -198,8 +243,8 @@ impl Model {
 
     fn timed_out(&mut self, fired: Option<Timer>) {
         match (fired, self.link) {
-            (Some(Timer::StepDeadline), Up) => self.lose_next(FailureKind::TimedOut),
-            (Some(Timer::StepDeadline), _) => self.lose(FailureKind::TimedOut),
+            (Some(Timer::StepDeadline), Up) => self.lose_next(overdue(self.next_known)),
+            (Some(Timer::StepDeadline), _) => self.lose(overdue(self.known)),
             (Some(Timer::Patience), _) => self.lose(FailureKind::DeadPeer),
             (Some(Timer::ProbeDeadline), _) => self.known.suspect = true,
             (Some(Timer::Renew), _) => self.known.worn = true,
@@ -212,7 +257,8 @@ impl Model {
     }
 
     fn needed(&self) -> bool {
-        self.desire() == Desire::Up || self.desire() == Desire::OnDemand && self.held > 0
+        let somebody = self.held > 0 || self.asker.is_some();
+        self.desire() == Desire::Up || self.desire() == Desire::OnDemand && somebody
     }
 
     fn enqueue(&mut self) {
@@ -259,7 +305,7 @@ impl Model {
             _ => why,
         };
         match why.verdict() {
-            Park(_) => self.link = Parked(why),
+            Park(_) => (self.link, self.asker) = (Parked(why), None),
             Verdict::Retry if self.failed => self.link = Waiting,
             Verdict::Retry => self.try_again(true),
         }
@@ -269,10 +315,23 @@ impl Model {
     fn lose_next(&mut self, why: FailureKind) {
         self.renewing = !self.known.suspect && !self.known.clogged;
         self.next = match why.verdict() {
-            Park(_) => Parked(why),
+            Park(_) => {
+                self.asker = None;
+                Parked(why)
+            }
             Verdict::Retry if !self.renewing && !self.failed => Rest,
             Verdict::Retry => Waiting,
         };
         self.failed |= !self.renewing && why.verdict() == Verdict::Retry;
     }
+}
+
+/// What it means that a session did not do its step in time.
+fn overdue(known: Known) -> FailureKind {
+    if known.asking { FailureKind::AnswerNeeded } else { FailureKind::TimedOut }
+}
+
+/// Steps come in order, and begin anew at the next machine on the way.
+fn follows(before: Step, step: Step) -> bool {
+    step >= before || (before, step) == (Step::Authenticate, Step::Tcp)
 }

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use nbtunnel_core::{
-    Failure, FailureKind, ForwardReport, ForwardSpec, HostKeyPolicy, Input, LinkReport, ListenAt,
-    ListenerReport, Nudge, Order, Policy, RemoteReport, RemoteSpec, Route, Start, Step, Target, TunnelSpec,
-    WaitFor,
+    AskerId, Asks, Failure, FailureKind, ForwardReport, ForwardSpec, HostKeyPolicy, Input, LinkReport,
+    ListenAt, ListenerReport, LoginKey, Nudge, Order, Policy, RemoteReport, RemoteSpec, Route, Start, Step,
+    Target, TunnelSpec, WaitFor,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -229,6 +229,7 @@ fn link_report() -> impl Strategy<Value = LinkReport> {
         3 => failure().prop_map(LinkReport::Lost),
         1 => Just(LinkReport::Closed),
         1 => Just(LinkReport::Asked),
+        2 => about_a_person(),
         4 => select(vec![
             LinkReport::Heard,
             LinkReport::Unanswered,
@@ -238,6 +239,15 @@ fn link_report() -> impl Strategy<Value = LinkReport> {
             LinkReport::Worn,
             LinkReport::Drained,
         ]),
+    ]
+}
+
+fn about_a_person() -> impl Strategy<Value = LinkReport> {
+    let key = || LoginKey("a".into());
+    prop_oneof![
+        2 => select(vec![Asks::Person, Asks::Agent, Asks::Nobody]).prop_map(LinkReport::Asking),
+        1 => Just(LinkReport::Needs(key())),
+        1 => Just(LinkReport::Opened(key())),
     ]
 }
 
@@ -282,6 +292,9 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         4 => activity().prop_map(Op::Say),
         9 => (link_back(), link_report()).prop_map(|(back, report)| Op::Link { back, report }),
         4 => Just(Op::Say(Input::Go)),
+        1 => (0..3u64).prop_map(|id| Op::Say(Input::Unlock(AskerId(id)))),
+        1 => (0..3u64).prop_map(|id| Op::Say(Input::Left(AskerId(id)))),
+        1 => Just(Op::Say(Input::Opened)),
         1 => Just(Op::Say(Input::CredentialsChanged)),
         1 => Just(Op::Say(Input::KnownHostsChanged)),
         1 => Just(Op::Say(Input::AddressesFreed)),

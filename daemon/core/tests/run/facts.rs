@@ -1,7 +1,9 @@
 //! What is known of one listener or one link of the world, and of what is said about it.
 
 use nbtunnel_core::tunnel::Desire;
-use nbtunnel_core::{ForwardSpec, Input, ListenAt, Moment, Nudge, Order, Settled, State, Tunnel, WaitFor};
+use nbtunnel_core::{
+    ForwardSpec, Health, Input, LinkReport, ListenAt, Moment, Nudge, Order, Settled, State, Tunnel, WaitFor,
+};
 
 use super::ledger::CLOSE_DEADLINE;
 
@@ -64,10 +66,24 @@ pub(super) fn is_encouraging(input: &Input) -> bool {
         input,
         Input::Order(Order::Start | Order::Stop | Order::Restart)
             | Input::Nudge(Nudge::Woke | Nudge::Network | Nudge::Operator)
+            | Input::Unlock(_)
+            | Input::Opened
             | Input::Respec(_)
             | Input::Remove
             | Input::CredentialsChanged
             | Input::KnownHostsChanged
+    )
+}
+
+/// What only a session says that has not logged in yet.
+pub(super) fn is_of_a_dial(report: &LinkReport) -> bool {
+    matches!(
+        report,
+        LinkReport::Step(_)
+            | LinkReport::Asking(_)
+            | LinkReport::Needs(_)
+            | LinkReport::Asked
+            | LinkReport::Up
     )
 }
 
@@ -98,7 +114,11 @@ pub(super) fn is_true(wait: WaitFor, settled: &Settled, after: &Tunnel) -> bool 
         (WaitFor::Down, Settled::Overtaken) => after.desire() != Desire::Down,
         (WaitFor::Down, Settled::Reached) => after.state() == State::Stopped,
         (WaitFor::Up, Settled::Reached) => matches!(after.state(), State::Up | State::Idle) && listens,
-        (WaitFor::Up, Settled::Stuck(_)) => after.state() == State::Parked || !listens,
+        (WaitFor::Up, Settled::Stuck(_)) => {
+            let is_left =
+                after.view(Moment::ZERO).health == Some(Health::Suspect) && after.refusal().is_some();
+            after.state() == State::Parked || !listens || is_left
+        }
         (WaitFor::Down, Settled::Stuck(_)) => false,
     }
 }

@@ -11,7 +11,7 @@ use nbtunnel_core::{
     State, Transition, Tunnel, WaitFor, WaitId,
 };
 
-use super::facts::{LinkFact, Listener, ListenerFact, is_encouraging, is_true, overlap};
+use super::facts::{LinkFact, Listener, ListenerFact, is_encouraging, is_of_a_dial, is_true, overlap};
 use super::remotes::Remotes;
 use super::{Checked, Listening, hold};
 
@@ -60,6 +60,12 @@ impl Ledger {
 
     pub(crate) fn links(&self) -> &BTreeMap<Epoch, LinkFact> {
         &self.links
+    }
+
+    /// Whether a person let the link in that is up.
+    pub(crate) fn took_a_person(&self) -> bool {
+        let up = self.links.iter().filter(|(_, link)| matches!(link, LinkFact::Up { .. }));
+        up.into_iter().any(|(epoch, _)| self.asked.contains(epoch))
     }
 
     /// The links that are there and left unread.
@@ -127,22 +133,15 @@ impl Ledger {
                 (Some(LinkFact::Closing { .. }), report) => {
                     !matches!(report, LinkReport::Lost(_) | LinkReport::Closed)
                 }
-                (Some(LinkFact::Up { .. }), report) => matches!(
-                    report,
-                    LinkReport::Step(_) | LinkReport::Asked | LinkReport::Up | LinkReport::Drained
-                ),
-                (Some(LinkFact::Draining { .. }), report) => matches!(
-                    report,
-                    LinkReport::Step(_) | LinkReport::Asked | LinkReport::Up | LinkReport::Worn
-                ),
-                (Some(LinkFact::Dialling), report) => !matches!(
-                    report,
-                    LinkReport::Step(_)
-                        | LinkReport::Asked
-                        | LinkReport::Up
-                        | LinkReport::Lost(_)
-                        | LinkReport::Closed
-                ),
+                (Some(LinkFact::Up { .. }), report) => {
+                    is_of_a_dial(report) || matches!(report, LinkReport::Opened(_) | LinkReport::Drained)
+                }
+                (Some(LinkFact::Draining { .. }), report) => {
+                    is_of_a_dial(report) || matches!(report, LinkReport::Opened(_) | LinkReport::Worn)
+                }
+                (Some(LinkFact::Dialling), report) => {
+                    !is_of_a_dial(report) && !matches!(report, LinkReport::Lost(_) | LinkReport::Closed)
+                }
             },
             Input::Listener(id, report) => match self.listeners.get(id).map(|l| l.fact) {
                 None | Some(ListenerFact::Gone) => true,
@@ -312,9 +311,10 @@ impl Ledger {
                     said,
                 )?;
             }
-            Output::Connect(epoch, route, _) => {
+            Output::Connect(epoch, route, asker) => {
                 self.last_connect = now;
                 hold("down_binds_and_connects_nothing", !down, said)?;
+                hold("asks_whoever_is_there", asker.is_some() == after.has_asker(), said)?;
                 hold("connects_only_after_go", *input == Input::Go, said)?;
                 hold("epochs_only_increase", self.links.keys().all(|old| old < epoch), said)?;
                 hold("connects_where_the_file_says", after.spec().route == **route, said)?;
@@ -323,14 +323,15 @@ impl Ledger {
                     LinkFact::Ended | LinkFact::Draining { .. } => true,
                     LinkFact::Closing { at } => *at + CLOSE_DEADLINE <= now,
                     LinkFact::Up { .. } => {
-                        !self.asked.contains(other) && (suspect || self.ages || self.spent.contains(other))
+                        let has_reason = suspect || self.ages || self.spent.contains(other);
+                        has_reason && (asker.is_some() || !self.asked.contains(other))
                     }
                     LinkFact::Dialling => false,
                 });
                 hold("at_most_one_live_link", alone, said)?;
                 let up = |epoch: &&Epoch| matches!(self.links.get(epoch), Some(LinkFact::Up { .. }));
                 let in_use = self.open > 0 && (self.ages || self.spent.iter().any(|epoch| up(&epoch)));
-                let needed = after.desire() == Desire::Up || after.held() > 0 || in_use;
+                let needed = after.desire() == Desire::Up || after.held() > 0 || in_use || asker.is_some();
                 hold("on_demand_connects_only_for_somebody", needed, said)?;
                 self.connects.retain(|at| *at + Duration::from_secs(60) > now);
                 self.connects.push(now);

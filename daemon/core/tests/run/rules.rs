@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use nbtunnel_core::session::ANSWER_DEADLINE;
 use nbtunnel_core::tunnel::Desire;
-use nbtunnel_core::{FailureKind, Gate, Health, Input, Moment, Nudge, Order, Output, State, Tunnel, WaitFor};
+use nbtunnel_core::{
+    Asks, FailureKind, Gate, Health, Input, Moment, Nudge, Order, Output, State, Tunnel, WaitFor,
+};
 
 use super::facts::{LinkFact, Listener, ListenerFact, all_listen, all_listen_here};
 use super::ledger::{BIND_DEADLINE, CLOSE_DEADLINE, Ledger};
@@ -131,7 +134,9 @@ fn every_state_has_its_timer<M: Machine>(step: &Step<'_, M>) -> Checked {
         State::Binding => by(step.now + BIND_DEADLINE)?,
         // Deadlines that were set under an older policy stand.
         State::Connecting if tunnel.queued_since().is_none() => {
-            by(step.now + policy.connect_timeout.max(Duration::from_millis(20_019)))?;
+            let usual = policy.connect_timeout.max(Duration::from_millis(20_019));
+            let asks = tunnel.view(step.now).asks != Asks::Nobody;
+            by(step.now + if asks { ANSWER_DEADLINE } else { usual })?;
         }
         State::Closing => by(step.now + CLOSE_DEADLINE)?,
         State::Waiting => {
@@ -180,6 +185,8 @@ fn parked_stays_parked<M: Machine>(step: &Step<'_, M>) -> Checked {
     let due = step.before.poll_timeout().is_some_and(|(at, _)| at <= step.now);
     let may = match step.input {
         Input::Order(Order::Start | Order::Restart) | Input::Nudge(Nudge::Operator) => true,
+        Input::Unlock(_) => true,
+        Input::Opened => kind.is_some_and(FailureKind::wants_an_answer),
         Input::Respec(spec) => spec.route != before.spec().route || step.tunnel().desire() == Desire::Down,
         Input::Order(Order::Stop) | Input::Remove => step.tunnel().desire() == Desire::Down,
         Input::CredentialsChanged => matches!(

@@ -33,7 +33,7 @@ impl Login<'_> {
                 Tried::Refused => self.refused.push("what was answered".into()),
                 tried => {
                     if was_asked {
-                        self.asked = Asked::Typed;
+                        self.hands.asked = Asked::Typed;
                     }
                     if tried == Tried::Partly {
                         self.accepted.push("what was answered".into());

@@ -1,12 +1,24 @@
 //! Proves to the server who we are, method by method (RFC 4252 §5): which methods, in which order, and what came
 //! of it. Each method has a file of its own. Whatever needs a human who is not there becomes a failure that says so.
 
+#[cfg(test)]
+#[cfg(unix)]
+mod agent_tests;
+#[cfg(test)]
+#[cfg(unix)]
+mod bed;
+mod hands;
 mod interactive;
+#[cfg(test)]
+#[cfg(unix)]
+mod key_tests;
+mod passphrase;
 mod password;
 mod person;
 mod publickey;
 
 use std::future::Future;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,17 +28,20 @@ use russh::keys::HashAlg;
 use russh::{MethodKind, MethodSet};
 use tokio::time::timeout;
 
-use super::agent::AgentAt;
+use super::agent::Agents;
 use super::classify::{broken, ended, overdue, too_many_keys};
-use super::credentials::Offer;
+use super::credentials::{Offer, passphrase_needed};
 use super::handler::{Client, Shared};
 use super::hop::Hop;
 use super::report::{LinkEvent, Reporter};
 use super::sight::Seen;
 use super::wire::WireEnd;
 use crate::ask::Asker;
+use hands::Hands;
+use publickey::Unwilling;
 
 pub(super) use person::not_waited_for;
+pub(super) use publickey::flaw;
 
 /// How long one answer of the server may take, a user's touch on a key included.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
@@ -48,9 +63,9 @@ const METHODS: [MethodKind; 3] =
 pub(super) struct Login<'a> {
     pub(super) shared: &'a Arc<Shared>,
     pub(super) session: &'a mut Handle<Client>,
-    pub(super) agent_at: &'a AgentAt,
     /// Who may be asked, if somebody is there.
-    pub(super) asker: Option<&'a Asker>,
+    asker: Option<&'a Asker>,
+    hands: Hands<'a>,
     /// The methods with which the server says one can go on.
     methods: MethodSet,
     /// Those that have nothing more to give.
@@ -61,8 +76,10 @@ pub(super) struct Login<'a> {
     refused: Vec<String>,
     /// Which hash the server takes with RSA keys; asked for when the first one is offered.
     rsa_hash: Option<Option<HashAlg>>,
-    /// Whom it took so far.
-    asked: Asked,
+    /// What would have been accepted.
+    unwilling: Unwilling,
+    /// How many keys were offered.
+    offered: usize,
 }
 
 /// Whom logging in took.
@@ -88,20 +105,21 @@ impl<'a> Login<'a> {
     pub(super) fn new(
         shared: &'a Arc<Shared>,
         session: &'a mut Handle<Client>,
-        agent_at: &'a AgentAt,
+        agents: &'a Agents,
         asker: Option<&'a Asker>,
     ) -> Login<'a> {
         Login {
             shared,
             session,
-            agent_at,
             asker,
+            hands: Hands::new(shared, agents, asker),
             methods: MethodSet::empty(),
             spent: Vec::new(),
             accepted: Vec::new(),
             refused: Vec::new(),
             rsa_hash: None,
-            asked: Asked::Nobody,
+            unwilling: Unwilling::default(),
+            offered: 0,
         }
     }
 
@@ -109,12 +127,13 @@ impl<'a> Login<'a> {
     ///
     /// # Errors
     /// `auth_refused`, `answer_needed`, or why the session ended meanwhile.
-    pub(super) async fn run(self, offer: &Offer) -> Result<Asked, Failure> {
+    pub(super) async fn run(self, offer: &'a Offer) -> Result<Asked, Failure> {
         let Shared { to, reporter, .. } = &**self.shared;
         self.log_in(offer).await.inspect_err(|why| says_what_it_needs(why, to, reporter))
     }
 
-    async fn log_in(mut self, offer: &Offer) -> Result<Asked, Failure> {
+    async fn log_in(mut self, offer: &'a Offer) -> Result<Asked, Failure> {
+        self.hands.agent = offer.agent.as_ref();
         // As ssh(1) does: a request without credentials tells which methods there are.
         let user = self.shared.to.user.clone();
         let first = answer(self.shared, self.session.authenticate_none(user)).await?;
@@ -136,12 +155,12 @@ impl<'a> Login<'a> {
                 Tried::Partly | Tried::Refused => self.spent.push(method),
             }
         }
-        Err(self.verdict(offer))
+        Err(self.verdict())
     }
 
     fn let_in(self) -> Asked {
         self.shared.saw(Seen::LetIn(self.accepted));
-        self.asked
+        self.hands.asked
     }
 
     fn next_method(&self) -> Option<MethodKind> {
@@ -175,15 +194,15 @@ impl<'a> Login<'a> {
         // Some servers hang up without a word where others say that it was enough. A connection that was
         // reset on its way says nothing about keys.
         let hung_up = self.shared.tap.end() == Some(WireEnd::Closed);
-        if ended_by_itself && hung_up && failure.kind == FailureKind::Disconnected && self.refused.len() >= 3
-        {
-            return too_many_keys(&self.shared.hop);
+        let without_a_word = ended_by_itself && hung_up && failure.kind == FailureKind::Disconnected;
+        if failure == too_many_keys(&self.shared.hop, None) || without_a_word && self.refused.len() >= 3 {
+            return too_many_keys(&self.shared.hop, Some(self.offered));
         }
         failure
     }
 
     /// Nothing worked: what would?
-    fn verdict(&self, offer: &Offer) -> Failure {
+    fn verdict(&self) -> Failure {
         let Shared { hop, to, .. } = &**self.shared;
         let by_hand =
             |kind: &MethodKind| matches!(kind, MethodKind::Password | MethodKind::KeyboardInteractive);
@@ -206,8 +225,13 @@ impl<'a> Login<'a> {
                 Failure::new(FailureKind::AuthRefused, message, hint)
             };
         }
-        if let Some(encrypted) = offer.needs_answer().filter(|_| self.takes_keys()) {
-            return encrypted;
+        if let Some(locked) = passphrase_needed(self.unwilling.locked.iter().map(PathBuf::as_path)) {
+            return locked;
+        }
+        if !self.unwilling.agent.is_empty() {
+            let keys = self.unwilling.agent.join(", ");
+            let message = format!("{hop} takes the key {keys}, but the agent did not sign with it");
+            return Failure::new(FailureKind::AnswerNeeded, message, self.start_again());
         }
         if self.refused.is_empty() && !self.takes_keys() {
             let methods = in_words(&self.methods);

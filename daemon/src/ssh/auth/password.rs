@@ -27,7 +27,7 @@ impl Login<'_> {
             match self.take(told).await.map_err(|why| self.after_answers(why))? {
                 Tried::Refused => self.refused.push("the password".into()),
                 tried => {
-                    self.asked = Asked::Typed;
+                    self.hands.asked = Asked::Typed;
                     if tried == Tried::Partly {
                         self.accepted.push("the password".into());
                     }

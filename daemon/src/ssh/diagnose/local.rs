@@ -1,17 +1,20 @@
 //! What is looked at on this machine: what ssh_config says, and what could be offered to each machine on the way.
 //! Asks no server.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use nbtunnel_core::{FailureKind, Route};
+use russh::keys::Certificate;
 use tokio::time::timeout;
 
 use crate::finding::{Finding, Layer};
-use crate::ssh::agent::AgentAt;
-use crate::ssh::auth::wants_a_person;
-use crate::ssh::credentials::{KeyFile, Offer, look};
+use crate::ssh::agent::{Agents, Said, Why};
+use crate::ssh::auth::{flaw, wants_a_person};
+use crate::ssh::credentials::{Holder, Offer, look};
 use crate::ssh::hop::Hop;
 use crate::ssh_config::{self, Query};
+use crate::wake::Clock;
 
 /// Who read which ssh_config, and what of it is not followed.
 pub(super) async fn ssh_config(route: &Route, unhonoured: Vec<String>) -> Vec<Finding> {
@@ -41,21 +44,9 @@ pub(super) async fn ssh_config(route: &Route, unhonoured: Vec<String>) -> Vec<Fi
 }
 
 /// Looks at what could be offered to `hop`.
-pub(super) async fn look_at(usual: &AgentAt, hop: &Hop, patience: Duration) -> Vec<Finding> {
-    let agent = hop.login.agent.as_ref().unwrap_or(usual);
-    let held = agent.identities().await;
-    let agent = match (agent.socket(), &held) {
-        (None, _) => Finding::ok(Layer::Agent, "no SSH agent is named (SSH_AUTH_SOCK)"),
-        (Some(socket), Some(held)) => {
-            Finding::ok(Layer::Agent, format!("the agent at {} holds {}", socket.display(), keys(held.len())))
-        }
-        (Some(socket), None) => Finding::warn(
-            Layer::Agent,
-            format!("the agent at {} does not answer", socket.display()),
-            "start it again, or give the daemon the SSH_AUTH_SOCK of one that runs",
-        ),
-    };
-    let credentials = match timeout(patience, look(held, hop)).await {
+pub(super) async fn look_at(agents: &Agents, hop: &Hop, patience: Duration) -> Vec<Finding> {
+    let agent = agent(agents, hop).await;
+    let credentials = match timeout(patience, look(agents, hop)).await {
         Ok(offer) => credentials(&offer, hop),
         Err(_) => Finding::warn(
             Layer::Credentials,
@@ -66,6 +57,38 @@ pub(super) async fn look_at(usual: &AgentAt, hop: &Hop, patience: Duration) -> V
     vec![agent.at(hop.label()), credentials.at(hop.label())]
 }
 
+/// Which agent is asked, and who was asked before it in vain: in the order of a login.
+async fn agent(agents: &Agents, hop: &Hop) -> Finding {
+    let (mut silent, mut empty) = (Vec::new(), None);
+    for candidate in agents.candidates(hop.login.agent.as_ref()).await {
+        match candidate.look().await {
+            Said::Holds(held) if !held.is_empty() => {
+                return told(silent, format!("{candidate} holds {}", keys(held.len())));
+            }
+            Said::Holds(_) => {
+                empty.get_or_insert_with(|| format!("{candidate} holds no key, or is locked"));
+            }
+            Said::Hangs => silent.push(format!("{candidate} does not answer")),
+            // Nobody said that there should be one at the usual places.
+            Said::Nobody(_) if candidate.why == Why::Known => {}
+            Said::Nobody(error) => silent.push(format!("{candidate} is not there: {error}")),
+        }
+    }
+    match empty {
+        Some(empty) => told(silent, empty),
+        None if silent.is_empty() => Finding::ok(Layer::Agent, "there is none, and none is named"),
+        None => told(silent, "no other one is there".to_owned()),
+    }
+}
+
+fn told(silent: Vec<String>, which: String) -> Finding {
+    if silent.is_empty() {
+        return Finding::ok(Layer::Agent, which);
+    }
+    let text = format!("{}; {which}", silent.join("; "));
+    Finding::warn(Layer::Agent, text, "start that agent again, or let SSH_AUTH_SOCK name one that runs")
+}
+
 fn credentials(offer: &Offer, hop: &Hop) -> Finding {
     if let Some(failure) = offer.shortfall(hop) {
         if failure.kind == FailureKind::NoCredentials && wants_a_person(hop) {
@@ -74,30 +97,33 @@ fn credentials(offer: &Offer, hop: &Hop) -> Finding {
         return Finding::broken(Layer::Credentials, &failure);
     }
     let mut said: Vec<String> = Vec::new();
-    match offer.named.len() {
-        0 => {}
-        count => said.push(format!("{} in the agent, as the files name them", keys(count))),
+    let mut amiss = offer.notes.clone();
+    let in_agent = offer.keys.iter().filter(|key| matches!(key.holder, Holder::Agent(_))).count();
+    if in_agent > 0 {
+        said.push(format!("{} in the agent", keys(in_agent)));
     }
-    for file in &offer.files {
-        said.push(match file {
-            KeyFile::Ready { path, .. } => format!("{} can be used", path.display()),
-            KeyFile::Encrypted { path } => format!("{} needs its passphrase", path.display()),
-        });
+    for key in &offer.keys {
+        match &key.holder {
+            Holder::Agent(_) => {}
+            Holder::File { .. } => said.push(format!("{} can be used", key.label())),
+            Holder::Locked { .. } => said.push(format!("{} needs its passphrase", key.label())),
+        }
+        let flaw = |certificate: &Arc<Certificate>| flaw(certificate, &hop.user, Clock.wall_ms() / 1000);
+        amiss.extend(key.certificate.as_ref().and_then(flaw).map(|why| format!("{}, {why}", key.label())));
     }
-    match offer.strangers.len() {
-        0 => {}
-        count if said.is_empty() => said.push(format!("{} in the agent", keys(count))),
-        count => said.push(format!("{} more in the agent", keys(count))),
+    if offer.ticket.is_ready() {
+        said.push("there is a Kerberos ticket".to_owned());
     }
+    amiss.extend(offer.ticket.missing().map(str::to_owned));
     let text = said.join("; ");
-    match offer.notes.as_slice() {
-        [] => Finding::ok(Layer::Credentials, text),
-        notes => Finding::warn(
-            Layer::Credentials,
-            format!("{text}; {}", notes.join("; ")),
-            "mend what is not used, or leave it out of identity_file",
-        ),
+    if amiss.is_empty() {
+        return Finding::ok(Layer::Credentials, text);
     }
+    Finding::warn(
+        Layer::Credentials,
+        format!("{text}; but {}", amiss.join("; ")),
+        "mend what cannot be used, or leave it out, if the login fails for want of it",
+    )
 }
 
 fn keys(count: usize) -> String {

@@ -81,7 +81,7 @@ async fn examine(links: Arc<Links>, patient: Patient, on: OnFinding) {
             local::ssh_config(&route, notes).await.into_iter().for_each(|finding| on(finding));
             let mut walk = Walk::new(&plan, Arc::clone(&on), Arc::clone(&links.stopwatch));
             for hop in plan.jumps.iter().chain([&plan.server]) {
-                walk.carries(hop, local::look_at(&links.agent, hop, patience).await);
+                walk.carries(hop, local::look_at(&links.agents, hop, patience).await);
             }
             let connected = connect(&links, &name, &plan, patience, &mut walk).await;
             walk.ended(connected.as_ref().err());

@@ -1,0 +1,93 @@
+//! What could be offered to a server: what was found, what is missing, and by what a change of it is noticed. Looks
+//! only at this machine: agents, files, tickets; asks no server.
+
+mod key_files;
+mod offer;
+mod snapshot;
+
+use nbtunnel_core::{Failure, FailureKind};
+use russh::keys::{Algorithm, HashAlg, PublicKey};
+
+pub(super) use key_files::{Locked, unlock};
+pub(super) use offer::{Holder, Key, Offer};
+pub(super) use snapshot::Survey;
+pub use snapshot::{AgentMark, FileMark, Mark, Snapshot};
+
+use super::agent::Agents;
+use super::hop::Hop;
+
+pub(super) fn fingerprint(key: &PublicKey) -> String {
+    key.fingerprint(HashAlg::Sha256).to_string()
+}
+
+/// Whether keys of this kind are in a security token, which signs when it is touched (`PROTOCOL.u2f` of
+/// OpenSSH). That one of them need not be touched, its public half does not tell.
+pub(super) fn is_in_token(algorithm: &Algorithm) -> bool {
+    matches!(algorithm, Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256)
+}
+
+/// Looks at what could be offered to `hop`.
+pub(super) async fn look(agents: &Agents, hop: &Hop) -> Offer {
+    let found = agents.find(hop.login.agent.as_ref()).await;
+    let login = hop.login.clone();
+    let looked = tokio::task::spawn_blocking(move || Offer::load(&login, found.held));
+    let mut offer = looked.await.unwrap_or_default();
+    offer.notes.splice(..0, found.notes);
+    offer
+}
+
+impl Offer {
+    /// Why it makes no sense to dial, if there is nothing that could be offered without a human.
+    pub(super) fn shortfall(&self, hop: &Hop) -> Option<Failure> {
+        if self.ticket.is_ready() || self.keys.iter().any(|key| !key.is_locked()) {
+            return None;
+        }
+        Some(self.needs_answer().unwrap_or_else(|| no_credentials(hop, self)))
+    }
+
+    /// The failure that names the encrypted key files, if there are any.
+    pub(super) fn needs_answer(&self) -> Option<Failure> {
+        passphrase_needed(self.keys.iter().filter_map(Key::locked_in))
+    }
+}
+
+/// The failure that names these key files, if there are any.
+pub(super) fn passphrase_needed<'a>(paths: impl Iterator<Item = &'a std::path::Path>) -> Option<Failure> {
+    let mut paths: Vec<String> = paths.map(|path| path.display().to_string()).collect();
+    paths.dedup();
+    let first = paths.first()?;
+    Some(Failure::new(
+        FailureKind::PassphraseNeeded,
+        format!("the key {} is protected by a passphrase", paths.join(", ")),
+        format!("add it to the SSH agent: ssh-add {first}"),
+    ))
+}
+
+fn no_credentials(hop: &Hop, offer: &Offer) -> Failure {
+    let files: Vec<String> = hop.login.identity_files.iter().map(|path| path.display().to_string()).collect();
+    let mut message = "there is nothing to log in with: no SSH agent holds a key".to_owned();
+    if hop.login.identities_only {
+        message += " of those that are named (IdentitiesOnly)";
+    }
+    if files.is_empty() {
+        message += ", and no key file is named";
+    } else {
+        message += &format!(", and no key could be read from {}", files.join(", "));
+    }
+    for note in &offer.notes {
+        message += &format!("; {note}");
+    }
+    if let Some(why) = offer.ticket.missing() {
+        let message = format!("{message}; {why}");
+        return Failure::new(
+            FailureKind::NoCredentials,
+            message,
+            "run kinit; the tunnel then connects by itself",
+        );
+    }
+    Failure::new(
+        FailureKind::NoCredentials,
+        message,
+        "start the agent and run ssh-add, or make a key with ssh-keygen; the tunnel then connects by itself",
+    )
+}
