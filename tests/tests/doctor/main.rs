@@ -8,7 +8,9 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use nbtunnel_tests::second_factor::{Factors, PASSWORD, SecondFactor};
 use nbtunnel_tests::sshd::keygen;
+use nbtunnel_tests::terminal::Typist;
 use nbtunnel_tests::tunnel_file::{paths, quoted};
 use nbtunnel_tests::{Agent, Server, Sshd, Told, TunnelFile, World, net, wait};
 use serde_json::Value;
@@ -357,5 +359,25 @@ fn what_listens_at_the_far_end_is_told_of_and_a_proxy_has_no_target_to_look_at()
     ensure!(verdict_of(&found, "listener") == Some("ok"), "{found:#?}");
     ensure!(verdict_of(&found, "remote") == Some("ok"), "{found:#?}");
     ensure!(verdict_of(&found, "target").is_none(), "{found:#?}");
+    Ok(())
+}
+
+#[test]
+fn a_session_for_which_somebody_answered_is_looked_at_and_not_made_again() -> Result<()> {
+    let factor = SecondFactor::new(Factors::Password)?;
+    let sshd = factor.sshd(&["PasswordAuthentication yes", "KbdInteractiveAuthentication no"])?;
+    let (mut world, echo) = (World::new()?, Server::echo()?);
+    let file = sshd.tunnel().set("identity_file", paths(&[&world.path("no_key")]));
+    world.write("alice", &idle(&file.forward(net::free_port()?, echo.port())))?;
+    world.start()?;
+    let mut person = Typist::run(&world.nbctl_command(["unlock", "alice"]))?;
+    person.answers("password of", PASSWORD)?;
+    ensure!(person.ends()? == 0, "{}", person.shown());
+    let (told, found) = doctor(&world)?;
+    ensure!(told.code == 0, "{told:?}");
+    ensure!(verdict_of(&found, "authentication") == Some("ok"), "{found:#?}");
+    ensure!(verdict_of(&found, "target") == Some("ok"), "{found:#?}");
+    ensure!(sshd.count_log("Connection from") == 1, "it was contacted again:\n{}", sshd.log());
+    ensure!(world.tunnel("alice")?["state"] == "up", "the tunnel went down");
     Ok(())
 }

@@ -94,7 +94,8 @@ impl Walk {
     }
 
     fn step(&mut self, step: Step) {
-        if step == Step::Authenticate {
+        // Where nothing was seen before, it is the step of a session that is up, or of somebody else's login.
+        if step == Step::Authenticate && self.machines.get(self.here).is_some_and(|here| here.is_visited) {
             self.tell_local();
         }
         let layer = match step {
@@ -105,7 +106,8 @@ impl Walk {
             Step::Authenticate => Layer::Authentication,
         };
         if let Some(machine) = self.machines.get_mut(self.here) {
-            machine.next = machine.next.max(layer);
+            let untold = if machine.local.is_empty() { Layer::Authentication } else { Layer::Agent };
+            machine.next = machine.next.max(layer.min(untold));
         }
         self.began = (self.stopwatch)();
     }
