@@ -35,7 +35,14 @@ impl Daemon {
     /// [`Exit::NoDaemon`], or why it cannot be talked to.
     pub(crate) async fn connect(&self) -> Result<Client, CommandError> {
         let endpoint = Endpoint::resolve(self.globals.socket.clone())?;
-        Ok(Client::connect(&endpoint).await?)
+        let mut client = Client::connect(&endpoint).await?;
+        // A daemon that was started before the agent, or elsewhere, would not find it otherwise.
+        if let Ok(agent) = std::env::var("SSH_AUTH_SOCK")
+            && !agent.is_empty()
+        {
+            client.send(&Request::Environment { agent }).await?;
+        }
+        Ok(client)
     }
 
     /// Asks one question on a connection of its own.

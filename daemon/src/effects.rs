@@ -4,6 +4,7 @@
 //! they belong to.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use nbtunnel_core::{Epoch, FailureKind, ForwardId, Gate, LinkReport, Name, Output, Policy, Route, WakesOn};
@@ -62,6 +63,11 @@ impl Effects {
             }),
         );
         Effects { events, links, services, lookout, rooms: HashMap::new() }
+    }
+
+    /// Somebody's environment names an SSH agent, which may serve where ours names none.
+    pub fn agent_is_at(&self, place: PathBuf) {
+        self.links.agents().passed_by_nbctl(place);
     }
 
     /// Carries out one output. Those that are for people ([`Output::Announce`], [`Output::Answer`]) are the
@@ -258,6 +264,7 @@ impl Effects {
     /// Closes every listener, or leaves it to whoever keeps it for the next daemon, and begins to close every
     /// link.
     pub fn close_all(&mut self) {
+        self.links.forget_passphrases();
         self.services.leave_listeners();
         for room in self.rooms.values_mut() {
             for (_, forward) in room.forwards.drain() {

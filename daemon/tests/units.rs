@@ -87,14 +87,17 @@ fn the_service_says_what_it_must_and_nothing_that_harms() {
             ("Service.FileDescriptorStoreMax", "2048"),
             ("Service.LimitCORE", "0"),
             ("Service.UMask", "0077"),
-            ("Service.LockPersonality", "yes"),
-            ("Service.RestrictRealtime", "yes"),
-            ("Service.SystemCallArchitectures", "native"),
             ("Install.WantedBy", "default.target"),
         ],
     );
     let forbidden = [
         "RuntimeDirectory",
+        // These imply NoNewPrivileges in a user's manager, and a ProxyCommand may be setuid.
+        "LockPersonality",
+        "RestrictRealtime",
+        "RestrictSUIDSGID",
+        "RestrictAddressFamilies",
+        "SystemCallArchitectures",
         "MemoryDenyWriteExecute",
         "RestrictNamespaces",
         "NoNewPrivileges",

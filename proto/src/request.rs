@@ -61,6 +61,12 @@ pub enum Request {
         /// In the order of the prompts.
         answers: Vec<Secret>,
     },
+    /// What the environment of the asker names, for the daemon's own environment may be older. Has no answer; another
+    /// request follows at once.
+    Environment {
+        /// `SSH_AUTH_SOCK`: where the SSH agent is.
+        agent: String,
+    },
     /// Look at every layer. Answered by [`crate::Reply::Finding`] for each, then [`crate::Reply::Done`]. Ends when
     /// the client hangs up.
     Doctor {
@@ -86,6 +92,7 @@ impl Request {
             Request::Trust { .. } => "trust",
             Request::Unlock { .. } => "an unlock",
             Request::Answers { .. } => "to be heard",
+            Request::Environment { .. } => "a look at its environment",
             Request::Doctor { .. } => "a diagnosis",
             #[cfg(debug_assertions)]
             Request::Hang => "a hang",

@@ -64,6 +64,25 @@ impl Agent {
         self.ssh_add(&["-D"])
     }
 
+    /// Locks it with a password, or unlocks it again.
+    ///
+    /// # Errors
+    /// ssh-add fails.
+    #[cfg(unix)]
+    pub fn lock(&self, locked: bool) -> Result<()> {
+        use std::os::unix::fs::PermissionsExt;
+        // Without a terminal ssh-add(1) asks a program.
+        let says = self.dir.path().join("askpass");
+        std::fs::write(&says, "#!/bin/sh\necho throwaway\n")?;
+        std::fs::set_permissions(&says, std::fs::Permissions::from_mode(0o700))?;
+        let mut command = Command::new(programs::system("ssh-add")?);
+        command.arg(if locked { "-x" } else { "-X" }).env("SSH_AUTH_SOCK", self.socket());
+        command.env("SSH_ASKPASS", &says).env("SSH_ASKPASS_REQUIRE", "force");
+        let output = command.stdin(Stdio::null()).output()?;
+        ensure!(output.status.success(), "ssh-add failed: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+
     fn ssh_add(&self, args: &[&str]) -> Result<()> {
         let output = Command::new(programs::system("ssh-add")?)
             .args(args)

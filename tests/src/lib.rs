@@ -17,6 +17,7 @@ pub mod door;
 pub mod fuzz;
 pub mod http;
 pub mod jupyter;
+pub mod kerberos;
 pub mod knocker;
 #[cfg(target_os = "linux")]
 pub mod logind;

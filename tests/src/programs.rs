@@ -48,6 +48,42 @@ fn find_or_build() -> Result<Programs> {
     Programs::within(&dir)
 }
 
+/// A daemon that was built with the cargo feature `gssapi`: from `$NBTUNNEL_GSSAPI_DAEMON`, or built into a target
+/// directory of its own, so that the usual one is not replaced.
+///
+/// # Errors
+/// It is not there, or cargo cannot build it.
+pub fn with_kerberos() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("NBTUNNEL_GSSAPI_DAEMON") {
+        let path = PathBuf::from(path);
+        ensure!(path.is_file(), "$NBTUNNEL_GSSAPI_DAEMON is not there");
+        return Ok(path);
+    }
+    let target = repository().join("target/gssapi");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args([
+            "build",
+            "--quiet",
+            "-p",
+            "nbtunneld",
+            "--features",
+            "gssapi",
+            "--bin",
+            "nbtunneld",
+            "--target-dir",
+        ])
+        .arg(&target)
+        .arg("--manifest-path")
+        .arg(repository().join("Cargo.toml"))
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot run cargo")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "cargo cannot build a daemon with Kerberos:\n{said}");
+    Ok(target.join("debug/nbtunneld"))
+}
+
 /// `target/PROFILE`, where the running program lies; tests lie in `deps` below it.
 fn own_dir() -> Result<PathBuf> {
     let exe = std::env::current_exe().context("cannot tell where this program is")?;

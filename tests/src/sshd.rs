@@ -21,6 +21,7 @@ pub struct Sshd {
     port: u16,
     user: String,
     settings: Vec<String>,
+    environment: Vec<(String, PathBuf)>,
     listener: Option<Running>,
 }
 
@@ -65,6 +66,7 @@ impl Sshd {
             port: net::free_port()?,
             user: local_user()?,
             settings: settings.iter().map(|&line| line.to_owned()).collect(),
+            environment: Vec::new(),
             listener: None,
             dir,
         };
@@ -74,6 +76,11 @@ impl Sshd {
         sshd.write_known_hosts()?;
         sshd.start_again()?;
         Ok(sshd)
+    }
+
+    /// Sets a variable of its environment, for the next start.
+    pub fn set_env(&mut self, name: &str, value: impl Into<PathBuf>) {
+        self.environment.push((name.to_owned(), value.into()));
     }
 
     /// Starts it on the port that it had.
@@ -91,6 +98,7 @@ impl Sshd {
         let mut command = Command::new(&self.program);
         command.arg("-D").arg("-f").arg(&config).arg("-E").arg(self.path("log"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let message = format!("Server listening on {} ", self.host);
         let listening = self.count_log(&message);
         let mut listener = Running::spawn(&mut command)?;

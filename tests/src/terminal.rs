@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,7 +45,7 @@ impl Typist {
             set(&mut at_terminal, Stdio::from(slave.try_clone()?));
         }
         let running = Running::spawn(&mut at_terminal)?;
-        let master = File::from(OwnedFd::from(master));
+        let master = File::from(master);
         let shown = Arc::new(Mutex::new(String::new()));
         let (mut reading, taken) = (master.try_clone()?, Arc::clone(&shown));
         std::thread::spawn(move || {

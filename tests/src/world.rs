@@ -163,7 +163,12 @@ impl World {
 
     /// The daemon's command line, for tests that start it in their own way.
     pub fn daemon_command(&self) -> Command {
-        let mut command = self.command(&self.programs.nbtunneld);
+        self.daemon_command_of(&self.programs.nbtunneld)
+    }
+
+    /// The same of another build.
+    pub fn daemon_command_of(&self, program: &Path) -> Command {
+        let mut command = self.command(program);
         command.arg("--config-dir").arg(self.config_dir()).arg("--socket").arg(self.socket());
         if !self.filter.is_empty() {
             command.arg("--log").arg(&self.filter);

@@ -98,3 +98,55 @@ fn nothing_of_a_private_key_reaches_the_log() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn a_daemon_whose_environment_names_no_agent_asks_the_one_of_the_last_nbctl_and_follows_it() -> Result<()> {
+    let sshd = Sshd::start()?;
+    let mut world = World::new()?;
+    let no_key = world.path("no_such_key");
+    world.write("alice", &sshd.tunnel().set("identity_file", paths(&[&no_key])))?;
+    world.start()?;
+    let parked = world.wait_for("alice", "parked")?;
+    ensure!(parked["problem"]["code"] == "no_credentials", "{parked:#}");
+    let status_from = |agent: &Agent| -> Result<()> {
+        let mut nbctl = world.nbctl_command(["status"]);
+        let told = nbctl.env("SSH_AUTH_SOCK", agent.socket()).output()?;
+        ensure!(told.status.success(), "{told:?}");
+        Ok(())
+    };
+    let agent = Agent::start()?;
+    agent.add(&sshd.user_key())?;
+    status_from(&agent)?;
+    world.wait_for("alice", "up")?;
+    // It dies, and another one is elsewhere.
+    drop(agent);
+    ensure!(world.nbctl(["restart", "alice"])?.code == 0, "it does not restart");
+    world.wait_for("alice", "parked")?;
+    let elsewhere = Agent::start()?;
+    elsewhere.add(&sshd.user_key())?;
+    status_from(&elsewhere)?;
+    world.wait_for("alice", "up")?;
+    Ok(())
+}
+
+#[test]
+#[cfg(unix)]
+fn an_agent_at_a_usual_place_is_found_also_when_it_is_unlocked_later() -> Result<()> {
+    let (sshd, agent) = (Sshd::start()?, Agent::start()?);
+    let mut world = World::new()?;
+    let no_key = world.path("no_such_key");
+    world.write("alice", &sshd.tunnel().set("identity_file", paths(&[&no_key])))?;
+    agent.add(&sshd.user_key())?;
+    agent.lock(true)?;
+    world.start()?;
+    world.wait_for("alice", "parked")?;
+    // Where OpenSSH's own unit for systemd has it.
+    std::os::unix::fs::symlink(agent.socket(), world.path("run/openssh_agent"))?;
+    wait::throughout("a locked agent is no help", Duration::from_secs(2), || {
+        world.tunnel("alice").is_ok_and(|tunnel| tunnel["state"] == "parked")
+    })?;
+    agent.lock(false)?;
+    world.wait_for("alice", "up")?;
+    ensure!(sshd.count_log("Connection from") == 1, "it was tried in vain:\n{}", sshd.log());
+    Ok(())
+}

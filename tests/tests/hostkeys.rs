@@ -3,16 +3,21 @@
 use std::fs;
 
 use anyhow::{Result, ensure};
-use nbtunnel_tests::{Server, Sshd, World, net, wait};
+use nbtunnel_tests::{Server, Sshd, TunnelFile, World, net, wait};
 
 /// What sshd logs, at DEBUG1, as soon as a client asks to be authenticated by any method.
 const ASKED: &str = "userauth-request";
+
+/// A tunnel that heeds no ssh_config: that of the system may want names to be hashed.
+fn by_its_file(sshd: &Sshd) -> TunnelFile {
+    sshd.tunnel().set("ssh_config", "\"none\"")
+}
 
 /// An sshd that tells of every step, and a world with a tunnel to it that is not started yet.
 fn cautious() -> Result<(Sshd, Server, World, u16)> {
     let (sshd, echo, world) = (Sshd::with(&["LogLevel DEBUG1"])?, Server::echo()?, World::new()?);
     let local = net::free_port()?;
-    world.write("alice", &sshd.tunnel().forward(local, echo.port()))?;
+    world.write("alice", &by_its_file(&sshd).forward(local, echo.port()))?;
     Ok((sshd, echo, world, local))
 }
 
@@ -94,7 +99,8 @@ fn a_fingerprint_that_was_not_shown_is_not_trusted() -> Result<()> {
 fn accept_new_writes_an_unknown_key_down_and_still_parks_at_a_changed_one() -> Result<()> {
     let (mut sshd, echo, mut world, local) = cautious()?;
     fs::write(sshd.known_hosts(), "")?;
-    world.write("alice", &sshd.tunnel().forward(local, echo.port()).set("host_key", "\"accept-new\""))?;
+    world
+        .write("alice", &by_its_file(&sshd).forward(local, echo.port()).set("host_key", "\"accept-new\""))?;
     world.start()?;
     world.wait_for("alice", "up")?;
     ensure!(fs::read_to_string(sshd.known_hosts())?.trim_end() == sshd.known_hosts_line()?.trim_end());
@@ -138,14 +144,14 @@ fn a_key_that_another_server_showed_is_not_trusted_for_this_one() -> Result<()> 
     world.wait_for("alice", "parked")?;
     // The file names another server now, which has shown nothing yet.
     let elsewhere = net::free_port()?;
-    world.write("alice", &sshd.tunnel().set("port", elsewhere).forward(local, 1))?;
+    world.write("alice", &by_its_file(&sshd).set("port", elsewhere).forward(local, 1))?;
     world.wait_for("alice", "waiting")?;
     let told = world.nbctl(["trust", "alice", "--yes", "--fingerprint", &sshd.fingerprint()?])?;
     ensure!(told.code != 0, "{told:?}");
     ensure!(fs::read_to_string(sshd.known_hosts())?.is_empty(), "a key was written for a server without one");
 
     // Back again, where the key was shown.
-    world.write("alice", &sshd.tunnel().forward(local, 1))?;
+    world.write("alice", &by_its_file(&sshd).forward(local, 1))?;
     world.wait_for("alice", "parked")?;
     let told = world.nbctl(["trust", "alice", "--yes", "--fingerprint", &sshd.fingerprint()?])?;
     ensure!(told.code == 0, "{told:?}");

@@ -145,6 +145,10 @@ impl Daemon {
                         tokio::spawn(async move {
                             let mut connection = incoming.handshake().await.unwrap();
                             while let Ok(Some(request)) = connection.next_request().await {
+                                // What the developer's environment names is not what is tested.
+                                if matches!(request, Request::Environment { .. }) {
+                                    continue;
+                                }
                                 let replies = (answer.lock().unwrap())(&request);
                                 seen.lock().unwrap().push(request);
                                 for reply in &replies {

@@ -253,6 +253,13 @@ fn spec(sum: Layer, ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
         );
         return Err(Misfit { keys: &["hold", "start"], flaw });
     }
+    if spec.start == nbtunnel_core::Start::Demand && spec.forwards.is_empty() && !spec.remotes.is_empty() {
+        let flaw = Flaw::new(
+            "start = \"demand\" waits for somebody on this side, and only the far end listens",
+            "use start = \"login\", or add a forward or a dynamic one",
+        );
+        return Err(Misfit { keys: &["start", "remote"], flaw });
+    }
     Ok(spec)
 }
 

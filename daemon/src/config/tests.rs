@@ -180,6 +180,17 @@ fn hold_and_demand_clash_also_when_they_come_from_two_files() {
 }
 
 #[test]
+fn a_tunnel_that_nobody_on_this_side_can_bring_up_does_not_wait_for_somebody() {
+    let demand = |rest: &str| format!("host = \"h\"\nstart = \"demand\"\n{rest}");
+    let loaded = load_files(&[
+        ("tunnels/a.toml", &demand("remote = \"8080:localhost:80\"")),
+        ("tunnels/b.toml", &demand("remote = \"8080:localhost:80\"\ndynamic = \"1080\"")),
+    ]);
+    assert!(loaded.broken.contains("a") && loaded.tunnels.contains_key("b"), "{:?}", loaded.problems);
+    assert_eq!((loaded.problems[0].line, loaded.problems[0].column), (Some(2), Some(9)));
+}
+
+#[test]
 fn a_bad_main_file_keeps_everything_as_it_was() {
     for main in
         ["[defaults]\nport = 0", "[daemon]\nlog = \"a=b=c\"", "[deamon]", "[defaults", "hold = \"1s\""]

@@ -135,11 +135,15 @@ async fn converse(
         };
         let Some(request) = request else { return Ok(()) };
         let streams = matches!(request, Request::Events | Request::Logs { follow: true, .. });
+        let has_answer = !matches!(request, Request::Environment { .. });
         let is_asked = matches!(request, Request::Unlock { .. });
         let (answer, mut answers) = mpsc::channel(ANSWERS);
         tracing::debug!("client {} asks for {}", client.0, request.word());
         if events.send(Event::Asked(Asked { client, request, answer })).is_err() {
             return Err(stopping());
+        }
+        if !has_answer {
+            continue;
         }
         let mut refused = false;
         // The answers end when the driver drops its end: at once for most, at the end of a stream for the

@@ -54,6 +54,7 @@ impl Driver {
                 "an answer came, and nothing had been asked",
                 "use `nbctl unlock`",
             )),
+            Request::Environment { agent } => return self.effects.agent_is_at(agent.into()),
             Request::Doctor { name } => match self.doctor(&asked, name.as_deref()) {
                 Ok(()) => return,
                 Err(fault) => Err(fault),

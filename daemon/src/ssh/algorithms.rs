@@ -198,3 +198,8 @@ pub(super) fn accepts(hop: &Hop, algorithm: &Algorithm) -> bool {
             .any(|name| !name.is_certificate && same_key_type(&name.algorithm, algorithm)),
     }
 }
+
+#[cfg(test)]
+#[cfg(unix)]
+#[path = "algorithms_tests.rs"]
+mod tests;

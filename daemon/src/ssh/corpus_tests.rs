@@ -9,22 +9,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 
 use nbtunnel_core::{Failure, FailureKind};
-use russh::client::connect_stream;
 use tempfile::TempDir;
-use tokio::net::TcpStream;
 
-use super::algorithms::preferred;
-use super::classify::broken;
-use super::handler::{Client, Shared};
 use super::hop::Hop;
-use super::known_hosts::{KnownHosts, Names};
-use super::report::{Reporter, Told};
-use super::settings::settings;
+use super::shakebed::shake;
 use super::testbed::{Sshd, keygen, public, run};
-use super::wire::Wire;
 
 /// A name, its keys, by which authority it is certified, and what ssh-keygen is told of that.
 type Made = (&'static str, &'static [&'static str], Option<(&'static str, &'static [&'static str])>);
@@ -244,18 +235,7 @@ async fn by_us(case: &Case, sshd: &Sshd, user: &Path, system: &Path) -> Result<(
         }
         other => assert!(other.is_none(), "{other:?}"),
     }
-    let to = Arc::new(hop);
-    let reporter = Reporter::new("t", Arc::new(|_| {}), Told::default());
-    let shared = Shared::new(Arc::clone(&to), reporter, crate::wake::stopwatch());
-    let known = KnownHosts::read(&to, &Names::of(&to, None));
-    let (preferred, _) = preferred(&to, &known)?;
-    let tcp = TcpStream::connect(("127.0.0.1", sshd.port)).await.unwrap();
-    let wire = Wire::new(tcp, Arc::clone(&shared.tap));
-    let config = Arc::new(settings(preferred, 1 << 20));
-    let connected = connect_stream(config, wire, Client(Arc::clone(&shared))).await;
-    connected
-        .map(drop)
-        .map_err(|error| shared.cause().unwrap_or_else(|| broken(&shared.hop, &error, &shared.tap)))
+    shake(sshd, hop).await.map(drop)
 }
 
 #[tokio::test]

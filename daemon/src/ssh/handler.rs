@@ -145,7 +145,7 @@ impl Client {
                     Err(_) => false,
                 }
             }
-            _ => self.refuse(refusal(&judged, shared.reporter.tunnel()), judged),
+            _ => self.refuse(refusal(&judged, &shared.hop, shared.reporter.tunnel()), judged),
         }
     }
 

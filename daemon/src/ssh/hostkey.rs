@@ -118,9 +118,9 @@ fn drawing_title(key: &PublicKey) -> String {
     }
 }
 
-/// Why a key that is not simply known stops the link of `tunnel`.
-pub(super) fn refusal(judged: &Judged, tunnel: &str) -> Failure {
-    let OfferedKey { hop, alias, address, algorithm, fingerprint, doubt, .. } = &judged.offered;
+/// Why a key that is not simply known stops the link of `tunnel` at `hop`, as users know that.
+pub(super) fn refusal(judged: &Judged, hop: &str, tunnel: &str) -> Failure {
+    let OfferedKey { alias, address, algorithm, fingerprint, doubt, .. } = &judged.offered;
     let shown = format!("{algorithm} {fingerprint}");
     let doubt = doubt.as_ref().map(|doubt| format!("; {doubt}")).unwrap_or_default();
     let ask_to_replace = format!(

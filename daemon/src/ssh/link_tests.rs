@@ -225,9 +225,11 @@ async fn a_server_that_wants_a_password_needs_an_answer() {
     let failure = dial(&sshd).lost().await;
     assert_eq!(failure.kind, FailureKind::AnswerNeeded, "{failure}");
     assert!(failure.message.contains("password"), "{failure}");
+    // What is missing here is another key.
     let sshd = Sshd::start("ed25519", "AuthenticationMethods publickey,publickey");
     let failure = dial(&sshd).lost().await;
-    assert_eq!(failure.kind, FailureKind::AnswerNeeded, "{failure}");
+    assert_eq!(failure.kind, FailureKind::AuthRefused, "{failure}");
+    assert!(failure.message.contains("wants publickey besides"), "{failure}");
 }
 
 #[tokio::test]

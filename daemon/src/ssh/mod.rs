@@ -30,6 +30,7 @@ mod link;
 mod logged_in;
 mod lookout;
 mod own_end;
+mod passphrases;
 mod plan;
 mod pool;
 mod proxy_command;
@@ -55,6 +56,10 @@ mod traffic;
 mod trust;
 mod upkeep;
 mod wire;
+
+#[cfg(test)]
+#[cfg(unix)]
+mod shakebed;
 
 #[cfg(test)]
 #[cfg(unix)]
@@ -108,6 +113,7 @@ use tokio::runtime::Handle;
 pub use agent::{AgentAt, Agents, Surveyed};
 pub use credentials::{AgentMark, FileMark, Mark, Snapshot};
 pub use diagnose::{OnFinding, Patient};
+pub use gssapi::Ticket;
 pub use hop::{Hop, Plan};
 pub use hostkey::OfferedKey;
 pub use known_hosts::{Recorded, Verdict};
@@ -146,6 +152,11 @@ impl Links {
         let (told, distances, pool) = Default::default();
         let agents = Agents::new(agent, account.home.clone());
         Arc::new(Links { data, stopwatch, agents, account, resolver, told, distances, pool })
+    }
+
+    /// Forgets what people said, which nobody needs any more.
+    pub fn forget_passphrases(&self) {
+        self.agents.passphrases.forget_all();
     }
 
     /// The agents that they ask.

@@ -86,7 +86,7 @@ impl Approach {
         }
         // Nothing is sent to the server, not even a connection attempt, before there is something to offer, or
         // somebody who may be asked.
-        let shortfall = shortfall(&offer, to, reporter, asker.as_ref());
+        let shortfall = shortfall(&offer, to, reporter, &links.agents, asker.as_ref());
         if let Some(failure) = shortfall.as_ref().filter(|_| *role != Role::Look) {
             return Err(failure.clone());
         }
@@ -113,8 +113,8 @@ impl Approach {
             () = watch(socket.as_deref()) => return Err(not_waited_for(hop, reporter.tunnel())),
         };
         let session = Arc::new(RwLock::new(session));
-        links.data.spawn(rotation::follow(Arc::clone(&shared), Arc::clone(&session)));
         let carrier = Arc::new(SshCarrier::new(Arc::clone(&session), &shared, links.data.clone()));
+        links.data.spawn(rotation::follow(Arc::clone(&shared), Arc::clone(&session)));
         let logged_in = LoggedIn {
             silences: watch_silence(&shared, &links.data),
             is_offered: role.is_offered(),
@@ -199,11 +199,10 @@ impl Approach {
         took: Duration,
     ) -> Result<Handle<Client>, Failure> {
         let Shared { hop, tap, reporter, .. } = &**shared;
-        let for_reading = Arc::clone(&shared.to);
         if let Some((_, peer)) = path {
             shared.reaches(peer.ip());
         }
-        let names = Names::of(&for_reading, shared.address());
+        let (for_reading, names) = (Arc::clone(&shared.to), Names::of(&shared.to, shared.address()));
         let known = tokio::task::spawn_blocking(move || KnownHosts::read(&for_reading, &names));
         let is_proxied = matches!(stream, Stream::Proxy(_));
         let mut wire = Wire::new(stream, Arc::clone(tap));

@@ -2,8 +2,9 @@
 //! not on file are stored once it proved that it holds them, and those that it no longer has go. Where the files
 //! say anything else than "this host, these keys", they are left alone, as ssh(1) does (UpdateHostKeys).
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use russh::keys::{HashAlg, PublicKey};
@@ -59,21 +60,29 @@ pub(super) async fn follow(shared: Arc<Shared>, session: Session) {
     }
     if update == UpdateHostKeys::Ask {
         return reporter.note(&format!(
-            "{hop} has other host keys than those on file ({}); to store them, run `ssh {}` once, which asks, or set UpdateHostKeys to yes",
-            wanted.told(), shared.to.name
+            "{hop} has other host keys than those on file ({}); to store them, run `ssh -p {} {}` once, which asks, or set UpdateHostKeys to yes",
+            wanted.told(),
+            shared.to.port,
+            shared.to.name
         ));
     }
+    let what = format!("{hop} {}", wanted.told());
     if !wanted.new.is_empty() {
+        if !may_ask(&what) {
+            return tracing::debug!("{hop} is not asked again to prove its host keys");
+        }
         let proof = async { session.read().await.hostkeys_prove(wanted.new.clone()).await };
         let proved = tokio::select! {
-            () = shared.gone.cancelled() => return,
             proved = timeout(PROOF_DEADLINE, proof) => proved,
+            // Perhaps because of the question.
+            () = shared.gone.cancelled() => return,
         };
         if !matches!(proved, Ok(Ok(()))) {
             return reporter.note(&format!(
                 "{hop} announced host keys and did not prove that it holds them; nothing was stored"
             ));
         }
+        proved_at_last(&what);
     }
     let (to, told) = (Arc::clone(&shared.to), wanted.told());
     let stored = tokio::task::spawn_blocking(move || store(&to, &names, &announced, &wanted)).await;
@@ -88,6 +97,29 @@ pub(super) async fn follow(shared: Arc<Shared>, session: Session) {
         Ok(Err(why)) => reporter.note(&format!("the new host keys of {hop} could not be stored: {why}")),
         Err(_) => {}
     }
+}
+
+/// How often each server was asked in vain, and for what.
+static ASKED: Mutex<BTreeMap<String, u32>> = Mutex::new(BTreeMap::new());
+
+/// So many servers are remembered, and each is asked so often: one that ends its session over the question is let
+/// alone then.
+const MAX_ASKED: usize = 1024;
+const ASK_AT_MOST: u32 = 3;
+
+/// Whether to ask for `what` once more.
+fn may_ask(what: &str) -> bool {
+    let mut asked = ASKED.lock().unwrap_or_else(PoisonError::into_inner);
+    if asked.len() >= MAX_ASKED {
+        asked.clear();
+    }
+    let times = asked.entry(what.to_owned()).or_default();
+    *times += 1;
+    *times <= ASK_AT_MOST
+}
+
+fn proved_at_last(what: &str) {
+    ASKED.lock().unwrap_or_else(PoisonError::into_inner).remove(what);
 }
 
 impl Update {
@@ -175,3 +207,8 @@ fn store(hop: &Hop, names: &Names, announced: &[PublicKey], proved: &Update) -> 
     }
     Ok(written)
 }
+
+#[cfg(test)]
+#[cfg(unix)]
+#[path = "rotation_tests.rs"]
+mod tests;

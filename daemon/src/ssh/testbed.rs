@@ -105,12 +105,27 @@ impl Sshd {
         sshd
     }
 
-    /// The same, with none of the host keys that it had.
+    /// Starts it anew with these lines in the place of its host keys.
     pub(super) fn restart_with_only(&mut self, lines: &str) {
-        let config = fs::read_to_string(self.at("sshd_config")).unwrap();
-        let kept: Vec<&str> = config.lines().filter(|line| !line.starts_with("HostKey ")).collect();
-        fs::write(self.at("sshd_config"), kept.join("\n")).unwrap();
+        self.forget_host_keys();
         self.restart_with(lines);
+    }
+
+    /// The same by SIGHUP, as an administrator does it.
+    pub(super) fn reload_with_only(&mut self, lines: &str) {
+        self.forget_host_keys();
+        let config = fs::read_to_string(self.at("sshd_config")).unwrap();
+        fs::write(self.at("sshd_config"), format!("{lines}\n{config}")).unwrap();
+        let count = |log: String| log.matches("Server listening").count();
+        let before = count(self.log());
+        run("kill", &["-HUP", &self.child.0.id().to_string()]);
+        wait_for("the reload of sshd", || count(self.log()) > before);
+    }
+
+    fn forget_host_keys(&self) {
+        let config = fs::read_to_string(self.at("sshd_config")).unwrap();
+        let kept: Vec<&str> = config.lines().filter(|line| !line.starts_with("HostKey")).collect();
+        fs::write(self.at("sshd_config"), kept.join("\n")).unwrap();
     }
 
     /// Starts it anew with one more line in its configuration; its sessions live on.
@@ -145,11 +160,6 @@ impl Sshd {
     /// The known_hosts line of its key.
     pub(super) fn host_line(&self) -> String {
         format!("[127.0.0.1]:{} {}\n", self.port, public(&self.at("hostkey")))
-    }
-
-    /// Its key, as in a known_hosts line.
-    pub(super) fn key(&self) -> String {
-        public(&self.at("hostkey"))
     }
 
     /// Stops the process that listens, until the value is dropped: the system still connects, and nobody answers.
@@ -246,6 +256,12 @@ impl SshAgent {
     pub(super) fn add(&self, key: &Path) {
         let mut command = Command::new("ssh-add");
         command.arg("-q").arg(key).env("SSH_AUTH_SOCK", &self.socket).stdin(Stdio::null());
+        assert!(command.status().unwrap().success());
+    }
+
+    pub(super) fn forget(&self) {
+        let mut command = Command::new("ssh-add");
+        command.args(["-q", "-D"]).env("SSH_AUTH_SOCK", &self.socket).stdin(Stdio::null());
         assert!(command.status().unwrap().success());
     }
 

@@ -34,9 +34,9 @@ pub fn trust(tunnel: &str, hop: &Hop, offered: &OfferedKey, replace: bool) -> Re
     let now = judge(hop, offered.address.clone(), &Shown::from(key.clone()), 0);
     match now.verdict {
         Verdict::Known => return Ok(Written { file: file.clone(), replaced: Vec::new() }),
-        Verdict::Revoked { .. } => return Err(refusal(&now, tunnel)),
+        Verdict::Revoked { .. } => return Err(refusal(&now, &now.offered.hop, tunnel)),
         Verdict::Changed { .. } | Verdict::AddressChanged { .. } if !replace => {
-            return Err(refusal(&now, tunnel));
+            return Err(refusal(&now, &now.offered.hop, tunnel));
         }
         Verdict::Changed { .. } | Verdict::AddressChanged { .. } | Verdict::Unknown => {}
     }

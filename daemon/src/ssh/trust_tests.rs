@@ -80,6 +80,123 @@ fn a_revoked_key_cannot_be_trusted() {
 }
 
 #[test]
+fn replacing_takes_the_old_key_from_all_files_of_the_user_and_leaves_that_of_the_system() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for name in ["first", "second", "system"] {
+        fs::write(at(name), format!("h {B}\nx {B}\n")).unwrap();
+    }
+    let mut hop = hop(&at("first"), "h", 22);
+    hop.host_keys.known_hosts.extend([at("second"), at("absent")]);
+    hop.host_keys.system_known_hosts = vec![at("system")];
+    let offered = shown(&hop);
+    let stays: Vec<bool> = offered.recorded.iter().map(|key| key.read_only).collect();
+    assert_eq!(stays, [false, false, true]);
+    let written = trust("test", &hop, &offered, true).unwrap();
+    assert_eq!(
+        written.replaced,
+        [format!("{}:1", at("first").display()), format!("{}:1", at("second").display())]
+    );
+    let text = |name: &str| fs::read_to_string(at(name)).unwrap().replace(A, "{A}").replace(B, "{B}");
+    assert_eq!((text("first"), text("second")), ("x {B}\nh {A}\n".into(), "x {B}\n".into()));
+    assert_eq!(text("system"), "h {B}\nx {B}\n");
+    assert!(!at("absent").exists());
+    assert_eq!(trust("test", &hop, &shown(&hop), false).unwrap().replaced, [""; 0]);
+}
+
+#[test]
+fn under_an_alias_the_alias_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("known_hosts");
+    let mut hop = hop(&file, "h", 2222);
+    hop.host_keys.alias = Some("Box".into());
+    trust("test", &hop, &shown(&hop), false).unwrap();
+    assert_eq!(fs::read_to_string(&file).unwrap(), format!("box {A}\n"));
+    let failure =
+        refusal(&judge(&hop, None, &PublicKey::from_openssh(B).unwrap().into(), 0), "h:2222", "test");
+    assert!(failure.message.contains(&format!("({}:1)", file.display())), "{failure}");
+}
+
+#[test]
+fn names_are_hidden_where_hash_known_hosts_says_so() {
+    for (asked, hidden) in [(Some(true), true), (Some(false), false), (None, false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("known_hosts");
+        let mut hop = hop(&file, "h", 22);
+        hop.host_keys.hash = asked;
+        trust("test", &hop, &shown(&hop), false).unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap().starts_with("|1|"), hidden);
+    }
+}
+
+#[test]
+fn a_name_that_would_mean_more_than_itself_is_not_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("known_hosts");
+    for name in ["*", "a,b", "a b", "!a", "@revoked", "#a", "|1|a", "a\nb", "[a]", "a\\b", ""] {
+        let mut hop = hop(&file, "h", 22);
+        hop.host_keys.alias = Some(name.into());
+        let failure = trust("test", &hop, &shown(&hop), false).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Config, "{name}");
+        assert!(!file.exists(), "{name}");
+    }
+    for (host, port) in [("::1", 22), ("fe80::1%eth0", 2222), ("a_b.c-d", 22)] {
+        trust("test", &hop(&file, host, port), &shown(&hop(&file, host, port)), false).unwrap();
+    }
+}
+
+#[test]
+fn with_check_host_ip_an_address_that_has_another_key_stops_and_is_replaced_with_the_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("known_hosts");
+    let mut hop = hop(&file, "h", 2222);
+    hop.host_keys.check_ip = true;
+    let address = super::super::known_hosts::address_name(&hop, Some("192.0.2.7".parse().unwrap()));
+    assert_eq!(address.as_deref(), Some("[192.0.2.7]:2222"));
+    let judged = |text: &str| {
+        fs::write(&file, text.replace("{A}", A).replace("{B}", B)).unwrap();
+        judge(&hop, address.clone(), &PublicKey::from_openssh(A).unwrap().into(), 0)
+    };
+    let known = judged("[h]:2222,[192.0.2.7]:2222 {A}\n").verdict;
+    assert_eq!((known, judged("[h]:2222 {A}\n").verdict), (Verdict::Known, Verdict::Known));
+    assert!(matches!(judged("[h]:2222 {A}\n@revoked [192.0.2.7]:* {A}\n").verdict, Verdict::Revoked { .. }));
+    assert!(matches!(judged("[h]:2222 {B}\n").verdict, Verdict::Changed { .. }));
+    let judged = judged("[h]:2222 {A}\n[192.0.2.7]:2222,x {B}\n");
+    assert!(matches!(judged.verdict, Verdict::AddressChanged { .. }));
+    let failure = refusal(&judged, "h:2222", "test");
+    assert_eq!(failure.kind, FailureKind::HostKeyChanged);
+    assert!(failure.message.contains("[192.0.2.7]:2222 has another one"), "{failure}");
+    assert!(trust("test", &hop, &judged.offered, false).is_err());
+    let written = trust("test", &hop, &judged.offered, true).unwrap();
+    assert_eq!(written.replaced, [format!("{}:2", file.display())]);
+    let text = fs::read_to_string(&file).unwrap().replace(A, "{A}").replace(B, "{B}");
+    assert_eq!(text, "[h]:2222 {A}\nx {B}\n[192.0.2.7]:2222 {A}\n");
+    // Not asked about: loopback, hosts that are addresses, and where something stands in between.
+    let none =
+        |hop: &Hop, peer: &str| super::super::known_hosts::address_name(hop, Some(peer.parse().unwrap()));
+    assert_eq!(none(&hop, "127.0.0.1"), None);
+    let by_address = Hop { host: "192.0.2.7".into(), ..hop.clone() };
+    assert_eq!(none(&by_address, "192.0.2.7"), None);
+}
+
+#[test]
+fn the_line_that_contradicts_is_named_with_its_pattern() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("known_hosts");
+    fs::write(&file, format!("# x\n*.lab,!y.lab {B}\n")).unwrap();
+    let hop = hop(&file, "x.lab", 22);
+    let judged = judge(&hop, None, &PublicKey::from_openssh(A).unwrap().into(), 0);
+    let failure = refusal(&judged, "x.lab:22", "test");
+    assert!(failure.message.contains("known_hosts:2, for *.lab,!y.lab)"), "{failure}");
+    // The pattern stays, and the host is known by a line of its own.
+    trust("test", &hop, &judged.offered, true).unwrap();
+    assert_eq!(fs::read_to_string(&file).unwrap(), format!("# x\n*.lab,!y.lab {B}\nx.lab {A}\n"));
+    fs::write(&file, format!("@revoked * {A}\n")).unwrap();
+    let revoked = judge(&hop, None, &PublicKey::from_openssh(A).unwrap().into(), 0);
+    assert!(refusal(&revoked, "x.lab:22", "test").message.contains("@revoked at"), "{:?}", revoked.verdict);
+}
+
+#[test]
 fn what_was_replaced_is_named_by_line() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("known_hosts");

@@ -8,7 +8,7 @@ use std::time::Duration;
 use nbtunnel_core::{FailureKind, LinkReport, Policy, Route, SshConfig};
 use tokio::sync::watch;
 
-use super::testbed::{Sshd, Watched, links, run, start, start_as, until};
+use super::testbed::{Sshd, Watched, links, public, run, start, start_as, until};
 use super::{AgentAt, Links};
 
 fn user() -> String {
@@ -125,8 +125,11 @@ async fn many_tunnels_over_one_jump_host_log_in_there_once() {
 async fn each_failure_names_the_machine_on_the_way() {
     let ways = Ways::new();
     // The second machine shows another key than the one on file.
-    fs::write(ways.two.at("known_hosts"), ways.two.host_line().replace(&ways.two.key(), &ways.one.key()))
-        .unwrap();
+    fs::write(
+        ways.two.at("known_hosts"),
+        ways.two.host_line().replace(&public(&ways.two.at("hostkey")), &public(&ways.one.at("hostkey"))),
+    )
+    .unwrap();
     let mut link = start(&here(), ways.route());
     let failure = link.lost().await;
     assert_eq!(failure.kind, FailureKind::HostKeyChanged);

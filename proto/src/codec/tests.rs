@@ -98,6 +98,7 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("host-key", Request::HostKey { name: "a".into() }),
         ("trust", Request::Trust { name: "a".into(), fingerprint: "f".into(), replace: true }),
         ("unlock", Request::Unlock { name: "a".into() }),
+        ("environment", Request::Environment { agent: "/a".into() }),
         ("answers", Request::Answers { answers: vec![Secret::new("x".into()), Secret::new(String::new())] }),
         ("doctor", Request::Doctor { name: Some("a".into()) }),
     ]

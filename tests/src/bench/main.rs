@@ -13,6 +13,7 @@ use clap::builder::PossibleValuesParser;
 
 mod fleet;
 mod idle;
+mod jumps;
 mod latency;
 mod memory;
 #[cfg(target_os = "linux")]
@@ -63,6 +64,7 @@ const SECTIONS: &[Section] = &[
     Section { name: "start", measure: start::measure },
     Section { name: "traffic", measure: traffic::measure },
     Section { name: "throughput", measure: throughput::measure },
+    Section { name: "jumps", measure: jumps::measure },
     Section { name: "latency", measure: latency::measure },
     Section { name: "memory", measure: memory::measure },
     Section { name: "idle", measure: idle::measure },

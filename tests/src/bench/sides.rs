@@ -2,6 +2,8 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -23,14 +25,42 @@ impl Sides {
     /// Starts both towards `sshd`, which is reached through port `at`, and waits until they carry.
     pub(crate) fn start(sshd: &Sshd, at: u16, remotes: &[u16]) -> Result<Sides> {
         know_at(sshd, at)?;
+        let ssh = |forwards: &[(u16, u16)]| plain_ssh::command_at(sshd, at, forwards);
+        Sides::of(sshd.tunnel().set("port", at), remotes, ssh)
+    }
+
+    /// The same over a jump host that ssh_config at `config` knows as `jump`; `file` says so to ours.
+    pub(crate) fn over(
+        jump: &str,
+        config: &Path,
+        sshd: &Sshd,
+        remotes: &[u16],
+        file: impl Fn(TunnelFile) -> TunnelFile,
+    ) -> Result<Sides> {
+        let ssh = |forwards: &[(u16, u16)]| {
+            let plain = plain_ssh::command_at(sshd, sshd.port(), forwards)?;
+            let mut command = Command::new(plain.get_program());
+            command.args(["-J", jump, "-F"]).arg(config);
+            // In the place of `-F none`, with which it begins.
+            command.args(plain.get_args().skip(2));
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            Ok(command)
+        };
+        Sides::of(file(sshd.tunnel()), remotes, ssh)
+    }
+
+    fn of(
+        file: TunnelFile,
+        remotes: &[u16],
+        ssh: impl Fn(&[(u16, u16)]) -> Result<Command>,
+    ) -> Result<Sides> {
         let locals = || remotes.iter().map(|_| net::free_port()).collect::<Result<Vec<_>>>();
         let (theirs, ours) = (locals()?, locals()?);
         let forwards: Vec<_> = theirs.iter().copied().zip(remotes.iter().copied()).collect();
-        let ssh = Running::spawn(&mut plain_ssh::command_at(sshd, at, &forwards)?)?;
+        let ssh = Running::spawn(&mut ssh(&forwards)?)?;
         for &local in &theirs {
             wait::until("ssh listens", wait::SOON, || net::connect(local, wait::SOON).is_ok())?;
         }
-        let file = sshd.tunnel().set("port", at);
         let file = ours.iter().zip(remotes).fold(file, |file, (local, remote)| file.forward(*local, *remote));
         let world = world(&[file])?;
         Ok(Sides { _ssh: ssh, world, ports: [theirs, ours] })

@@ -24,6 +24,7 @@ pub(super) use system::Agent;
 use turns::{Turn, Turns};
 
 use super::credentials::fingerprint;
+use super::passphrases::Passphrases;
 use super::system;
 use environment::Environment;
 
@@ -39,6 +40,8 @@ pub struct Agents {
     passed: Mutex<Option<PathBuf>>,
     environment: Environment,
     turns: Turns,
+    /// What was said of keys that are in no agent, and may be kept.
+    pub(super) passphrases: Passphrases,
 }
 
 /// What one place said.
@@ -82,13 +85,13 @@ pub(super) struct Found {
 impl Agents {
     /// Agents as `usual` says where ssh_config says nothing. `home` is the user's.
     pub(super) fn new(usual: AgentAt, home: PathBuf) -> Arc<Agents> {
-        let (passed, environment, turns) = Default::default();
-        Arc::new(Agents { usual, home, passed, environment, turns })
+        let (passed, environment, turns, passphrases) = Default::default();
+        Arc::new(Agents { usual, home, passed, environment, turns, passphrases })
     }
 
-    /// The environment of an nbctl named this agent, or none.
-    pub fn passed_by_nbctl(&self, agent: Option<PathBuf>) {
-        *self.passed.lock().unwrap_or_else(PoisonError::into_inner) = agent;
+    /// The environment of an nbctl named this agent.
+    pub fn passed_by_nbctl(&self, place: PathBuf) {
+        *self.passed.lock().unwrap_or_else(PoisonError::into_inner) = Some(place);
     }
 
     /// Where `at` is now, in the order in which the places are asked.

@@ -141,7 +141,7 @@ async fn an_agent_that_hangs_is_passed_over_and_named() {
     let mute = home.path().join("mute");
     let _mute = UnixListener::bind(&mute).unwrap();
     let agents = Agents::new(AgentAt::Usual, home.path().to_owned());
-    agents.passed_by_nbctl(Some(mute.clone()));
+    agents.passed_by_nbctl(mute.clone());
     let attempt = log_in(&bare(&sshd), &agents, None).await;
     attempt.is_in();
     assert!(attempt.saw("does not answer") && attempt.saw("last nbctl"), "{:?}", attempt.seen);

@@ -160,12 +160,16 @@ impl<'a> Hands<'a> {
         if let Some(key) = self.unlocked.get(path) {
             return Ok(Arc::clone(key));
         }
-        let key = match self.wait(Asks::Person, self.ask_passphrase(path, print)).await {
+        if let Some(key) = self.open_as_before(path).await {
+            self.unlocked.insert(path.to_owned(), Arc::clone(&key));
+            return Ok(key);
+        }
+        let (key, is_kept) = match self.wait(Asks::Person, self.ask_passphrase(path, print)).await {
             (Some(unlocked), _) => unlocked?,
             (None, _) => return Err(Unsigned::Session),
         };
         self.unlocked.insert(path.to_owned(), Arc::clone(&key));
-        if !self.add_to_agent(&key).await {
+        if !self.add_to_agent(&key).await && !is_kept {
             self.asked = Asked::Typed;
         }
         Ok(key)

@@ -9,6 +9,7 @@ mod agent_tests;
 mod bed;
 mod hands;
 mod interactive;
+mod kerberos;
 #[cfg(test)]
 #[cfg(unix)]
 mod key_tests;
@@ -30,7 +31,7 @@ use tokio::time::timeout;
 
 use super::agent::Agents;
 use super::classify::{broken, ended, overdue, too_many_keys};
-use super::credentials::{Offer, passphrase_needed};
+use super::credentials::{Key, Offer, passphrase_needed};
 use super::handler::{Client, Shared};
 use super::hop::Hop;
 use super::report::{LinkEvent, Reporter};
@@ -56,8 +57,8 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const MAX_PARTS: usize = 10;
 
 /// What we can do, in the order of ssh(1).
-const METHODS: [MethodKind; 3] =
-    [MethodKind::PublicKey, MethodKind::KeyboardInteractive, MethodKind::Password];
+const METHODS: [MethodKind; 4] =
+    [MethodKind::GssapiWithMic, MethodKind::PublicKey, MethodKind::KeyboardInteractive, MethodKind::Password];
 
 /// One authentication, from the first request to its end.
 pub(super) struct Login<'a> {
@@ -80,6 +81,8 @@ pub(super) struct Login<'a> {
     unwilling: Unwilling,
     /// How many keys were offered.
     offered: usize,
+    /// Why there is no ticket for a server that takes one.
+    no_ticket: Option<String>,
 }
 
 /// Whom logging in took.
@@ -120,6 +123,7 @@ impl<'a> Login<'a> {
             rsa_hash: None,
             unwilling: Unwilling::default(),
             offered: 0,
+            no_ticket: None,
         }
     }
 
@@ -146,7 +150,8 @@ impl<'a> Login<'a> {
                 MethodKind::PublicKey => self.by_key(offer).await?,
                 MethodKind::KeyboardInteractive => self.by_dialogue().await?,
                 MethodKind::Password => self.by_password().await?,
-                MethodKind::None | MethodKind::HostBased | MethodKind::GssapiWithMic => Tried::Refused,
+                MethodKind::GssapiWithMic => self.by_ticket(offer).await?,
+                MethodKind::None | MethodKind::HostBased => Tried::Refused,
             };
             match tried {
                 Tried::In => return Ok(self.let_in()),
@@ -164,7 +169,8 @@ impl<'a> Login<'a> {
     }
 
     fn next_method(&self) -> Option<MethodKind> {
-        METHODS.into_iter().find(|method| self.methods.contains(method) && !self.spent.contains(method))
+        let possible = |method: &MethodKind| self.methods.contains(method) && !self.spent.contains(method);
+        in_order(self.shared.to.login.preferred.as_deref()).into_iter().find(possible)
     }
 
     fn takes_keys(&self) -> bool {
@@ -233,6 +239,17 @@ impl<'a> Login<'a> {
             let message = format!("{hop} takes the key {keys}, but the agent did not sign with it");
             return Failure::new(FailureKind::AnswerNeeded, message, self.start_again());
         }
+        let preferred = in_order(to.login.preferred.as_deref());
+        if !preferred.iter().any(|method| self.methods.contains(method)) && to.login.preferred.is_some() {
+            return Failure::new(
+                FailureKind::AuthRefused,
+                format!("{hop} takes {}, which PreferredAuthentications rules out", in_words(&self.methods)),
+                "add one of these methods to PreferredAuthentications",
+            );
+        }
+        if let Some(failure) = self.ticket_missing() {
+            return failure;
+        }
         if self.refused.is_empty() && !self.takes_keys() {
             let methods = in_words(&self.methods);
             let message = format!("{hop} takes no keys from {}, only {methods}", to.user);
@@ -248,7 +265,7 @@ impl<'a> Login<'a> {
             };
         }
         let offered = if self.refused.is_empty() {
-            "the agent went away before a key could be offered".to_owned()
+            "no key could be offered".to_owned()
         } else {
             let more = match self.refused.len().saturating_sub(MAX_TOLD) {
                 0 => String::new(),
@@ -278,9 +295,11 @@ pub(super) fn shortfall(
     offer: &Offer,
     server: &Hop,
     reporter: &Reporter,
+    agents: &Agents,
     asker: Option<&Asker>,
 ) -> Option<Failure> {
-    if asker.is_some() {
+    let mut locked = offer.keys.iter().filter_map(Key::locked_in);
+    if asker.is_some() || locked.any(|path| agents.passphrases.has(path)) {
         return None;
     }
     let mut why = offer.shortfall(server)?;
@@ -306,6 +325,13 @@ fn says_what_it_needs(why: &Failure, to: &Hop, reporter: &Reporter) {
     if why.kind.wants_an_answer() {
         reporter.tell(LinkEvent::Report(LinkReport::Needs(to.login_key())));
     }
+}
+
+/// Our methods as `PreferredAuthentications` orders and restricts them.
+fn in_order(preferred: Option<&[String]>) -> Vec<MethodKind> {
+    let Some(names) = preferred else { return METHODS.into() };
+    let method = |name: &String| METHODS.into_iter().find(|method| <&str>::from(method) == name.trim());
+    names.iter().filter_map(method).collect()
 }
 
 fn in_words(methods: &MethodSet) -> String {

@@ -22,8 +22,8 @@ const ADD_DEADLINE: Duration = Duration::from_secs(60);
 
 impl Hands<'_> {
     /// Whether somebody can say the passphrase of the key in `path`.
-    pub(super) fn can_unlock(&self, _path: &Path) -> bool {
-        self.asker.is_some()
+    pub(super) fn can_unlock(&self, path: &Path) -> bool {
+        self.asker.is_some() || self.agents.passphrases.has(path)
     }
 
     /// What is said to be the passphrase of the key in `path`, for the `attempt`th time; counted from 1.
@@ -35,17 +35,28 @@ impl Hands<'_> {
         answers.pop()
     }
 
-    /// Asks until the key in `path` opens.
-    pub(super) async fn ask_passphrase(&self, path: &Path, print: &str) -> Result<Arc<PrivateKey>, Unsigned> {
+    /// The key in `path`, opened by what was said of it earlier.
+    pub(super) async fn open_as_before(&self, path: &Path) -> Option<Arc<PrivateKey>> {
+        let said = self.agents.passphrases.of(path)?;
+        let opened = open(path, said).await;
+        if let Ok(None) = opened {
+            // The file was given another passphrase.
+            self.agents.passphrases.forget(path);
+        }
+        opened.ok().flatten()
+    }
+
+    /// Asks until the key in `path` opens. Says whether what was typed is kept, so that nobody is asked again.
+    pub(super) async fn ask_passphrase(
+        &self,
+        path: &Path,
+        print: &str,
+    ) -> Result<(Arc<PrivateKey>, bool), Unsigned> {
         for attempt in 1..=TRIES {
-            let Some(passphrase) = self.passphrase(path, print, attempt).await else { break };
-            let file = path.to_owned();
-            let unlocked = tokio::task::spawn_blocking(move || unlock(&file, &passphrase)).await;
-            match unlocked {
-                Ok(Ok(key)) => return Ok(Arc::new(key)),
-                Ok(Err(Locked::WrongPassphrase)) => {}
-                Ok(Err(Locked::Unusable(why))) => return Err(Unsigned::Unusable(why)),
-                Err(_) => return Err(Unsigned::Unusable(format!("{} cannot be opened", path.display()))),
+            let Some(said) = self.passphrase(path, print, attempt).await else { break };
+            if let Some(key) = open(path, said.clone()).await? {
+                let remember = self.shared.to.login.remember;
+                return Ok((key, self.agents.passphrases.keep(path, &said, remember)));
             }
         }
         Err(Unsigned::Locked(path.to_owned()))
@@ -75,5 +86,16 @@ impl Hands<'_> {
             self.shared.reporter.note(&format!("{agent} did not take the key"));
         }
         is_added && !matches!(login.add_to_agent, AddToAgent::Confirm(_))
+    }
+}
+
+/// Opens the key in `path`; `None`: not with this passphrase.
+async fn open(path: &Path, said: SecretString) -> Result<Option<Arc<PrivateKey>>, Unsigned> {
+    let file = path.to_owned();
+    match tokio::task::spawn_blocking(move || unlock(&file, &said)).await {
+        Ok(Ok(key)) => Ok(Some(Arc::new(key))),
+        Ok(Err(Locked::WrongPassphrase)) => Ok(None),
+        Ok(Err(Locked::Unusable(why))) => Err(Unsigned::Unusable(why)),
+        Err(_) => Err(Unsigned::Unusable(format!("{} cannot be opened", path.display()))),
     }
 }

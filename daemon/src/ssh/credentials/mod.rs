@@ -14,6 +14,7 @@ pub(super) use snapshot::Survey;
 pub use snapshot::{AgentMark, FileMark, Mark, Snapshot};
 
 use super::agent::Agents;
+use super::gssapi;
 use super::hop::Hop;
 
 pub(super) fn fingerprint(key: &PublicKey) -> String {
@@ -77,17 +78,12 @@ fn no_credentials(hop: &Hop, offer: &Offer) -> Failure {
     for note in &offer.notes {
         message += &format!("; {note}");
     }
+    let mut hint = "start the agent and run ssh-add, or make a key with ssh-keygen".to_owned();
     if let Some(why) = offer.ticket.missing() {
-        let message = format!("{message}; {why}");
-        return Failure::new(
-            FailureKind::NoCredentials,
-            message,
-            "run kinit; the tunnel then connects by itself",
-        );
+        message += &format!("; {why}");
+        if gssapi::IS_HERE {
+            hint = format!("run kinit, or {hint}");
+        }
     }
-    Failure::new(
-        FailureKind::NoCredentials,
-        message,
-        "start the agent and run ssh-add, or make a key with ssh-keygen; the tunnel then connects by itself",
-    )
+    Failure::new(FailureKind::NoCredentials, message, hint + "; the tunnel then connects by itself")
 }

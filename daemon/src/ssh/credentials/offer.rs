@@ -69,7 +69,7 @@ impl Offer {
             Some(Held { agent, identities }) => (Some(agent), identities),
             None => (None, Vec::new()),
         };
-        let mut offer = Offer { agent, ticket: Ticket::look(login), ..Offer::default() };
+        let mut offer = Offer { agent, ticket: Ticket::look(login.gssapi), ..Offer::default() };
         let identities = offer.load_identities(login, &held);
         let mut keys = offer.load_certificates(login, &identities, &held);
         let (named, others): (Vec<Key>, Vec<Key>) =

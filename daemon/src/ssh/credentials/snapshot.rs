@@ -10,8 +10,9 @@ use russh::keys::agent::AgentIdentity;
 use super::fingerprint;
 use super::key_files::certificate_beside;
 use crate::ssh::agent::{AgentAt, Agents, Found};
+use crate::ssh::gssapi::Ticket;
 use crate::ssh::hop::{Hop, Plan};
-use crate::ssh::{gssapi, system};
+use crate::ssh::system;
 
 /// What could be offered and what the known_hosts files were, at one moment. Two of them differ when
 /// something changed that may help a parked tunnel.
@@ -21,10 +22,12 @@ pub struct Snapshot {
     pub agents: Vec<AgentMark>,
     /// The identity files, and the certificates.
     pub keys: Vec<FileMark>,
-    /// The files with Kerberos tickets, if a machine on the way takes those.
-    pub tickets: Vec<FileMark>,
+    /// Whose Kerberos ticket there is, if a machine on the way takes those.
+    pub ticket: Ticket,
     /// The known_hosts files, the system's too.
     pub known_hosts: Vec<FileMark>,
+    /// Identity files whose passphrase is kept.
+    pub remembered: Vec<PathBuf>,
 }
 
 /// By what a change of an agent is noticed.
@@ -59,7 +62,10 @@ pub struct Mark {
 }
 
 /// What the agents on a way said, each asked once.
-pub(in crate::ssh) struct Survey(Vec<(Option<AgentAt>, Found)>);
+pub(in crate::ssh) struct Survey {
+    asked: Vec<(Option<AgentAt>, Found)>,
+    remembered: Vec<PathBuf>,
+}
 
 impl Survey {
     /// Asks the agents of every machine of `plan`.
@@ -70,17 +76,19 @@ impl Survey {
                 asked.push((at.clone(), agents.find(at.as_ref()).await));
             }
         }
-        Survey(asked)
+        let files = hops(plan).flat_map(|hop| hop.login.identity_files.iter().cloned());
+        Survey { asked, remembered: files.filter(|path| agents.passphrases.has(path)).collect() }
     }
 
     /// What could be offered over the whole way of `plan`.
     pub(in crate::ssh) async fn snapshot(&self, plan: &Plan) -> Option<Snapshot> {
-        let agents = self.0.iter().map(|(at, found)| AgentMark {
+        let agents = self.asked.iter().map(|(at, found)| AgentMark {
             at: at.clone(),
             held: found.held.as_ref().map(|held| held.identities.iter().map(mark).collect()),
         });
         let (agents, plan) = (agents.collect(), plan.clone());
-        tokio::task::spawn_blocking(move || Snapshot::of(&plan, agents)).await.ok()
+        let looked = tokio::task::spawn_blocking(move || Snapshot::of(&plan, agents)).await.ok()?;
+        Some(Snapshot { remembered: self.remembered.clone(), ..looked })
     }
 }
 
@@ -98,37 +106,43 @@ impl Snapshot {
         });
         let known = hops(plan)
             .flat_map(|hop| hop.host_keys.known_hosts.iter().chain(&hop.host_keys.system_known_hosts));
-        let tickets = logins().any(|login| login.gssapi).then(gssapi::ticket_files).unwrap_or_default();
+        let ticket = Ticket::look(logins().any(|login| login.gssapi));
         Snapshot {
+            remembered: Vec::new(),
             agents,
             keys: keys.map(|path| FileMark::of(&path)).collect(),
-            tickets: tickets.iter().map(|path| FileMark::of(path)).collect(),
+            ticket,
             known_hosts: known.map(|path| FileMark::of(path)).collect(),
         }
     }
 
     /// The same agents and files, as they are now, but for the agents if they are not asked.
     pub(in crate::ssh) async fn again(self, agents: Option<&Agents>) -> Option<Snapshot> {
-        let mut marks = self.agents;
+        let (mut marks, mut remembered) = (self.agents, self.remembered);
         if let Some(agents) = agents {
+            let files = self.keys.iter().map(|mark| &mark.path);
+            remembered = files.filter(|path| agents.passphrases.has(path)).cloned().collect();
             for mark in &mut marks {
                 let held = agents.find(mark.at.as_ref()).await.held;
                 mark.held = held.map(|held| held.identities.iter().map(self::mark).collect());
             }
         }
-        let files = [self.keys, self.tickets, self.known_hosts];
-        let looked = tokio::task::spawn_blocking(move || {
-            files.map(|marks| marks.iter().map(|mark| FileMark::of(&mark.path)).collect())
+        let again = |marks: &[FileMark]| marks.iter().map(|mark| FileMark::of(&mark.path)).collect();
+        let looked = tokio::task::spawn_blocking(move || Snapshot {
+            agents: marks,
+            keys: again(&self.keys),
+            ticket: Ticket::look(self.ticket.is_wanted()),
+            known_hosts: again(&self.known_hosts),
+            remembered,
         });
-        let [keys, tickets, known_hosts] = looked.await.ok()?;
-        Some(Snapshot { agents: marks, keys, tickets, known_hosts })
+        looked.await.ok()
     }
 
-    /// Whether `other` has the same to offer.
+    /// Whether `other` has the same to offer, or less: a passphrase whose time was over opens nothing.
     pub(in crate::ssh) fn offers_the_same(&self, other: &Snapshot) -> bool {
-        let offers =
-            |snapshot: &Snapshot| (snapshot.agents.clone(), snapshot.keys.clone(), snapshot.tickets.clone());
-        offers(self) == offers(other)
+        let new = |path: &&PathBuf| !other.remembered.contains(path);
+        (&self.agents, &self.keys, &self.ticket) == (&other.agents, &other.keys, &other.ticket)
+            && !self.remembered.iter().any(|path| new(&path))
     }
 }
 
