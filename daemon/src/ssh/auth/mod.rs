@@ -146,6 +146,7 @@ impl<'a> Login<'a> {
         }
         self.shared.saw(Seen::Methods(self.methods.iter().map(|m| <&str>::from(m).to_owned()).collect()));
         while let Some(method) = self.next_method() {
+            let before = self.accepted.len();
             let tried = match method {
                 MethodKind::PublicKey => self.by_key(offer).await?,
                 MethodKind::KeyboardInteractive => self.by_dialogue().await?,
@@ -154,7 +155,13 @@ impl<'a> Login<'a> {
                 MethodKind::None | MethodKind::HostBased => Tried::Refused,
             };
             match tried {
-                Tried::In => return Ok(self.let_in()),
+                Tried::In => {
+                    // Only keys have a name of their own.
+                    if self.accepted.len() == before {
+                        self.accepted.push(<&str>::from(&method).to_owned());
+                    }
+                    return Ok(self.let_in());
+                }
                 // What remains of the same method may serve for the next part (`publickey,publickey`).
                 Tried::Partly if self.accepted.len() < MAX_PARTS => self.spent.clear(),
                 Tried::Partly | Tried::Refused => self.spent.push(method),

@@ -1,6 +1,7 @@
 //! What is looked at on this machine: what ssh_config says, and what could be offered to each machine on the way.
 //! Asks no server.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tokio::time::timeout;
 use crate::finding::{Finding, Layer};
 use crate::ssh::agent::{Agents, Said, Why};
 use crate::ssh::auth::{flaw, wants_a_person};
-use crate::ssh::credentials::{Holder, Offer, look};
+use crate::ssh::credentials::{Holder, Key, Offer, look};
 use crate::ssh::hop::Hop;
 use crate::ssh_config::{self, Query};
 use crate::wake::Clock;
@@ -47,7 +48,7 @@ pub(super) async fn ssh_config(route: &Route, unhonoured: Vec<String>) -> Vec<Fi
 pub(super) async fn look_at(agents: &Agents, hop: &Hop, patience: Duration) -> Vec<Finding> {
     let agent = agent(agents, hop).await;
     let credentials = match timeout(patience, look(agents, hop)).await {
-        Ok(offer) => credentials(&offer, hop),
+        Ok(offer) => credentials(&offer, agents, hop),
         Err(_) => Finding::warn(
             Layer::Credentials,
             "the key files could not be looked at in time",
@@ -89,8 +90,10 @@ fn told(silent: Vec<String>, which: String) -> Finding {
     Finding::warn(Layer::Agent, text, "start that agent again, or let SSH_AUTH_SOCK name one that runs")
 }
 
-fn credentials(offer: &Offer, hop: &Hop) -> Finding {
-    if let Some(failure) = offer.shortfall(hop) {
+fn credentials(offer: &Offer, agents: &Agents, hop: &Hop) -> Finding {
+    let is_remembered = |path: &Path| agents.passphrases.has(path);
+    let remembered = offer.keys.iter().filter_map(Key::locked_in).any(is_remembered);
+    if let Some(failure) = offer.shortfall(hop).filter(|_| !remembered) {
         if failure.kind == FailureKind::NoCredentials && wants_a_person(hop) {
             return Finding::ok(Layer::Credentials, "there is no key, and a person is to be asked");
         }
@@ -106,6 +109,9 @@ fn credentials(offer: &Offer, hop: &Hop) -> Finding {
         match &key.holder {
             Holder::Agent(_) => {}
             Holder::File { .. } => said.push(format!("{} can be used", key.label())),
+            Holder::Locked { path } if is_remembered(path) => {
+                said.push(format!("the passphrase of {} is remembered", key.label()));
+            }
             Holder::Locked { .. } => said.push(format!("{} needs its passphrase", key.label())),
         }
         let flaw = |certificate: &Arc<Certificate>| flaw(certificate, &hop.user, Clock.wall_ms() / 1000);
