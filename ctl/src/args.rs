@@ -64,6 +64,8 @@ pub(crate) enum Command {
     Trust(TrustArgs),
     /// Start a tunnel, and answer what its server or a key asks
     Unlock(UnlockArgs),
+    /// Look at every layer between here and what a tunnel leads to, and say which one breaks
+    Doctor(DoctorArgs),
     /// Hang the daemon, to see whether somebody notices
     #[cfg(debug_assertions)]
     #[command(hide = true)]
@@ -210,6 +212,12 @@ pub(crate) struct EditArgs {
 pub(crate) struct UnlockArgs {
     /// The name of a tunnel
     pub name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArgs {
+    /// The name of a tunnel; all of them without
+    pub name: Option<String>,
 }
 
 #[derive(Debug, Args)]

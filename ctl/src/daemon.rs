@@ -189,6 +189,7 @@ pub(crate) fn unexpected(reply: &Reply) -> CommandError {
         Reply::Trusted { .. } => "a trusted key",
         Reply::Fault(_) => "a fault",
         Reply::Ask(_) => "a question",
+        Reply::Finding(_) => "a finding",
     };
     CommandError::new(
         Exit::Failed,

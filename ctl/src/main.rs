@@ -6,6 +6,7 @@ mod checker;
 mod commands;
 mod daemon;
 mod exit;
+mod findings;
 mod person;
 mod printer;
 mod signals;

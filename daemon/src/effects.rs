@@ -213,6 +213,7 @@ impl Effects {
             LinkEvent::Planned(plan) => room.planned = Some(*plan),
             LinkEvent::Looked(looked) => room.looked = Some(looked),
             LinkEvent::Note(text) => return (None, Some(text)),
+            LinkEvent::Saw(_) => {}
         }
         (None, None)
     }
@@ -241,6 +242,11 @@ impl Effects {
     pub fn offered(&self, name: &Name, route: &Route) -> Option<(&Hop, &OfferedKey)> {
         let (shown_at, hop, offered) = self.rooms.get(name)?.offered.as_ref()?;
         shown_at.leads_where(route).then_some((hop, offered))
+    }
+
+    /// What all links share.
+    pub fn links(&self) -> &Arc<Links> {
+        &self.links
     }
 
     /// Where its newest link goes, as it was found out last.

@@ -10,6 +10,7 @@ pub mod desktop;
 pub mod driver;
 pub mod effects;
 pub mod event;
+pub mod finding;
 pub mod forward;
 pub mod history;
 pub mod history_file;

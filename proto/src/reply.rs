@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::answer::Question;
 use crate::event::{Event, LogLine};
 use crate::fault::Fault;
+use crate::finding::Finding;
 use crate::status::{FileProblem, Problem, Status};
 
 /// One answer.
@@ -44,6 +45,8 @@ pub enum Reply {
     Fault(Fault),
     /// During [`crate::Request::Unlock`]: to be answered by [`crate::Request::Answers`].
     Ask(Box<Question>),
+    /// To [`crate::Request::Doctor`]: a look at one layer.
+    Finding(Box<Finding>),
 }
 
 /// What became of an order, for one tunnel.

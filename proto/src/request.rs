@@ -67,6 +67,12 @@ pub enum Request {
         /// `SSH_AUTH_SOCK`: where the SSH agent is.
         agent: String,
     },
+    /// Look at every layer. Answered by [`crate::Reply::Finding`] for each, then [`crate::Reply::Done`]. Ends when
+    /// the client hangs up.
+    Doctor {
+        /// The tunnel; `None`: what all tunnels share, and then each of them.
+        name: Option<String>,
+    },
     /// Stop in the middle of everything, for ever, as a fault of the daemon would: for tests of who watches it.
     /// The last one always, so that the others have the same bytes in a release, which does not have it.
     #[cfg(debug_assertions)]
@@ -87,6 +93,7 @@ impl Request {
             Request::Unlock { .. } => "an unlock",
             Request::Answers { .. } => "to be heard",
             Request::Environment { .. } => "a look at its environment",
+            Request::Doctor { .. } => "a diagnosis",
             #[cfg(debug_assertions)]
             Request::Hang => "a hang",
         }

@@ -4,6 +4,7 @@ pub(crate) mod add;
 mod check;
 #[cfg(debug_assertions)]
 mod debug_hang;
+mod doctor;
 mod edit;
 mod events;
 mod import;
@@ -42,6 +43,7 @@ pub(crate) async fn run(command: Command, daemon: &Daemon, printer: &Printer) ->
         Command::Edit(args) => edit::run(&args, daemon, printer).await,
         Command::Trust(args) => trust::run(args, daemon, printer).await,
         Command::Unlock(args) => unlock::run(args, daemon, printer).await,
+        Command::Doctor(args) => doctor::run(args, daemon, printer).await,
         #[cfg(debug_assertions)]
         Command::DebugHang => debug_hang::run(daemon).await,
     }

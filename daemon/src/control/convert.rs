@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use nbtunnel_core::{Asks, Failure, Name, TunnelView};
 use nbtunnel_proto::{
-    ForwardStatus, History, HostKeyOffer, Order, PastFailure, Problem, RecordedKey, Secret, TunnelStatus,
+    Finding, ForwardStatus, History, HostKeyOffer, Order, PastFailure, Problem, RecordedKey, Secret,
+    TunnelStatus,
 };
 use secrecy::SecretString;
 
 use crate::ask::{Prompt, Question};
+use crate::finding;
 use crate::forward::Counts;
 use crate::history::Past;
 use crate::ssh::{Hop, OfferedKey, Plan, Recorded};
@@ -19,6 +21,23 @@ pub fn problem(failure: &Failure) -> Problem {
         code: failure.kind.code().to_owned(),
         message: failure.message.clone(),
         hint: failure.hint.clone(),
+    }
+}
+
+/// What was found about `tunnel`, or about what all tunnels share.
+pub fn finding(tunnel: Option<&str>, found: finding::Finding) -> Finding {
+    let (hop, forward) =
+        if found.layer < finding::Layer::Listener { (found.at, None) } else { (None, found.at) };
+    Finding {
+        tunnel: tunnel.map(str::to_owned),
+        layer: found.layer.word().to_owned(),
+        hop,
+        forward,
+        verdict: found.verdict.word().to_owned(),
+        code: found.kind.map(|kind| kind.code().to_owned()),
+        message: found.message,
+        hint: found.hint,
+        took_ms: found.took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The one loop: takes in events, tells core, has `effects` carry out what core says. Nobody imports it but
 //! the program.
 
+mod doctor;
 mod goodbye;
 mod memory;
 mod requests;

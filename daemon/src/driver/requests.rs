@@ -55,6 +55,10 @@ impl Driver {
                 "use `nbctl unlock`",
             )),
             Request::Environment { agent } => return self.effects.agent_is_at(agent.into()),
+            Request::Doctor { name } => match self.doctor(&asked, name.as_deref()) {
+                Ok(()) => return,
+                Err(fault) => Err(fault),
+            },
             #[cfg(debug_assertions)]
             Request::Hang => loop {
                 std::thread::park();
@@ -86,7 +90,7 @@ impl Driver {
     }
 
     /// The tunnels that there are, without those that are only being cleared away.
-    fn present(&self) -> impl Iterator<Item = &Name> {
+    pub(super) fn present(&self) -> impl Iterator<Item = &Name> {
         self.fleet.tunnels().iter().filter(|(_, tunnel)| !tunnel.is_leaving()).map(|(name, _)| name)
     }
 

@@ -16,6 +16,7 @@ pub mod limits;
 #[cfg_attr(not(target_os = "linux"), path = "readiness_other.rs")]
 pub mod readiness;
 pub mod signals;
+pub mod starter;
 #[cfg_attr(target_os = "linux", path = "store_linux.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "store_other.rs")]
 pub mod store;

@@ -120,6 +120,32 @@ impl SshCarrier {
         }
     }
 
+    /// Opens a channel to `target` and closes it again, to see within `patience` whether somebody is there.
+    ///
+    /// # Errors
+    /// Why there is no way to it.
+    pub(super) async fn look_at(
+        self: &Arc<Self>,
+        target: &Target,
+        patience: Duration,
+    ) -> Result<(), Failure> {
+        let hop = &self.hop;
+        match timeout(patience, self.reach(target, ("127.0.0.1".to_owned(), 0))).await {
+            Ok(Ok(_closes_when_dropped)) => Ok(()),
+            Ok(Err(Unreached::Denied(why))) => Err(denied(hop, target, &why)),
+            Ok(Err(Unreached::LinkGone)) => Err(Failure::new(
+                FailureKind::Disconnected,
+                format!("the session with {hop} ended before {target} was reached"),
+                "look again; if it stays so, the server's log says more",
+            )),
+            Ok(Err(Unreached::Late)) | Err(_) => Err(Failure::new(
+                FailureKind::TimedOut,
+                format!("{hop} could not reach {target} within {} s", patience.as_secs()),
+                "check the target of the forward; a firewall over there may swallow the connection",
+            )),
+        }
+    }
+
     /// Opens a channel in a task that is never cancelled. When nobody waits for it any more, it is closed.
     fn open(
         self: &Arc<Self>,

@@ -53,6 +53,12 @@ impl Greeting {
         }
     }
 
+    /// The version line, once it came.
+    pub(super) fn version(&self) -> Option<String> {
+        let mut lines = self.heard.split(|byte| b"\r\n".contains(byte)).filter(|_| self.version_came);
+        lines.find(|line| line.starts_with(b"SSH-")).map(|line| String::from_utf8_lossy(line).into_owned())
+    }
+
     /// The first line that came in the place of a version line, if any did; a version line of an old
     /// protocol goes before what was said around it.
     pub(super) fn strange(&self) -> Option<String> {

@@ -19,6 +19,7 @@ use super::hop::Hop;
 use super::hostkey::{Judged, Shown, judge, refusal};
 use super::known_hosts::{Verdict, address_name};
 use super::report::{LinkEvent, Reporter};
+use super::sight::Seen;
 use super::trust::accept_new;
 use super::wire::Tap;
 use crate::wake::Clock;
@@ -87,6 +88,11 @@ impl Shared {
         }
     }
 
+    /// Tells how a step ended.
+    pub(super) fn saw(&self, seen: Seen) {
+        self.reporter.saw(&self.to, seen);
+    }
+
     /// The first cause is the true one; what follows are its consequences.
     pub(super) fn blame(&self, failure: Failure) {
         self.cause.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(failure);
@@ -123,6 +129,7 @@ impl Client {
                 if let Some(doubt) = &judged.offered.doubt {
                     shared.reporter.note(&format!("{} is recognised by its plain key: {doubt}", shared.hop));
                 }
+                shared.saw(Seen::HostKey(Box::new(judged.offered)));
                 true
             }
             (Verdict::Unknown, HostKeyPolicy::AcceptNew) => {
@@ -131,6 +138,7 @@ impl Client {
                 match tokio::task::spawn_blocking(accepting).await {
                     Ok(Ok(note)) => {
                         shared.reporter.note(&note);
+                        shared.saw(Seen::HostKey(Box::new(judged.offered)));
                         true
                     }
                     Ok(Err(failure)) => self.refuse(failure, judged),

@@ -12,6 +12,7 @@ mod certificate;
 mod classify;
 mod count;
 mod credentials;
+mod diagnose;
 mod dial;
 mod distance;
 mod doors;
@@ -42,6 +43,7 @@ mod report;
 mod resolve;
 mod rotation;
 mod settings;
+mod sight;
 #[cfg(target_os = "linux")]
 #[path = "socket_linux.rs"]
 mod socket;
@@ -110,6 +112,7 @@ use tokio::runtime::Handle;
 
 pub use agent::{AgentAt, Agents, Surveyed};
 pub use credentials::{AgentMark, FileMark, Mark, Snapshot};
+pub use diagnose::{OnFinding, Patient};
 pub use gssapi::Ticket;
 pub use hop::{Hop, Plan};
 pub use hostkey::OfferedKey;
@@ -119,7 +122,11 @@ pub use link::Link;
 pub use lookout::{Changed, Lookout, OnChange};
 pub use plan::Account;
 pub use report::{LinkEvent, OnLink};
+pub use sight::{Seen, Sight};
 pub use trust::{Written, trust};
+
+/// Whether this build knows Kerberos (the cargo feature `gssapi`).
+pub const HAS_KERBEROS: bool = gssapi::IS_HERE;
 
 /// Tells how long ago some origin was, on a clock that stands still while the machine sleeps, so that a
 /// probe under way during a sleep does not look like a slow one. Only differences are used.

@@ -18,6 +18,7 @@ use super::hop::{Hop, Key, key};
 use super::logged_in::{Lease, LoggedIn, silent};
 use super::reach::Approach;
 use super::report::{Audience, LinkEvent, Reporter};
+use super::sight::Seen;
 use crate::ask::Asker;
 
 /// What a session is for.
@@ -30,6 +31,9 @@ pub(super) enum Role {
         /// What the file says.
         share: bool,
     },
+    /// Somebody looks how far one gets, with a session of nobody else's unless that took an answer: as far as the
+    /// login, even with nothing to log in with.
+    Look,
 }
 
 impl Role {
@@ -89,6 +93,7 @@ impl Pool {
     /// Why it could not be had. `answer_needed` without a word to the server, when it is known to ask.
     pub(super) async fn get(&self, links: &Arc<Links>, wanted: Wanted<'_>) -> Result<Lease, Failure> {
         let key = key(wanted.jumps, wanted.to);
+        wanted.reporter.saw(wanted.to, Seen::Turn);
         let mut is_first = false;
         loop {
             let next = self.next(links, &key, wanted, &mut is_first)?;

@@ -33,6 +33,7 @@ use super::proxy_command::ProxyStream;
 use super::report::{Audience, Reporter};
 use super::rotation;
 use super::settings::{GREETING, settings};
+use super::sight::Seen;
 use super::stream::Stream;
 use super::wire::Wire;
 use crate::ask::Asker;
@@ -85,13 +86,14 @@ impl Approach {
         }
         // Nothing is sent to the server, not even a connection attempt, before there is something to offer, or
         // somebody who may be asked.
-        if let Some(failure) = shortfall(&offer, to, reporter, &links.agents, asker.as_ref()) {
-            return Err(failure);
+        let shortfall = shortfall(&offer, to, reporter, &links.agents, asker.as_ref());
+        if let Some(failure) = shortfall.as_ref().filter(|_| *role != Role::Look) {
+            return Err(failure.clone());
         }
         let (machine, stopwatch) = (Arc::new(to.clone()), Arc::clone(&links.stopwatch));
         let shared = match role {
             Role::Jump => Shared::jump_host(machine, Arc::clone(reporter), stopwatch),
-            Role::Server { .. } => Shared::new(machine, Arc::clone(reporter), stopwatch),
+            Role::Server { .. } | Role::Look => Shared::new(machine, Arc::clone(reporter), stopwatch),
         };
         // Also when this is dropped half-way: a session in the middle of its key exchange would otherwise
         // wait for a silent server for ever.
@@ -101,6 +103,9 @@ impl Approach {
         reporter.step(Step::Banner);
         let greeting = self.shake_hands(&shared, stream, path, took);
         let mut session = in_time(hop, "the key exchange", greeting).await??;
+        if let Some(failure) = shortfall {
+            return Err(failure);
+        }
         reporter.step(Step::Authenticate);
         let login = Login::new(&shared, &mut session, &links.agents, asker.as_ref());
         let asked = tokio::select! {
@@ -142,16 +147,21 @@ impl Approach {
         if let Some(command) = &to.dialling.proxy_command {
             reporter.step(Step::Tcp);
             let stream = Stream::Proxy(ProxyStream::run(command, shared, &links.data)?);
+            shared.saw(Seen::Over("its ProxyCommand, which runs".to_owned()));
             let (local, path, socket, over) = Default::default();
             return Ok(Reached { stream, local, path, socket, over, took: Duration::ZERO });
         }
         let addresses = in_time(hop, "the name lookup", links.resolver.resolve(&to.host, to.port)).await??;
+        shared.saw(Seen::Addresses(addresses.clone()));
         let from = in_time(hop, "the name lookup", own_ends(hop, &to.dialling, &links.resolver)).await??;
         reporter.step(Step::Tcp);
         let dialling = dial(hop, addresses, &to.dialling, from, &links.stopwatch);
         let limit = to.dialling.connect_timeout.unwrap_or(STEP_DEADLINE).min(STEP_DEADLINE);
         let dialled = timeout(limit, dialling).await.map_err(|_| overdue(hop, "connecting"))??;
         let (local, peer) = (dialled.tcp.local_addr().ok(), dialled.tcp.peer_addr().ok());
+        if let Some(peer) = peer {
+            shared.saw(Seen::Connected(peer));
+        }
         Ok(Reached {
             // The session takes the stream; how patient the system is with it is known only after the login.
             socket: same_socket(&dialled.tcp),
@@ -168,10 +178,12 @@ impl Approach {
         let over =
             Wanted { jumps: before, to: jump, role: Role::Jump, tunnel, reporter, asker: asker.as_ref() };
         let over = links.pool.get(links, over).await?;
+        shared.saw(Seen::Turn);
         reporter.step(Step::Tcp);
         let began = (links.stopwatch)();
         let opening = over.way_to(shared, &links.data);
         let stream = in_time(&shared.hop, "connecting from the jump host", opening).await??;
+        shared.saw(Seen::Over(format!("a connection that {} made", over.shared.hop)));
         // All the way there, and from the jump host on: as far as the round trip of the whole.
         let took = (links.stopwatch)().saturating_sub(began);
         let local = over.local;
@@ -196,6 +208,9 @@ impl Approach {
         let mut wire = Wire::new(stream, Arc::clone(tap));
         let failed = |error| shared.cause().unwrap_or_else(|| broken(hop, &error, tap));
         let greeted = wire.greet(GREETING).await.map_err(|error| failed(Error::IO(error)))?;
+        if let Some(version) = tap.version() {
+            shared.saw(Seen::Version(version));
+        }
         if greeted.is_some() {
             reporter.step(Step::KeyExchange);
         }

@@ -9,6 +9,7 @@ use nbtunnel_core::{LinkReport, Step};
 use super::credentials::Snapshot;
 use super::hop::{Hop, Plan};
 use super::hostkey::OfferedKey;
+use super::sight::{Seen, Sight};
 use crate::forward::carrier::Carrier;
 
 /// What happened to a link.
@@ -31,6 +32,8 @@ pub enum LinkEvent {
     Looked(Snapshot),
     /// A sentence for the tunnel's history.
     Note(String),
+    /// How a step ended.
+    Saw(Box<Sight>),
 }
 
 /// Told what happens to a link. Called from the data runtime, one call at a time a link; must not block,
@@ -72,6 +75,10 @@ impl Reporter {
 
     pub(super) fn step(&self, step: Step) {
         self.tell(LinkEvent::Report(LinkReport::Step(step)));
+    }
+
+    pub(super) fn saw(&self, hop: &Hop, seen: Seen) {
+        self.tell(LinkEvent::Saw(Box::new(Sight::of(hop, seen))));
     }
 
     /// Tells a sentence, unless this tunnel told it before.

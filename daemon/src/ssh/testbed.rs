@@ -329,7 +329,7 @@ impl Watched {
                 LinkEvent::Answered(_, rtt) => return LinkReport::Answers(rtt),
                 LinkEvent::Carrier(carrier) => self.carrier = Some(carrier),
                 LinkEvent::HostKey(shown) => self.host_key = Some(shown.1),
-                LinkEvent::Planned(_) => {}
+                LinkEvent::Planned(_) | LinkEvent::Saw(_) => {}
                 LinkEvent::Looked(snapshot) => self.snapshot = Some(snapshot),
                 LinkEvent::Note(text) => self.seen.push(format!("note: {text}")),
             }

@@ -65,6 +65,11 @@ impl Tap {
         self.seen().end.clone()
     }
 
+    /// The server's version line, once it came.
+    pub(super) fn version(&self) -> Option<String> {
+        self.seen().greeting.version()
+    }
+
     /// What the server said in the place of a version line, if it did.
     pub(super) fn strange_greeting(&self) -> Option<String> {
         self.seen().greeting.strange()

@@ -35,6 +35,11 @@ pub use listing::{Listed, list, list_json};
 pub use parse::parse;
 pub use vet::option as check_option;
 
+/// The ssh program that is asked, if there is one.
+pub fn program() -> Option<PathBuf> {
+    program::Program::find().map(program::Program::into_path)
+}
+
 /// Whom to ask ssh for, and what to ask it with.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Query {

@@ -59,6 +59,11 @@ impl Program {
         Program::at(path)
     }
 
+    /// Where it is.
+    pub(super) fn into_path(self) -> PathBuf {
+        self.path
+    }
+
     /// The program at `path`, if it is one.
     pub(super) fn at(path: PathBuf) -> Option<Program> {
         let metadata = path.metadata().ok()?;

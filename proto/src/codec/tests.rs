@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::answer::{Prompt, Question, Secret};
 use crate::event::{Event, LogLine};
+use crate::finding::Finding;
 use crate::reply::{HostKeyOffer, Outcome, Reached, RecordedKey, Reply};
 use crate::request::{Order, Request, Selection};
 use crate::status::{
@@ -99,6 +100,7 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("unlock", Request::Unlock { name: "a".into() }),
         ("environment", Request::Environment { agent: "/a".into() }),
         ("answers", Request::Answers { answers: vec![Secret::new("x".into()), Secret::new(String::new())] }),
+        ("doctor", Request::Doctor { name: Some("a".into()) }),
     ]
 }
 
@@ -181,6 +183,20 @@ fn replies() -> Vec<(&'static str, Reply)> {
     for code in FAULTS {
         all.push((code.word(), Reply::Fault(Fault::new(code, "m", "h"))));
     }
+    all.push((
+        "finding",
+        Reply::Finding(Box::new(Finding {
+            tunnel: Some("a".into()),
+            layer: "tcp".into(),
+            hop: Some("h:22".into()),
+            forward: None,
+            verdict: "broken".into(),
+            code: Some("refused".into()),
+            message: "m".into(),
+            hint: "h".into(),
+            took_ms: Some(300),
+        })),
+    ));
     all
 }
 

@@ -372,7 +372,8 @@ fn unanswered() -> Failure {
     )
 }
 
-fn overdue(step: Step) -> Failure {
+/// That `step` of dialling did not end in time.
+pub fn overdue(step: Step) -> Failure {
     let (message, hint) = match step {
         Step::Queued => ("the connection waited too long for its turn", ""),
         Step::Resolve => ("looking up the host name took too long", "check the network and its DNS"),

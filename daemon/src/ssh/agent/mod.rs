@@ -19,7 +19,7 @@ use russh::keys::agent::AgentIdentity;
 use tokio::time::timeout;
 
 pub use at::AgentAt;
-pub(super) use at::Candidate;
+pub(super) use at::{Candidate, Why};
 pub(super) use system::Agent;
 use turns::{Turn, Turns};
 

@@ -35,12 +35,14 @@ use super::credentials::{Key, Offer, passphrase_needed};
 use super::handler::{Client, Shared};
 use super::hop::Hop;
 use super::report::{LinkEvent, Reporter};
+use super::sight::Seen;
 use super::wire::WireEnd;
 use crate::ask::Asker;
 use hands::Hands;
 use publickey::Unwilling;
 
 pub(super) use person::not_waited_for;
+pub(super) use publickey::flaw;
 
 /// How long one answer of the server may take, a user's touch on a key included.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
@@ -69,7 +71,7 @@ pub(super) struct Login<'a> {
     methods: MethodSet,
     /// Those that have nothing more to give.
     spent: Vec<MethodKind>,
-    /// What the server accepted, and was not enough for it.
+    /// What the server accepted. All but the last was not enough for it.
     accepted: Vec<String>,
     /// What was offered and refused, for the message.
     refused: Vec<String>,
@@ -140,9 +142,11 @@ impl<'a> Login<'a> {
         let user = self.shared.to.user.clone();
         let first = answer(self.shared, self.session.authenticate_none(user)).await?;
         if let Tried::In = self.take(first).await? {
-            return Ok(Asked::Nobody);
+            return Ok(self.let_in());
         }
+        self.shared.saw(Seen::Methods(self.methods.iter().map(|m| <&str>::from(m).to_owned()).collect()));
         while let Some(method) = self.next_method() {
+            let before = self.accepted.len();
             let tried = match method {
                 MethodKind::PublicKey => self.by_key(offer).await?,
                 MethodKind::KeyboardInteractive => self.by_dialogue().await?,
@@ -151,13 +155,24 @@ impl<'a> Login<'a> {
                 MethodKind::None | MethodKind::HostBased => Tried::Refused,
             };
             match tried {
-                Tried::In => return Ok(self.hands.asked),
+                Tried::In => {
+                    // Only keys have a name of their own.
+                    if self.accepted.len() == before {
+                        self.accepted.push(<&str>::from(&method).to_owned());
+                    }
+                    return Ok(self.let_in());
+                }
                 // What remains of the same method may serve for the next part (`publickey,publickey`).
                 Tried::Partly if self.accepted.len() < MAX_PARTS => self.spent.clear(),
                 Tried::Partly | Tried::Refused => self.spent.push(method),
             }
         }
         Err(self.verdict())
+    }
+
+    fn let_in(self) -> Asked {
+        self.shared.saw(Seen::LetIn(self.accepted));
+        self.hands.asked
     }
 
     fn next_method(&self) -> Option<MethodKind> {
@@ -307,7 +322,7 @@ pub(super) fn shortfall(
 }
 
 /// Whether the files say that somebody types something there (`PreferredAuthentications`).
-fn wants_a_person(server: &Hop) -> bool {
+pub(super) fn wants_a_person(server: &Hop) -> bool {
     let first = server.login.preferred.iter().flatten().find(|method| *method != "none");
     first.is_some_and(|method| method == "password" || method == "keyboard-interactive")
 }

@@ -78,8 +78,7 @@ impl Login<'_> {
             Ok(result) => {
                 let tried = self.take(result).await?;
                 match tried {
-                    Tried::In => {}
-                    Tried::Partly => self.accepted.push(label),
+                    Tried::In | Tried::Partly => self.accepted.push(label),
                     Tried::Refused => {
                         let flaw = key.certificate.as_ref().and_then(|certificate| {
                             flaw(certificate, &self.shared.to.user, Clock.wall_ms() / 1000)
@@ -165,7 +164,7 @@ impl Login<'_> {
 }
 
 /// Why a server may have refused a certificate, as far as it can be told from here.
-fn flaw(certificate: &Certificate, user: &str, now: u64) -> Option<String> {
+pub(in crate::ssh) fn flaw(certificate: &Certificate, user: &str, now: u64) -> Option<String> {
     if certificate.valid_before() <= now {
         return Some(format!("which expired {} ago", ago(now - certificate.valid_before())));
     }
