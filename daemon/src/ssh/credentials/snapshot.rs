@@ -82,8 +82,10 @@ impl Survey {
 
     /// What could be offered over the whole way of `plan`.
     pub(in crate::ssh) async fn snapshot(&self, plan: &Plan) -> Option<Snapshot> {
-        let agents =
-            self.asked.iter().map(|(at, found)| AgentMark { at: at.clone(), held: marks(found.held.as_ref()) });
+        let agents = self
+            .asked
+            .iter()
+            .map(|(at, found)| AgentMark { at: at.clone(), held: marks(found.held.as_ref()) });
         let (agents, plan) = (agents.collect(), plan.clone());
         let looked = tokio::task::spawn_blocking(move || Snapshot::of(&plan, agents)).await.ok()?;
         Some(Snapshot { remembered: self.remembered.clone(), ..looked })
