@@ -98,7 +98,7 @@ pub struct HostConfig {
 
     /// What ssh would do and we do not: a sentence for each such keyword.
     pub unhonoured: Vec<String>,
-    /// Where this stands: files that were read, and places where a file would have been read. [`super::parse`]
+    /// Where this stands: files that were read, and places where a file would have been read. [`super::parse()`]
     /// does not know them.
     pub read_from: Vec<PathBuf>,
 }

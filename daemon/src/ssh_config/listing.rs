@@ -25,7 +25,7 @@ pub struct Listed {
 /// program.
 ///
 /// # Errors
-/// What [`ask`] says of any host at all.
+/// What [`ask()`] says of any host at all.
 pub async fn list(file: Option<PathBuf>, home: &Path) -> Result<Option<Vec<Listed>>, Failure> {
     let roots = match &file {
         Some(file) => vec![file.clone()],
