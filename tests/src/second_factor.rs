@@ -2,6 +2,7 @@
 //! and each is good once.
 
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -77,9 +78,17 @@ impl SecondFactor {
     /// # Errors
     /// As [`Sshd::start`].
     pub fn sshd(&self, settings: &[&str]) -> Result<Sshd> {
+        self.sshd_at(Ipv4Addr::LOCALHOST.into(), settings)
+    }
+
+    /// The same at an address of the network where the calling thread is.
+    ///
+    /// # Errors
+    /// As [`Sshd::start`].
+    pub fn sshd_at(&self, host: IpAddr, settings: &[&str]) -> Result<Sshd> {
         let mut all = settings.to_vec();
         all.extend(["UsePAM yes", "PermitRootLogin yes", "KbdInteractiveAuthentication yes"]);
-        Sshd::called(&self.program, &all)
+        Sshd::called(&self.program, host, &all)
     }
 
     /// The next code that is good.

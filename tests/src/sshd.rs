@@ -47,18 +47,14 @@ impl Sshd {
     /// # Errors
     /// As [`Sshd::start`].
     pub fn at(host: IpAddr, settings: &[&str]) -> Result<Sshd> {
-        Sshd::run(&programs::system("sshd")?, host, settings)
+        Sshd::called(&programs::system("sshd")?, host, settings)
     }
 
-    /// The same on loopback, by a program of another name.
+    /// The same by a program of another name.
     ///
     /// # Errors
     /// As [`Sshd::start`].
-    pub fn called(program: &Path, settings: &[&str]) -> Result<Sshd> {
-        Sshd::run(program, Ipv4Addr::LOCALHOST.into(), settings)
-    }
-
-    fn run(program: &Path, host: IpAddr, settings: &[&str]) -> Result<Sshd> {
+    pub fn called(program: &Path, host: IpAddr, settings: &[&str]) -> Result<Sshd> {
         let dir = tempfile::Builder::new().prefix("nbt-sshd-").tempdir()?;
         let mut sshd = Sshd {
             program: program.to_owned(),

@@ -3,6 +3,7 @@
 #![cfg(target_os = "linux")]
 
 mod factors;
+mod passphrases;
 mod people;
 mod sharing;
 mod strange;

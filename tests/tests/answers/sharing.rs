@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use nbtunnel_tests::desktop::Desktop;
+use nbtunnel_tests::netns::{Cut, Networks, THERE};
 use nbtunnel_tests::second_factor::{Factors, SecondFactor};
 use nbtunnel_tests::terminal::Typist;
 use nbtunnel_tests::{Server, World, net, wait};
@@ -72,5 +73,36 @@ fn after_one_code_five_tunnels_are_up_and_without_one_nobody_asks_the_server() -
         world.wait_for(name, "up")?;
     }
     ensure!(factor.used()? == 2, "{} codes were used", factor.used()?);
+    Ok(())
+}
+
+#[test]
+fn a_half_open_minute_costs_no_code() -> Result<()> {
+    let mut factor = SecondFactor::new(Factors::Code)?;
+    let networks = Networks::enter()?;
+    let sshd = networks.there(|| factor.sshd_at(THERE, &[KEY_AND_CODE]))??;
+    let echo = networks.make_there(Server::echo)?;
+    let (mut world, local) = (World::new()?, net::free_port()?);
+    world.write("alice", &sshd.tunnel().forward(local, echo.port()))?;
+    world.start()?;
+    let mut person = unlock(&world, "alice")?;
+    let code = factor.code()?;
+    person.answers("Verification code:", &code)?;
+    ensure!(person.ends()? == 0, "{}", person.shown());
+    let before = sshd.count_log("Connection from");
+
+    networks.cut(Cut::Everything)?;
+    world.wait_until("alice", "it is suspect", |tunnel| tunnel["health"] == "suspect")?;
+    wait::throughout("it is waited for, and nothing else", Duration::from_secs(60), || {
+        world.tunnel("alice").is_ok_and(|tunnel| tunnel["state"] == "up" && tunnel["health"] == "suspect")
+    })?;
+    networks.heal()?;
+    // As late as TCP sends again what got no answer.
+    wait::until("the same link answers", Duration::from_secs(120), || {
+        world.tunnel("alice").is_ok_and(|tunnel| tunnel["health"] == "ok")
+    })?;
+    wait::until("it carries", wait::SOON, || net::echoes(local, wait::SOON))?;
+    ensure!(sshd.count_log("Connection from") == before, "{}", sshd.log());
+    ensure!(factor.used()? == 1, "{} codes were used", factor.used()?);
     Ok(())
 }
