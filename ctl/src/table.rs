@@ -91,6 +91,8 @@ fn state(tunnel: &TunnelStatus) -> String {
     match (&tunnel.step, tunnel.retry_in_s) {
         // Whatever else is going on: that it may not answer is what its user has to know.
         _ if suspect => format!("{state} (suspect)"),
+        (Some(_), _) if tunnel.asking.as_deref() == Some("you") => format!("{state} (asks you)"),
+        (Some(_), _) if tunnel.asking.is_some() => format!("{state} (the agent asks)"),
         (Some(step), _) => format!("{state} ({})", plain(step)),
         (None, Some(seconds)) => format!("{state}, again in {}", duration(seconds)),
         (None, None) => state,

@@ -6,6 +6,7 @@ pub mod args;
 pub mod ask;
 pub mod config;
 pub mod control;
+pub mod desktop;
 pub mod driver;
 pub mod effects;
 pub mod event;

@@ -20,9 +20,9 @@ use nbtunneld::forward::{Budgets, Services};
 use nbtunneld::history_file::history_path;
 use nbtunneld::service::activation::{self, HandedOver};
 use nbtunneld::service::instance::{Lock, LockError};
-use nbtunneld::service::limits;
 use nbtunneld::service::signals::{self, Signal};
 use nbtunneld::service::store::Handed;
+use nbtunneld::service::{dumps, limits};
 use nbtunneld::ssh::{Account, AgentAt, Links};
 use nbtunneld::wake::{Clock, stopwatch};
 use nbtunneld::{control, logging, ssh_config, wake};
@@ -77,6 +77,7 @@ fn start(args: Args, handed_over: &mut HandedOver) -> Result<ExitCode, Refusal> 
     }
     let filter = logging::init(args.log.as_deref())
         .map_err(|why| Fault::new(FaultCode::Usage, why, "see `nbtunneld --help`"))?;
+    dumps::forbid();
     let descriptors = limits::Descriptors::raise();
     tracing::debug!("{} descriptors may be open", descriptors.limit());
     let endpoint = Endpoint::resolve(args.socket)?;

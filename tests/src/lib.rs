@@ -11,6 +11,8 @@ pub mod child;
 pub mod delay;
 pub mod demo;
 #[cfg(target_os = "linux")]
+pub mod desktop;
+#[cfg(target_os = "linux")]
 pub mod dns;
 #[cfg(unix)]
 pub mod door;
@@ -35,6 +37,7 @@ pub mod shim;
 pub mod sim;
 pub mod socks;
 pub mod sshd;
+pub mod strange_server;
 #[cfg(target_os = "linux")]
 pub mod terminal;
 pub mod told;

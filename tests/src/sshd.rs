@@ -289,7 +289,7 @@ fn local_user() -> Result<String> {
 }
 
 /// The processes that `pid` started, and those that they started (proc(5), `/proc/PID/stat`).
-fn descendants(pid: u32) -> Vec<u32> {
+pub(crate) fn descendants(pid: u32) -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
     let parents: Vec<(u32, u32)> = entries
         .flatten()

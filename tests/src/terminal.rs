@@ -10,7 +10,9 @@ use anyhow::{Context, Result};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 
-use crate::child::Running;
+use crate::child::{Running, Signal, signal_pid};
+use crate::sshd::descendants;
+use crate::told::{Told, tell};
 use crate::wait;
 
 /// A program that belongs to a terminal of its own.
@@ -38,9 +40,7 @@ impl Typist {
         // Makes it the terminal that the program belongs to, which no Command of ours can.
         let mut at_terminal = Command::new("setsid");
         at_terminal.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
-        at_terminal.env_clear();
-        at_terminal.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        at_terminal.current_dir(command.get_current_dir().context("it runs somewhere")?);
+        as_in(command, &mut at_terminal)?;
         for set in [Command::stdin, Command::stdout, Command::stderr] {
             set(&mut at_terminal, Stdio::from(slave.try_clone()?));
         }
@@ -56,6 +56,17 @@ impl Typist {
             }
         });
         Ok(Typist { master, slave, running, shown, read: 0 })
+    }
+
+    /// Runs `command` to its end where there is no terminal at all.
+    ///
+    /// # Errors
+    /// It cannot be run, or does not end.
+    pub fn without_terminal(command: &Command) -> Result<Told> {
+        let mut alone = Command::new("setsid");
+        alone.arg("--wait").arg(command.get_program()).args(command.get_args());
+        as_in(command, &mut alone)?;
+        tell(&mut alone, &[], wait::SOON)
     }
 
     /// Waits until `text` is shown, after what was waited for before.
@@ -103,9 +114,11 @@ impl Typist {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The program; its parent is what gave it the terminal.
-    pub fn running(&mut self) -> &mut Running {
-        &mut self.running
+    /// Sends `signal` to the program, not to what gave it the terminal.
+    pub fn signal(&self, signal: Signal) {
+        for pid in descendants(self.running.id()) {
+            let _ = signal_pid(pid, signal);
+        }
     }
 
     /// Waits for its end; says its exit code.
@@ -116,4 +129,18 @@ impl Typist {
         let status = self.running.wait(wait::SOON).with_context(|| self.shown())?;
         Ok(status.code().unwrap_or(-1))
     }
+}
+
+impl Drop for Typist {
+    fn drop(&mut self) {
+        self.signal(Signal::Kill);
+    }
+}
+
+/// Gives `other` the environment of `command`.
+fn as_in(command: &Command, other: &mut Command) -> Result<()> {
+    other.env_clear();
+    other.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    other.current_dir(command.get_current_dir().context("it runs somewhere")?);
+    Ok(())
 }

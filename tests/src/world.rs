@@ -99,7 +99,10 @@ impl World {
         fs::create_dir(&bin)?;
         for program in [&mut self.programs.nbtunneld, &mut self.programs.nbctl] {
             let copy = bin.join(program.file_name().context("a program has a name")?);
-            fs::copy(&*program, &copy)?;
+            // Written by another process: one that is started at the same moment by another test would inherit our
+            // descriptor for writing, and the kernel runs no program that is open for that (ETXTBSY).
+            let status = Command::new("cp").arg(&*program).arg(&copy).status()?;
+            ensure!(status.success(), "cp {} {}: {status}", program.display(), copy.display());
             *program = copy;
         }
         give(self.dir.path(), uid).context("only root can run a daemon as another user")?;

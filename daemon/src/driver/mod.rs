@@ -21,6 +21,7 @@ use tokio::sync::mpsc;
 
 use crate::ask::Asker;
 use crate::config::{DaemonSettings, Loaded, Watch};
+use crate::desktop::Desktop;
 use crate::effects::Effects;
 use crate::event::{Asked, Event, Events};
 use crate::forward::Services;
@@ -87,6 +88,7 @@ pub struct Driver {
     orders_again_at: Moment,
     waits: Waits,
     unlocks: Unlocks,
+    desktop: Desktop,
     watch: Watch,
     filter: Filter,
     services: Arc<Services>,
@@ -124,6 +126,7 @@ impl Driver {
             orders_again_at: parts.clock.now(),
             waits: Waits::default(),
             unlocks: Unlocks::default(),
+            desktop: Desktop::new(&Handle::current()),
             watch: parts.watch,
             filter: parts.filter,
             services: parts.services,

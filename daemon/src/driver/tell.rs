@@ -39,6 +39,9 @@ impl Driver {
             retry_in_s: transition.retry_in.map(|retry_in| retry_in.as_secs_f64()),
             text,
         });
+        if transition.about == About::Login {
+            self.desktop.lost_login(name.as_str());
+        }
         if transition.about == About::Tunnel {
             self.remember(name, &transition);
         }

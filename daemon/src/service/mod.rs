@@ -4,6 +4,10 @@
 #[cfg_attr(target_os = "linux", path = "activation_linux.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "activation_other.rs")]
 pub mod activation;
+#[cfg_attr(target_os = "linux", path = "dumps_linux.rs")]
+#[cfg_attr(all(unix, not(target_os = "linux")), path = "dumps_unix.rs")]
+#[cfg_attr(not(unix), path = "dumps_other.rs")]
+pub mod dumps;
 pub mod instance;
 #[cfg_attr(unix, path = "limits_unix.rs")]
 #[cfg_attr(not(unix), path = "limits_other.rs")]

@@ -1,6 +1,7 @@
 //! For tests: sessions with an sshd at loopback by a [`Hop`] of the test's own making, without all that is around
 //! them in a link.
 
+use std::fs;
 use std::sync::{Arc, Mutex};
 
 use nbtunnel_core::Failure;
@@ -18,7 +19,7 @@ use super::hop::Hop;
 use super::known_hosts::{KnownHosts, Names};
 use super::report::{LinkEvent, Reporter, Told};
 use super::settings::settings;
-use super::testbed::Sshd;
+use super::testbed::{Sshd, run, wait_for};
 use super::wire::Wire;
 
 /// A session whose key exchange is done: the server was recognised.
@@ -65,5 +66,30 @@ impl Shaken {
     pub(super) fn told(&self) -> impl Fn() -> String + use<> {
         let told = Arc::clone(&self.told);
         move || told.lock().unwrap().join("\n")
+    }
+}
+
+impl Sshd {
+    /// Starts it anew with these lines in the place of its host keys.
+    pub(super) fn restart_with_only(&mut self, lines: &str) {
+        self.forget_host_keys();
+        self.restart_with(lines);
+    }
+
+    /// The same by SIGHUP, as an administrator does it.
+    pub(super) fn reload_with_only(&mut self, lines: &str) {
+        self.forget_host_keys();
+        let config = fs::read_to_string(self.at("sshd_config")).unwrap();
+        fs::write(self.at("sshd_config"), format!("{lines}\n{config}")).unwrap();
+        let count = |log: String| log.matches("Server listening").count();
+        let before = count(self.log());
+        run("kill", &["-HUP", &self.child.0.id().to_string()]);
+        wait_for("the reload of sshd", || count(self.log()) > before);
+    }
+
+    fn forget_host_keys(&self) {
+        let config = fs::read_to_string(self.at("sshd_config")).unwrap();
+        let kept: Vec<&str> = config.lines().filter(|line| !line.starts_with("HostKey")).collect();
+        fs::write(self.at("sshd_config"), kept.join("\n")).unwrap();
     }
 }

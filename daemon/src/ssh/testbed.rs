@@ -49,7 +49,7 @@ pub(super) fn public(path: &Path) -> String {
 }
 
 /// Waits for a condition, at most ten seconds.
-fn wait_for(what: &str, condition: impl Fn() -> bool) {
+pub(super) fn wait_for(what: &str, condition: impl Fn() -> bool) {
     for _ in 0..1000 {
         if condition() {
             return;
@@ -103,29 +103,6 @@ impl Sshd {
         let sshd = Sshd { dir, port, child };
         fs::write(sshd.at("known_hosts"), sshd.host_line()).unwrap();
         sshd
-    }
-
-    /// Starts it anew with these lines in the place of its host keys.
-    pub(super) fn restart_with_only(&mut self, lines: &str) {
-        self.forget_host_keys();
-        self.restart_with(lines);
-    }
-
-    /// The same by SIGHUP, as an administrator does it.
-    pub(super) fn reload_with_only(&mut self, lines: &str) {
-        self.forget_host_keys();
-        let config = fs::read_to_string(self.at("sshd_config")).unwrap();
-        fs::write(self.at("sshd_config"), format!("{lines}\n{config}")).unwrap();
-        let count = |log: String| log.matches("Server listening").count();
-        let before = count(self.log());
-        run("kill", &["-HUP", &self.child.0.id().to_string()]);
-        wait_for("the reload of sshd", || count(self.log()) > before);
-    }
-
-    fn forget_host_keys(&self) {
-        let config = fs::read_to_string(self.at("sshd_config")).unwrap();
-        let kept: Vec<&str> = config.lines().filter(|line| !line.starts_with("HostKey")).collect();
-        fs::write(self.at("sshd_config"), kept.join("\n")).unwrap();
     }
 
     /// Starts it anew with one more line in its configuration; its sessions live on.

@@ -5,29 +5,9 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use nbtunnel_tests::second_factor::{Factors, PASSWORD, SecondFactor};
 use nbtunnel_tests::terminal::Typist;
-use nbtunnel_tests::tunnel_file::paths;
-use nbtunnel_tests::{Server, Sshd, TunnelFile, World, net, wait};
+use nbtunnel_tests::{Server, World, net, wait};
 
-const KEY_AND_CODE: &str = "AuthenticationMethods publickey,keyboard-interactive";
-
-/// Waits until a tunnel is parked for an answer.
-fn parked(world: &World, name: &str) -> Result<()> {
-    let tunnel = world.wait_for(name, "parked")?;
-    ensure!(tunnel["problem"]["code"] == "answer_needed", "{tunnel:#}");
-    ensure!(
-        tunnel["problem"]["hint"].as_str().is_some_and(|hint| hint.contains("nbctl unlock")),
-        "{tunnel:#}"
-    );
-    Ok(())
-}
-
-fn without_key(sshd: &Sshd, world: &World) -> TunnelFile {
-    sshd.tunnel().set("identity_file", paths(&[&world.path("no_key")]))
-}
-
-fn unlock(world: &World, name: &str) -> Result<Typist> {
-    Typist::run(&world.nbctl_command(["unlock", name]))
-}
+use super::{KEY_AND_CODE, parked, unlock, without_key};
 
 #[test]
 fn a_password_is_asked_for_at_the_terminal_and_shown_nowhere() -> Result<()> {

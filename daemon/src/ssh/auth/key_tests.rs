@@ -267,3 +267,45 @@ fn no_answer_shows_in_debug() {
     let secret = SecretString::from("secret words".to_owned());
     assert!(!format!("{secret:?}").contains("words"));
 }
+
+/// A dropbear over whose user's home a private one is bound, since it looks for keys nowhere else.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn dropbear_lets_every_kind_of_key_in() {
+    use crate::ssh::testbed::{Killed, free_port, until};
+    use std::process::{Command, Stdio};
+    let (sshd, port) = (Sshd::start("ed25519", ""), free_port());
+    let (home, key) = (sshd.at("home"), sshd.at("dropbear_key"));
+    fs::create_dir_all(home.join(".ssh")).unwrap();
+    run("chmod", &["-R", "go-rwx", home.to_str().unwrap()]);
+    run("dropbearkey", &["-t", "ed25519", "-f", key.to_str().unwrap()]);
+    let told = run("dropbearkey", &["-y", "-f", key.to_str().unwrap()]);
+    let public = told.lines().find(|line| line.starts_with("ssh-ed25519 ")).unwrap();
+    fs::write(sshd.at("known_hosts"), format!("[127.0.0.1]:{port} {public}\n")).unwrap();
+    let mut dropbear = Command::new("unshare");
+    dropbear.args([
+        "--mount",
+        "sh",
+        "-c",
+        "mount --bind \"$1\" ~ && exec dropbear -F -E -s -r \"$2\" -p \"$3\"",
+        "sh",
+    ]);
+    dropbear.arg(&home).arg(&key).arg(format!("127.0.0.1:{port}"));
+    dropbear.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let _dropbear = Killed(dropbear.spawn().unwrap());
+    until("dropbear listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()).await;
+    let agent = SshAgent::start();
+    let agents = Agents::new(agent.place(), "/nonexistent".into());
+    for (kind, bits, _) in KINDS {
+        let name = make(&sshd, kind, bits);
+        fs::copy(sshd.at(&format!("{name}.pub")), home.join(".ssh/authorized_keys")).unwrap();
+        run("chmod", &["600", home.join(".ssh/authorized_keys").to_str().unwrap()]);
+        let mut hop = sshd.hop();
+        hop.port = port;
+        hop.login.identity_files = vec![sshd.at(&name)];
+        log_in(&hop, &no_agent(), None).await.is_in();
+        agent.add(&sshd.at(&name));
+        fs::remove_file(sshd.at(&name)).unwrap();
+        log_in(&hop, &agents, None).await.is_in();
+    }
+}

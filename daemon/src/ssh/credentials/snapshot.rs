@@ -9,7 +9,7 @@ use russh::keys::agent::AgentIdentity;
 
 use super::fingerprint;
 use super::key_files::certificate_beside;
-use crate::ssh::agent::{AgentAt, Agents, Found};
+use crate::ssh::agent::{AgentAt, Agents, Found, Held};
 use crate::ssh::gssapi::Ticket;
 use crate::ssh::hop::{Hop, Plan};
 use crate::ssh::system;
@@ -35,7 +35,7 @@ pub struct Snapshot {
 pub struct AgentMark {
     /// Which agent; `None` for the usual one.
     pub at: Option<AgentAt>,
-    /// Fingerprints of what it holds; `None` when none answers.
+    /// Fingerprints of what it holds; `None` when it holds nothing, is locked, or none answers.
     pub held: Option<Vec<String>>,
 }
 
@@ -82,10 +82,10 @@ impl Survey {
 
     /// What could be offered over the whole way of `plan`.
     pub(in crate::ssh) async fn snapshot(&self, plan: &Plan) -> Option<Snapshot> {
-        let agents = self.asked.iter().map(|(at, found)| AgentMark {
-            at: at.clone(),
-            held: found.held.as_ref().map(|held| held.identities.iter().map(mark).collect()),
-        });
+        let agents = self
+            .asked
+            .iter()
+            .map(|(at, found)| AgentMark { at: at.clone(), held: marks(found.held.as_ref()) });
         let (agents, plan) = (agents.collect(), plan.clone());
         let looked = tokio::task::spawn_blocking(move || Snapshot::of(&plan, agents)).await.ok()?;
         Some(Snapshot { remembered: self.remembered.clone(), ..looked })
@@ -118,18 +118,17 @@ impl Snapshot {
 
     /// The same agents and files, as they are now, but for the agents if they are not asked.
     pub(in crate::ssh) async fn again(self, agents: Option<&Agents>) -> Option<Snapshot> {
-        let (mut marks, mut remembered) = (self.agents, self.remembered);
+        let (mut held, mut remembered) = (self.agents, self.remembered);
         if let Some(agents) = agents {
             let files = self.keys.iter().map(|mark| &mark.path);
             remembered = files.filter(|path| agents.passphrases.has(path)).cloned().collect();
-            for mark in &mut marks {
-                let held = agents.find(mark.at.as_ref()).await.held;
-                mark.held = held.map(|held| held.identities.iter().map(self::mark).collect());
+            for mark in &mut held {
+                mark.held = marks(agents.find(mark.at.as_ref()).await.held.as_ref());
             }
         }
         let again = |marks: &[FileMark]| marks.iter().map(|mark| FileMark::of(&mark.path)).collect();
         let looked = tokio::task::spawn_blocking(move || Snapshot {
-            agents: marks,
+            agents: held,
             keys: again(&self.keys),
             ticket: Ticket::look(self.ticket.is_wanted()),
             known_hosts: again(&self.known_hosts),
@@ -157,6 +156,12 @@ impl FileMark {
         });
         FileMark { path: path.to_owned(), mark }
     }
+}
+
+/// An agent that is empty, or locked, is as good as none.
+fn marks(held: Option<&Held>) -> Option<Vec<String>> {
+    let held = held.filter(|held| !held.identities.is_empty())?;
+    Some(held.identities.iter().map(mark).collect())
 }
 
 /// One key of an agent, or one certificate.

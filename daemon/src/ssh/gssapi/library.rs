@@ -10,21 +10,27 @@ use russh::GssapiStep;
 /// Whether this build knows Kerberos at all.
 pub(in crate::ssh) const IS_HERE: bool = true;
 
+const EXPIRED: &str = "the Kerberos ticket has expired";
+
 /// Whose ticket there is.
 ///
 /// # Errors
 /// In a sentence: there is none, or none any more.
 pub(in crate::ssh) fn principal() -> Result<String, String> {
-    let none = |error: Error| {
-        tracing::trace!("no ticket: {error}");
-        "there is no Kerberos ticket".to_owned()
-    };
-    let ticket = credentials().map_err(none)?;
-    if ticket.lifetime().map_err(none)?.is_zero() {
-        return Err("the Kerberos ticket has expired".to_owned());
+    let ticket = credentials().map_err(missing)?;
+    if ticket.lifetime().map_err(missing)?.is_zero() {
+        return Err(EXPIRED.to_owned());
     }
-    let name = ticket.name().map_err(none)?;
+    let name = ticket.name().map_err(missing)?;
     Ok(name.to_string())
+}
+
+/// Libraries differ in which of their codes says that a ticket has expired; their sentences agree.
+fn missing(error: Error) -> String {
+    let why = error.to_string();
+    tracing::trace!("no ticket: {why}");
+    let has_expired = why.to_lowercase().contains("expired");
+    if has_expired { EXPIRED } else { "there is no Kerberos ticket" }.to_owned()
 }
 
 fn credentials() -> Result<Cred, Error> {
