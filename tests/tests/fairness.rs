@@ -26,7 +26,7 @@ fn round_trips_beside_a_download_at_full_speed_stay_short_and_the_download_right
     let mut typist = net::connect(typing, PATIENT)?;
     net::echo(&mut typist, b"hello")?;
 
-    let count = 64 * MIB;
+    let count = 256 * MIB;
     let mut load = net::connect(loading, PATIENT)?;
     load.write_all(&count.to_be_bytes())?;
     let is_loading = AtomicBool::new(true);

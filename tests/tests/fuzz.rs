@@ -67,6 +67,11 @@ fn socks_handshakes_stand_any_bytes() {
 }
 
 #[test]
+fn known_hosts_stand_any_bytes() {
+    stands("known_hosts");
+}
+
+#[test]
 fn every_target_is_fed_here_and_by_cargo_fuzz() {
     let (here, there) = (include_str!("fuzz.rs"), repository().join("tests/fuzz/fuzz_targets"));
     for Target { name, .. } in TARGETS {

@@ -50,7 +50,7 @@ impl FromStr for JumpHost {
                 _ => return Err(format!("{port:?} is not a port, in the jump host {text:?}")),
             },
         };
-        if host.is_empty() {
+        if host.is_empty() || host.contains(['[', ']']) {
             return Err(format!("{text:?} is not a jump host; expected [user@]host[:port]"));
         }
         vet::host(host).map_err(|why| format!("{why}, in the jump host {text:?}"))?;
@@ -128,6 +128,7 @@ mod tests {
             "h:70000",
             "[::1",
             "[::1]x",
+            "[a.b:2222l[::1]:33",
             "$(x)@h",
             "-l@h",
             "h;id",

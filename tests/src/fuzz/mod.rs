@@ -4,6 +4,7 @@
 
 mod forwards;
 mod frames;
+mod known_hosts;
 pub mod mutate;
 mod socks;
 mod ssh_g;
@@ -20,7 +21,8 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 4] = [forwards::TARGET, frames::TARGET, socks::TARGET, ssh_g::TARGET];
+pub const TARGETS: [Target; 5] =
+    [forwards::TARGET, frames::TARGET, known_hosts::TARGET, socks::TARGET, ssh_g::TARGET];
 
 /// The target of that name.
 ///
