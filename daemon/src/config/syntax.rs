@@ -177,9 +177,8 @@ mod tests {
             let keys: Keys = parse(&Document { file: "f", text }).unwrap();
             keys.unsupported().map(|(key, span)| format!("{key}@{}", span.start)).collect()
         };
-        assert_eq!(unsupported("port = 1\nremote = [\"a\"]"), ["remote@18"]);
         assert_eq!(unsupported("[notebook.alice]\nremote_port = 1"), ["notebook@1"]);
-        assert_eq!(unsupported("notebook.a.b = 1\ndynamic = [\"1\"]"), ["dynamic@27", "notebook@0"]);
-        assert_eq!(unsupported("remote = []\ndynamic = \"\"\nnotebook = {}"), [""; 0]);
+        assert_eq!(unsupported("notebook.a.b = 1\ndynamic = [\"1\"]"), ["notebook@0"]);
+        assert_eq!(unsupported("remote = []\ndynamic = \"1080\"\nnotebook = {}"), [""; 0]);
     }
 }
