@@ -11,7 +11,8 @@ pub struct TunnelFile {
 }
 
 impl TunnelFile {
-    /// A tunnel to `sshd` with its key and its known_hosts file, wanted from the start.
+    /// A tunnel to `sshd` with its key and its known_hosts file and nothing of this machine's own ssh_config, wanted
+    /// from the start.
     pub fn to(sshd: &Sshd) -> TunnelFile {
         TunnelFile::default()
             .set("host", quoted(&sshd.host().to_string()))
@@ -19,6 +20,7 @@ impl TunnelFile {
             .set("user", quoted(sshd.user()))
             .set("identity_file", paths(&[&sshd.user_key()]))
             .set("known_hosts", paths(&[&sshd.known_hosts()]))
+            .set("ssh_config", quoted("none"))
             .set("keepalive", "\"2s\"")
             .set("connect_timeout", "\"10s\"")
     }

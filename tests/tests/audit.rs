@@ -3,8 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::ErrorKind;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -31,12 +29,13 @@ impl Audit {
         command.args(["--client-audit", "--json", "--port"]).arg(port.to_string());
         command.stdin(Stdio::null()).stdout(fs::File::create(dir.path().join("out"))?).stderr(Stdio::null());
         let process = Running::spawn(&mut command)?;
-        // A look by connecting would be graded.
-        let taken = || match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-            Err(error) => error.kind() == ErrorKind::AddrInUse,
-            Ok(_) => false,
+        // Connecting to see whether it listens would be graded, and binding would be in its way.
+        let ss = system("ss")?;
+        let listens = || {
+            let sockets = Command::new(&ss).args(["-Hltn", "sport", "=", &format!(":{port}")]).output();
+            sockets.is_ok_and(|sockets| !sockets.stdout.is_empty())
         };
-        wait::until("ssh-audit listens", wait::SOON, taken)?;
+        wait::until("ssh-audit listens", wait::SOON, listens)?;
         Ok(Audit { process, dir, port })
     }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use nbtunnel_core::{FailureKind, HostKeyPolicy, LinkReport, Route, SshConfig};
+use nbtunnel_core::{Asks, FailureKind, HostKeyPolicy, LinkReport, Route, SshConfig};
 use russh::keys::{Algorithm, PrivateKey, key::safe_rng};
 use russh::server::{self, Auth, ChannelOpenHandle, Msg, Response, Session};
 use russh::{Channel, ChannelOpenFailure, MethodKind, MethodSet};
@@ -219,6 +219,21 @@ async fn one_code_is_enough_for_all_tunnels_and_is_never_asked_for_in_the_backgr
         comes_up(link).await;
     }
     assert_eq!((server.numbers(), asked.load(SeqCst)), ((2, 2), 2));
+}
+
+#[tokio::test]
+async fn where_the_first_one_gives_up_the_second_is_asked() {
+    let (server, links, (person, asked)) = (CodeServer::start().await, here(), person());
+    let (leaving, mut questions) = Asker::new();
+    let mut first = start_asking(&links, "t0", server.route(), leaving);
+    let question = questions.recv().await.unwrap();
+    let mut second = start_asking(&links, "t1", server.route(), person);
+    // It waits for the same login.
+    while second.report().await != LinkReport::Asking(Asks::Person) {}
+    drop((question, questions));
+    assert!(is_parked(&mut first).await);
+    comes_up(&mut second).await;
+    assert_eq!(asked.load(SeqCst), 1);
 }
 
 #[tokio::test]

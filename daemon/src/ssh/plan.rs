@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use nbtunnel_core::{Failure, FailureKind, HostKeyPolicy, Route, SshConfig};
+use nbtunnel_core::{Failure, FailureKind, HostKeyPolicy, Route};
 
 use super::AgentAt;
 use super::hop::{AddToAgent, Algorithms, Dialling, Family, Hop, HostKeys, LoginWith, Plan, UpdateHostKeys};
@@ -42,19 +42,9 @@ pub(super) struct Planned {
 /// # Errors
 /// `config`: what the files or ssh_config say cannot be done. `timed_out`: ssh took too long to say.
 pub(super) async fn plan(route: &Route, account: &Account) -> Result<Planned, Failure> {
-    let file = match &route.ssh_config {
-        SshConfig::Usual => ConfigFile::Usual,
-        SshConfig::Nothing => ConfigFile::None,
-        SshConfig::File(path) => ConfigFile::At(path.clone()),
-    };
-    let query = Query {
-        host: route.host.clone(),
-        user: route.user.clone(),
-        port: route.port,
-        config: file.clone(),
-        options: route.options.clone(),
-    };
-    let mut said = ask(&query).await?.unwrap_or_else(|| nothing_said(&query, account));
+    let query = Query::of(route);
+    let file = query.config.clone();
+    let mut said = said_of(&query, account).await?;
     let mut notes = std::mem::take(&mut said.unhonoured);
     let way = said.way.take();
     let mut server = hop(&route.host, said, account);
@@ -100,7 +90,7 @@ async fn resolve(
 ) -> Result<(Hop, Option<Way>, Vec<String>), Failure> {
     let Jump { user, host, port } = jump;
     let query = Query { host, user, port, config: file.clone(), options: Vec::new() };
-    let mut said = ask(&query).await?.unwrap_or_else(|| nothing_said(&query, account));
+    let mut said = said_of(&query, account).await?;
     let (way, notes) = (said.way.take(), std::mem::take(&mut said.unhonoured));
     let notes = notes.into_iter().map(|note| format!("jump host {}: {note}", query.host)).collect();
     Ok((hop(&query.host, said, account), way, notes))
@@ -134,7 +124,12 @@ fn refuse_circles(jumps: &[Hop], server: &Hop) -> Result<(), Failure> {
     ))
 }
 
-/// Without an ssh program the file's words are enough.
+/// What ssh_config says. Where none is read, and where there is no ssh program, the file's words are enough.
+async fn said_of(query: &Query, account: &Account) -> Result<HostConfig, Failure> {
+    let said = if query.is_idle() { None } else { ask(query).await? };
+    Ok(said.unwrap_or_else(|| nothing_said(query, account)))
+}
+
 fn nothing_said(query: &Query, account: &Account) -> HostConfig {
     HostConfig {
         hostname: query.host.clone(),

@@ -1,6 +1,6 @@
 use std::fs;
 
-use nbtunnel_core::Route;
+use nbtunnel_core::{Route, SshConfig};
 use tempfile::TempDir;
 
 use super::*;

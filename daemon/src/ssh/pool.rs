@@ -75,7 +75,6 @@ struct Flight {
     passengers: Count,
     audience: Audience,
     landed: watch::Sender<Option<Result<Arc<LoggedIn>, Failure>>>,
-    has_asker: bool,
 }
 
 /// What to do for a link.
@@ -118,22 +117,22 @@ impl Pool {
                 }
                 Next::Board(flight, _seat) => {
                     flight.audience.add(wanted.reporter);
-                    let has_asker = flight.has_asker;
                     let mut landed = flight.landed.subscribe();
                     drop(flight);
                     let landed = landed.wait_for(Option::is_some).await.map(|landed| landed.clone());
-                    (landed.ok().flatten(), has_asker)
+                    landed.ok().flatten()
                 }
             };
             match landed {
-                (Some(Ok(session)), _) if is_first || wanted.may_use(&session) => {
+                Some(Ok(session)) if is_first || wanted.may_use(&session) => {
                     return Ok(Lease::new(session, wanted.tunnel));
                 }
                 // It turned out to be somebody's own.
-                (Some(Ok(_)), _) => {}
-                (Some(Err(why)), false) if why.kind.wants_an_answer() && wanted.asker.is_some() => {}
-                (Some(Err(why)), _) => return Err(why),
-                (None, _) => return Err(lost(wanted.to)),
+                Some(Ok(_)) => {}
+                // Whoever was asked, if anybody, gave no answer: somebody else is here who may.
+                Some(Err(why)) if why.kind.wants_an_answer() && wanted.asker.is_some() && !is_first => {}
+                Some(Err(why)) => return Err(why),
+                None => return Err(lost(wanted.to)),
             }
         }
     }
@@ -178,7 +177,6 @@ impl Pool {
             passengers: Count::default(),
             audience: Audience::default(),
             landed: watch::Sender::new(None),
-            has_asker: wanted.asker.is_some(),
         });
         let Some(seat) = flight.passengers.one() else { return Err(lost(wanted.to)) };
         state.flights.insert(key.clone(), Arc::clone(&flight));
