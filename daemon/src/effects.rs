@@ -71,8 +71,7 @@ impl Effects {
     }
 
     /// Carries out one output. Those that are for people ([`Output::Announce`], [`Output::Answer`]) are the
-    /// driver's.
-    /// `asker` is the person whom a link may ask.
+    /// driver's. `asker` is the person whom a link may ask.
     pub fn carry_out(&mut self, name: &Name, policy: &Policy, output: Output, asker: Option<Asker>) {
         if output == Output::Gone {
             self.lookout.unwatch(name.as_str());

@@ -60,27 +60,8 @@ pub fn with_kerberos() -> Result<PathBuf> {
         return Ok(path);
     }
     let target = repository().join("target/gssapi");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .args([
-            "build",
-            "--quiet",
-            "-p",
-            "nbtunneld",
-            "--features",
-            "gssapi",
-            "--bin",
-            "nbtunneld",
-            "--target-dir",
-        ])
-        .arg(&target)
-        .arg("--manifest-path")
-        .arg(repository().join("Cargo.toml"))
-        .stdin(Stdio::null())
-        .output()
-        .context("cannot run cargo")?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "cargo cannot build a daemon with Kerberos:\n{said}");
+    let wanted = ["-p", "nbtunneld", "--features", "gssapi", "--bin", "nbtunneld"];
+    cargo_build(&target, &wanted).context("there is no daemon with Kerberos")?;
     Ok(target.join("debug/nbtunneld"))
 }
 
@@ -99,23 +80,18 @@ fn build(dir: &Path) -> Result<()> {
         None => return Err(anyhow!("{} is no target directory", dir.display())),
     };
     let target = dir.parent().with_context(|| format!("{} is no target directory", dir.display()))?;
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // All three packages are named, so that dependencies are built with the features they have already.
+    let packages = ["-p", "nbtunneld", "-p", "nbctl", "-p", "nbtunnel-tests"];
+    let wanted = [&["--profile", profile][..], &packages, &["--bin", "nbtunneld", "--bin", "nbctl"]].concat();
+    cargo_build(target, &wanted)
+}
+
+fn cargo_build(target: &Path, wanted: &[&str]) -> Result<()> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
-        .args(["build", "--quiet", "--profile", profile, "--target-dir"])
+        .args(["build", "--quiet", "--target-dir"])
         .arg(target)
-        .args([
-            "-p",
-            "nbtunneld",
-            "-p",
-            "nbctl",
-            "-p",
-            "nbtunnel-tests",
-            "--bin",
-            "nbtunneld",
-            "--bin",
-            "nbctl",
-        ])
+        .args(wanted)
         .arg("--manifest-path")
         .arg(repository().join("Cargo.toml"))
         .stdin(Stdio::null())

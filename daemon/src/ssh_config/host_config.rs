@@ -71,8 +71,6 @@ pub struct HostConfig {
     /// Authentication methods in their order, without those that PubkeyAuthentication, PasswordAuthentication,
     /// KbdInteractiveAuthentication or BatchMode switch off.
     pub preferred_authentications: Option<Vec<String>>,
-    /// Whether nobody may be asked anything.
-    pub batch_mode: Option<bool>,
     /// Whether Kerberos is tried.
     pub gssapi_authentication: Option<bool>,
     /// Whether a Kerberos ticket is handed on.
@@ -80,12 +78,8 @@ pub struct HostConfig {
 
     /// How long silence lasts before the server is probed; zero: never.
     pub server_alive_interval: Option<Duration>,
-    /// How many probes may go unanswered.
-    pub server_alive_count_max: Option<u32>,
     /// After how many bytes new session keys are due.
     pub rekey_bytes: Option<u64>,
-    /// After how long new session keys are due.
-    pub rekey_after: Option<Duration>,
 
     /// Local forwards in the grammar of `ssh -L`; GatewayPorts is in them already.
     pub local_forwards: Vec<String>,

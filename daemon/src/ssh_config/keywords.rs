@@ -7,18 +7,20 @@ pub(super) enum Care {
     Honoured,
     /// A connection that runs no command and shows nothing is the same without it.
     Harmless,
+    /// We do as it says in part: what of it, and what not.
+    Partly(&'static str),
     /// It changes what would happen, and we do otherwise: why, or what instead.
     Told(&'static str),
 }
 
-use Care::{Harmless, Honoured, Told};
+use Care::{Harmless, Honoured, Partly, Told};
 
 /// In the order of the alphabet. A session of our own is shared by our own means, so that the keywords of ssh's
 /// control socket change nothing. Attempts go on for ever here, and lines are not logged by ssh.
 const KEYWORDS: &[(&str, Care)] = &[
     ("AddKeysToAgent", Honoured),
     ("AddressFamily", Honoured),
-    ("BatchMode", Honoured),
+    ("BatchMode", Partly("`nbctl unlock` still asks for the passphrase of a key")),
     ("BindAddress", Honoured),
     ("BindInterface", Honoured),
     ("CanonicalDomains", Honoured),
@@ -95,7 +97,10 @@ const KEYWORDS: &[(&str, Care)] = &[
     ("PubkeyAcceptedAlgorithms", Honoured),
     ("PubkeyAuthentication", Honoured),
     ("RefuseConnection", Told("the connection is made")),
-    ("RekeyLimit", Honoured),
+    (
+        "RekeyLimit",
+        Partly("another session follows after so many bytes, at least 1 GiB; a time is not followed"),
+    ),
     ("RemoteCommand", Harmless),
     ("RemoteForward", Honoured),
     ("RequestTTY", Harmless),
@@ -103,7 +108,7 @@ const KEYWORDS: &[(&str, Care)] = &[
     ("RevokedHostKeys", Told("revoked keys are those that known_hosts marks @revoked")),
     ("SecurityKeyProvider", Told("security keys are used through an agent")),
     ("SendEnv", Harmless),
-    ("ServerAliveCountMax", Honoured),
+    ("ServerAliveCountMax", Told("another session is tried after the first probe without an answer")),
     ("ServerAliveInterval", Honoured),
     ("SessionType", Harmless),
     ("SetEnv", Harmless),
@@ -135,6 +140,7 @@ pub(super) fn find(keyword: &str) -> Option<(&'static str, Care)> {
 pub(super) fn sentence(keyword: &str, value: &str) -> Option<String> {
     match find(keyword) {
         Some((_, Honoured | Harmless)) => None,
+        Some((name, Partly(what))) => Some(format!("{name} {value} is followed in part: {what}")),
         Some((name, Told(why))) => Some(format!("{name} {value} is not followed: {why}")),
         None => Some(format!("{keyword} {value} is not followed: it is newer than this nbtunnel")),
     }
@@ -158,6 +164,10 @@ mod tests {
         assert_eq!(
             sentence("hostbasedauthentication", "yes").unwrap(),
             "HostbasedAuthentication yes is not followed: host-based logins are not offered"
+        );
+        assert_eq!(
+            sentence("batchmode", "yes").unwrap(),
+            "BatchMode yes is followed in part: `nbctl unlock` still asks for the passphrase of a key"
         );
         assert!(sentence("brandnewthing", "x").unwrap().contains("newer"));
         assert_eq!(sentence("sendenv", "LANG"), None);

@@ -158,11 +158,10 @@ fn authentication(config: &mut HostConfig, lines: &Lines<'_>) -> Result<(), Stri
     config.identities_only = lines.set("identitiesonly", values::switch)?;
     config.identity_agent = lines.one("identityagent").map(values::agent);
     config.add_keys_to_agent = lines.set("addkeystoagent", values::add_keys)?.flatten();
-    config.batch_mode = lines.set("batchmode", values::switch)?;
     config.gssapi_authentication = lines.set("gssapiauthentication", values::switch)?;
     config.gssapi_delegate_credentials = lines.set("gssapidelegatecredentials", values::switch)?;
     config.pubkey_accepted_algorithms = lines.words("pubkeyacceptedalgorithms");
-    let asking = config.batch_mode != Some(true);
+    let asking = lines.set("batchmode", values::switch)? != Some(true);
     let on = |method: &str| match method {
         "publickey" => !lines.off("pubkeyauthentication"),
         "keyboard-interactive" => asking && !lines.off("kbdinteractiveauthentication"),
@@ -200,8 +199,6 @@ fn connection(config: &mut HostConfig, lines: &Lines<'_>) -> Result<(), String> 
     config.tcp_keep_alive = lines.set("tcpkeepalive", values::switch)?;
     config.compression = lines.set("compression", values::switch)?;
     config.server_alive_interval = lines.set("serveraliveinterval", values::seconds)?.flatten();
-    config.server_alive_count_max = lines.set("serveralivecountmax", values::number)?;
-    let (bytes, after) = lines.set("rekeylimit", values::rekey)?.unwrap_or_default();
-    (config.rekey_bytes, config.rekey_after) = (bytes, after);
+    config.rekey_bytes = lines.set("rekeylimit", values::rekey)?.flatten();
     Ok(())
 }

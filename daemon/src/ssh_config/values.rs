@@ -88,12 +88,12 @@ pub(super) fn add_keys(text: &str) -> Result<Option<AddKeys>, Expected> {
     Ok(Some(add))
 }
 
-/// `bytes seconds`, each 0 for the default.
-pub(super) fn rekey(text: &str) -> Result<(Option<u64>, Option<Duration>), Expected> {
+/// The bytes of `bytes seconds`; 0 for the default.
+pub(super) fn rekey(text: &str) -> Result<Option<u64>, Expected> {
     let (bytes, time) = text.split_once(' ').unwrap_or((text, "0"));
     let bytes = number::<u64>(bytes)?;
-    let time = number::<u64>(time)?;
-    Ok(((bytes > 0).then_some(bytes), (time > 0).then(|| Duration::from_secs(time.min(LONGEST)))))
+    number::<u64>(time)?;
+    Ok((bytes > 0).then_some(bytes))
 }
 
 /// Files on one line, which are not quoted: what does not begin like a path belongs to the one before it.
@@ -133,8 +133,8 @@ mod tests {
 
     #[test]
     fn times_limits_and_agents() {
-        assert_eq!(rekey("0 0"), Ok((None, None)));
-        assert_eq!(rekey("1073741824 3600"), Ok((Some(1 << 30), Some(Duration::from_secs(3600)))));
+        assert_eq!(rekey("0 0"), Ok(None));
+        assert_eq!(rekey("1073741824 3600"), Ok(Some(1 << 30)));
         assert_eq!(rekey("x"), Err("a number"));
         assert_eq!(seconds("none"), Ok(None));
         assert_eq!(seconds("-1"), Err("a number"));
