@@ -5,6 +5,8 @@ use nbtunnel_core::{Epoch, ForwardId, Policy, Target};
 use super::*;
 use crate::forward::carrier::Carried;
 use crate::forward::{Accepted, Activity, Budgets, Carrier, RemoteForward, Services};
+use crate::ssh::shakebed::{Shaken, shake};
+use crate::ssh::testbed::{Sshd, free_port, until};
 
 /// Only takes what is asked of it.
 #[derive(Default)]
@@ -88,4 +90,42 @@ async fn whoever_comes_while_the_server_chooses_a_port_waits_for_what_it_chose()
     drop(choosing);
     let (good, bad) = waiting.await;
     assert!(good.is_some() && bad.is_none());
+}
+
+/// Asks for `door` in the name of one link, and says what the server's answer was.
+async fn asked(requests: &Requests, number: u64, door: &Door) -> RemoteReport {
+    let (say, mut said) = mpsc::unbounded_channel();
+    let id = ListenId { forward: ForwardId(0), request: number };
+    let tell: Tell = Box::new(move |report| drop(say.send(report)));
+    requests.add(Request::Listen { id, door: door.clone(), landing: landing(), tell });
+    timeout(Duration::from_secs(20), said.recv()).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn a_door_is_one_link_s_until_that_is_over_though_the_session_goes_on() {
+    let sshd = Sshd::start("ed25519", "");
+    let mut shaken = shake(&sshd, sshd.hop()).await.unwrap();
+    shaken.log_in().await;
+    let Shaken { shared, session, .. } = shaken;
+    let session: Session = Arc::new(tokio::sync::RwLock::new(session));
+    let link = || LeaseOf {
+        given_up: shared.gone.child_token(),
+        carried: Count::default(),
+        unread: Count::default(),
+    };
+    let (first, second) = (link(), link());
+    let serve = |of: &LeaseOf| Requests::serve(&shared.doors, &session, "h", of.clone(), &Handle::current());
+    let (ones, others) = (serve(&first), serve(&second));
+    let door = tcp("localhost", free_port());
+    assert!(matches!(asked(&ones, 1, &door).await, RemoteReport::Listens { .. }));
+    assert!(matches!(asked(&others, 1, &door).await, RemoteReport::Denied(_)));
+    assert!(shared.doors.entrance(&door).await.is_some(), "the first one's door was closed by the second");
+    first.given_up.cancel();
+    until("the first one's door is closed", || !shared.doors.open().contains_key(&door)).await;
+    // The server may still be closing it.
+    let mut number = 2;
+    while !matches!(asked(&others, number, &door).await, RemoteReport::Listens { .. }) {
+        number += 1;
+        assert!(number < 100, "the server never lets go of it");
+    }
 }
