@@ -22,44 +22,57 @@ static TURN: Mutex<()> = Mutex::new(());
 const LOCK_TRIES: u32 = 40;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
+/// How often a change is tried while others write.
+const CHANGE_TRIES: u32 = 5;
+
 /// Whoever holds it may look, decide and write without another of us in between.
 pub(super) fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Makes of the file at `path` what `change` makes of its text, and gives what else that tells. A file that is not
-/// there is made where something is to be written.
+/// there is made where something is to be written. Asks `change` again where another program, which heeds no lock,
+/// wrote meanwhile.
 ///
 /// # Errors
 /// The system's, or that of `change`. Then the file is as it was.
-pub(super) fn change<T>(
-    path: &Path,
-    change: impl FnOnce(&[u8]) -> io::Result<(Vec<u8>, T)>,
-) -> io::Result<T> {
+pub(super) fn change<T>(path: &Path, change: impl Fn(&[u8]) -> io::Result<(Vec<u8>, T)>) -> io::Result<T> {
     if !path.exists() {
         let (new, told) = change(&[])?;
-        if !new.is_empty() {
-            make_directory(path)?;
-            let mut file = open_locked(path)?;
-            file.write_all(&new)?;
-            file.sync_all()?;
+        if new.is_empty() {
+            return Ok(told);
         }
-        return Ok(told);
+        make_directory(path)?;
     }
-    let mut file = open_locked(path)?;
+    for _ in 0..CHANGE_TRIES {
+        let mut file = open_locked(path)?;
+        let text = text_of(&mut file)?;
+        let (new, told) = change(&text)?;
+        match new.strip_prefix(text.as_slice()) {
+            Some([]) => return Ok(told),
+            Some(more) => return add(&mut file, text.len(), more).map(|()| told),
+            None if replace_content(path, &mut file, &text, &new)? => return Ok(told),
+            None => {}
+        }
+    }
+    Err(io::Error::other("another program writes to it all the time"))
+}
+
+fn text_of(file: &mut File) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     file.seek(SeekFrom::Start(0))?;
-    Read::by_ref(&mut file).read_to_end(&mut text)?;
-    let (new, told) = change(&text)?;
-    match new.strip_prefix(text.as_slice()) {
-        Some([]) => {}
-        Some(more) => {
-            file.write_all(more)?;
-            file.sync_all()?;
-        }
-        None => replace_content(path, &file, &new)?,
+    file.read_to_end(&mut text)?;
+    Ok(text)
+}
+
+/// Adds `more` after the first `length` bytes, or nothing: half a line would swallow the next one.
+fn add(file: &mut File, length: usize, more: &[u8]) -> io::Result<()> {
+    let added = file.write_all(more).and_then(|()| file.sync_all());
+    let length = length as u64;
+    if added.is_err() && file.metadata().is_ok_and(|now| now.len() <= length + more.len() as u64) {
+        let _ = file.set_len(length);
     }
-    Ok(told)
+    added
 }
 
 pub(super) fn cannot_write(file: &Path, error: &io::Error) -> Failure {
@@ -99,16 +112,20 @@ fn open_locked(path: &Path) -> io::Result<File> {
     Err(io::Error::new(io::ErrorKind::TimedOut, "another program holds its lock"))
 }
 
-/// Writes beside the file that `path` leads to and renames, so that a full disk leaves the old one.
-fn replace_content(path: &Path, old: &File, content: &[u8]) -> io::Result<()> {
+/// Writes beside the file that `path` leads to and renames, so that a full disk leaves the old one. Does nothing,
+/// and says so, where it has no longer the text that was changed.
+fn replace_content(path: &Path, old: &mut File, text: &[u8], content: &[u8]) -> io::Result<bool> {
     let target = path.canonicalize()?;
     let beside = target.parent().unwrap_or(Path::new("."));
     let mut new = tempfile::NamedTempFile::new_in(beside)?;
     new.write_all(content)?;
-    new.as_file().set_permissions(old.metadata()?.permissions())?;
+    system::take_the_place_of(&old.metadata()?, new.as_file())?;
     new.as_file().sync_all()?;
+    if text_of(old)? != text || !system::is_same_file(old, path) {
+        return Ok(false);
+    }
     new.persist(&target).map_err(|error| error.error)?;
-    Ok(())
+    Ok(true)
 }
 
 /// How names are to be written: as HashKnownHosts says, else as most names of `text` are.

@@ -133,7 +133,8 @@ fn what_cannot_be_read_is_a_note_and_what_is_not_there_is_nothing() {
 fn a_file_of_any_size_is_read_to_its_end_and_what_is_no_line_is_passed_over() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("known_hosts");
-    let mut text = format!("h {E}\n{}\n\0\0\n\u{feff}h {B}\n", "x".repeat(3 << 20)).into_bytes();
+    let mut text =
+        format!("h {E} {}\n{}\n\0\0\n\u{feff}h {B}\n", "x".repeat(2 << 20), "x".repeat(3 << 20)).into_bytes();
     for number in 0..100_000 {
         text.extend_from_slice(format!("node{number},[node{number}.lab]:2222 {B}\n").as_bytes());
     }

@@ -25,6 +25,9 @@ pub(super) struct Addressed<'a> {
 /// How long the salt of a hashed name is.
 const SALT: usize = 20;
 
+/// A pattern of so many bytes makes ssh(1) give up the line.
+const TOO_LONG: usize = 1023;
+
 impl<'a> Line<'a> {
     /// Parses a line; `None` for an empty one or a comment.
     ///
@@ -57,11 +60,17 @@ impl<'a> Addressed<'a> {
                 return Err("it has two markers");
             }
         }
-        let hosts = next_field(&mut rest);
+        // A NUL ends words as a blank does, and what follows the next one is not read.
+        let end = rest.find([' ', '\t', '\0']).unwrap_or(rest.len());
+        let (hosts, after) = rest.split_at(end);
+        let after = after.strip_prefix('\0').unwrap_or(after).split('\0').next().unwrap_or_default();
+        rest = after.trim_start_matches([' ', '\t']);
         let patterns = hosts.parse().map_err(|_| "its host field cannot be read")?;
-        if let HostPatterns::HashedName { salt, .. } = &patterns
-            && salt.len() != SALT
-        {
+        let is_sound = match &patterns {
+            HostPatterns::HashedName { salt, .. } => salt.len() == SALT,
+            HostPatterns::Patterns(_) => !hosts.starts_with('|'),
+        };
+        if !is_sound {
             return Err("its host field cannot be read");
         }
         Ok(Some(Addressed { marker, hosts, patterns, rest }))
@@ -117,7 +126,11 @@ fn speaks_of(patterns: &HostPatterns, name: &str) -> bool {
             let mut found = false;
             for pattern in patterns {
                 let pattern = pattern.to_ascii_lowercase();
-                match pattern.strip_prefix('!') {
+                let negated = pattern.strip_prefix('!');
+                if negated.unwrap_or(&pattern).len() >= TOO_LONG {
+                    return false;
+                }
+                match negated {
                     // One negated match is final, wherever it stands (ssh_config(5), PATTERNS).
                     Some(negated) if glob(negated, name) => return false,
                     Some(_) => {}

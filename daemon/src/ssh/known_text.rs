@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 
-/// What is longer is no line of a known_hosts file, and not held in memory.
+/// So much of a line is read: names and a key are in there, or it is none of a known_hosts file.
 const MAX_LINE: u64 = 1 << 20;
 
 /// Gives each line of the file at `path` with its number, from 1; none when there is no file.
@@ -21,10 +21,10 @@ pub(super) fn each_line(path: &Path, mut take: impl FnMut(u32, &str)) -> Result<
         let read = reader.by_ref().take(MAX_LINE).read_until(b'\n', &mut line);
         match read.map_err(|error| unreadable(path, &error))? {
             0 => break,
-            _ if line.len() as u64 == MAX_LINE && !line.ends_with(b"\n") => {
-                reader.skip_until(b'\n').map_err(|error| unreadable(path, &error))?;
-            }
             _ => take(number, &String::from_utf8_lossy(&line)),
+        }
+        if line.len() as u64 == MAX_LINE && !line.ends_with(b"\n") {
+            reader.skip_until(b'\n').map_err(|error| unreadable(path, &error))?;
         }
     }
     Ok(())

@@ -1,8 +1,8 @@
 //! Unix: modes, owners, where agents are, and TCP_USER_TIMEOUT where there is one.
 
-use std::fs::{DirBuilder, File, Metadata, OpenOptions};
+use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,6 +29,25 @@ pub(in crate::ssh) fn is_same_file(file: &File, path: &Path) -> bool {
         (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
         _ => false,
     }
+}
+
+/// Gives `file` the owner, the group and the mode of what it is to stand in the place of.
+///
+/// # Errors
+/// That is another's, and nothing may be given away: who reads it now could not do so any more.
+pub(in crate::ssh) fn take_the_place_of(was: &Metadata, file: &File) -> io::Result<()> {
+    let is = file.metadata()?;
+    let mut mode = was.mode() & 0o7777;
+    if (is.uid(), is.gid()) != (was.uid(), was.gid()) {
+        let given = std::os::unix::fs::fchown(file, Some(was.uid()), Some(was.gid()));
+        if is.uid() != was.uid() {
+            given?;
+        } else if given.is_err() {
+            // A group that we are not in: what it might do is not for another one.
+            mode &= !0o070;
+        }
+    }
+    file.set_permissions(Permissions::from_mode(mode))
 }
 
 /// The bits of the mode that decide who may read it.

@@ -21,6 +21,11 @@ pub(in crate::ssh) fn make_private_dir(path: &Path) -> io::Result<()> {
 /// Files inherit the access list of their directory.
 pub(in crate::ssh) fn private(_options: &mut OpenOptions) {}
 
+/// What is made beside a file inherits the same access list.
+pub(in crate::ssh) fn take_the_place_of(was: &Metadata, file: &File) -> io::Result<()> {
+    file.set_permissions(was.permissions())
+}
+
 /// A file that is open cannot be replaced here by another program.
 pub(in crate::ssh) fn is_same_file(_file: &File, _path: &Path) -> bool {
     true

@@ -242,6 +242,39 @@ fn it_writes_through_symlinks_and_keeps_the_mode() {
 }
 
 #[test]
+fn what_a_program_without_locks_appends_meanwhile_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("known_hosts");
+    fs::write(&file, format!("h {B}\n")).unwrap();
+    let calls = std::cell::Cell::new(0);
+    change(&file, |text| {
+        if calls.replace(calls.get() + 1) == 0 {
+            let mut theirs = File::options().append(true).open(&file)?;
+            std::io::Write::write_all(&mut theirs, format!("x {A}\n").as_bytes())?;
+        }
+        Ok((without(text, &["h"], |_| true).0, ()))
+    })
+    .unwrap();
+    assert_eq!((calls.get(), fs::read_to_string(&file).unwrap()), (2, format!("x {A}\n")));
+}
+
+#[test]
+fn who_owns_the_file_owns_what_takes_its_place() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("known_hosts");
+    fs::write(&file, format!("h {B}\n")).unwrap();
+    // Only root can give a file away.
+    if std::os::unix::fs::chown(&file, Some(65534), Some(65534)).is_ok() {
+        let hop = hop(&file, "h", 22);
+        trust("test", &hop, &shown(&hop), true).unwrap();
+        let now = file.metadata().unwrap();
+        assert_eq!((now.uid(), now.gid()), (65534, 65534));
+    }
+    assert!(!fs::read_to_string(&file).unwrap().is_empty());
+}
+
+#[test]
 fn a_file_that_is_not_there_is_made_for_its_owner_alone() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("ssh/known_hosts");
