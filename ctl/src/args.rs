@@ -147,6 +147,12 @@ pub(crate) struct AddArgs {
     /// The port of the SSH server
     #[arg(short = 'p', long, value_name = "PORT")]
     pub port: Option<String>,
+    /// The machines to go over, in the grammar of ssh -J, as in me@login.example.org,second
+    #[arg(short = 'J', long, value_name = "HOSTS")]
+    pub jump: Option<String>,
+    /// What ssh would take after -o, as in IdentitiesOnly=yes
+    #[arg(short = 'o', long = "option", value_name = "OPTION")]
+    pub options: Vec<String>,
     /// A private key to offer
     #[arg(short = 'i', long = "identity-file", value_name = "FILE")]
     pub identity_files: Vec<String>,
