@@ -16,7 +16,7 @@ use super::Stopwatch;
 use super::classify::{announced, broken, quote};
 use super::doors::{Door, Doors};
 use super::hop::Hop;
-use super::hostkey::{Judged, Shown, judge, refusal};
+use super::hostkey::{OfferedKey, Shown, judge, refusal};
 use super::known_hosts::{Verdict, address_name};
 use super::report::{LinkEvent, Reporter};
 use super::sight::Seen;
@@ -141,18 +141,21 @@ impl Client {
                         shared.saw(Seen::HostKey(Box::new(judged.offered)));
                         true
                     }
-                    Ok(Err(failure)) => self.refuse(failure, judged),
+                    Ok(Err(refused)) => {
+                        let (failure, offered) = *refused;
+                        self.refuse(failure, offered)
+                    }
                     Err(_) => false,
                 }
             }
-            _ => self.refuse(refusal(&judged, &shared.hop, shared.reporter.tunnel()), judged),
+            _ => self.refuse(refusal(&judged, &shared.hop, shared.reporter.tunnel()), judged.offered),
         }
     }
 
-    fn refuse(&self, why: Failure, judged: Judged) -> bool {
+    fn refuse(&self, why: Failure, offered: OfferedKey) -> bool {
         self.0.blame(why);
         let hop = Hop::clone(&self.0.to);
-        self.0.reporter.tell(LinkEvent::HostKey(Box::new((hop, judged.offered))));
+        self.0.reporter.tell(LinkEvent::HostKey(Box::new((hop, offered))));
         false
     }
 }
