@@ -4,4 +4,5 @@
 mod dynamic;
 mod kinds;
 mod remote;
+mod strange;
 mod support;
