@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use nbtunnel_tests::strange_listener::{Answer, StrangeListener};
-use nbtunnel_tests::{Server, World, net, wait};
+use nbtunnel_tests::{Server, World, net};
 use serde_json::Value;
 
 use crate::support::{listening, up, with};
