@@ -192,8 +192,8 @@ impl Visit {
     ///
     /// # Errors
     /// The channel takes no more.
-    pub fn send(&self, bytes: &'static [u8]) -> Result<()> {
-        Ok(self.runtime.block_on(self.channel.data_bytes(bytes))?)
+    pub fn send(&self, bytes: &[u8]) -> Result<()> {
+        Ok(self.runtime.block_on(self.channel.data_bytes(bytes.to_vec()))?)
     }
 
     /// Says that no more bytes come.
@@ -212,23 +212,25 @@ impl Visit {
         Ok(self.runtime.block_on(self.channel.close())?)
     }
 
-    /// What comes up to the close: the bytes, and whether an end came before the close.
+    /// What comes up to the end or the close: the bytes, and whether it is an end.
     ///
     /// # Errors
-    /// It is not closed.
+    /// Neither comes.
     pub fn heard(&mut self) -> Result<(Vec<u8>, bool)> {
         let listening = async {
-            let (mut bytes, mut ended) = (Vec::new(), false);
+            let mut bytes = Vec::new();
             loop {
                 match self.channel.wait().await {
                     Some(ChannelMsg::Data { data }) => bytes.extend_from_slice(&data),
-                    Some(ChannelMsg::Eof) => ended = true,
-                    Some(ChannelMsg::Close) | None => return (bytes, ended),
+                    Some(ChannelMsg::Eof) => return (bytes, true),
+                    Some(ChannelMsg::Close) | None => return (bytes, false),
                     Some(_) => {}
                 }
             }
         };
-        self.runtime.block_on(async { timeout(wait::SOON, listening).await }).context("it is not closed")
+        self.runtime
+            .block_on(async { timeout(wait::SOON, listening).await })
+            .context("it is neither ended nor closed")
     }
 
     /// Waits for so many bytes, and gives them.

@@ -2,7 +2,9 @@
 #![cfg(unix)]
 
 mod dynamic;
+mod ends;
 mod kinds;
 mod remote;
 mod strange;
 mod support;
+mod words;
