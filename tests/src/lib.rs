@@ -37,6 +37,7 @@ pub mod shim;
 pub mod sim;
 pub mod socks;
 pub mod sshd;
+pub mod strange_listener;
 pub mod strange_server;
 #[cfg(target_os = "linux")]
 pub mod terminal;

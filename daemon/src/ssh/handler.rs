@@ -42,6 +42,7 @@ pub(super) struct Shared {
     pub(super) doors: Arc<Doors>,
     cause: Mutex<Option<Failure>>,
     banners: AtomicU32,
+    strays: AtomicBool,
 }
 
 /// So many of the texts that a server shows during one login are passed on (RFC 4252 §5.4).
@@ -61,8 +62,21 @@ impl Shared {
         let tap = Arc::new(Tap::new(stopwatch));
         let (gone, cause) = (CancellationToken::new(), Mutex::default());
         let doors = Doors::new(gone.clone());
-        let (announced, peer, may_update, banners) = Default::default();
-        Arc::new(Shared { to, hop, reporter, tap, gone, announced, peer, may_update, doors, cause, banners })
+        let (announced, peer, may_update, banners, strays) = Default::default();
+        Arc::new(Shared {
+            to,
+            hop,
+            reporter,
+            tap,
+            gone,
+            announced,
+            peer,
+            may_update,
+            doors,
+            cause,
+            banners,
+            strays,
+        })
     }
 
     /// The session goes to this address, and nobody stands in between whom we know of.
@@ -85,6 +99,17 @@ impl Shared {
         let text = quote(banner);
         if !text.is_empty() && self.banners.fetch_add(1, Relaxed) < MAX_BANNERS {
             self.reporter.note(&format!("{} says: {text}", self.hop));
+        }
+    }
+
+    /// The server sent somebody from `door`, where it is not asked to listen. Told once.
+    fn stray(&self, door: &Door) {
+        if !self.strays.swap(true, Relaxed) {
+            let door = quote(&door.to_string());
+            self.reporter.note(&format!(
+                "{} brings connections from {door}, where it is not asked to listen; none is let in",
+                self.hop
+            ));
         }
     }
 
@@ -152,6 +177,11 @@ impl Client {
         }
     }
 
+    fn knock(&self, door: Door, channel: Channel<Msg>, reply: ChannelOpenHandle) {
+        let shared = Arc::clone(&self.0);
+        self.0.doors.knock(door, channel, reply, move |door| shared.stray(door));
+    }
+
     fn refuse(&self, why: Failure, offered: OfferedKey) -> bool {
         self.0.blame(why);
         let hop = Hop::clone(&self.0.to);
@@ -201,7 +231,7 @@ impl Handler for Client {
         _: &mut Session,
     ) -> Result<(), Error> {
         match u16::try_from(port) {
-            Ok(port) => self.0.doors.knock(Door::Tcp(address.to_owned(), port), channel, reply),
+            Ok(port) => self.knock(Door::Tcp(address.to_owned(), port), channel, reply),
             Err(_) => reject(reply).await?,
         }
         Ok(())
@@ -214,7 +244,7 @@ impl Handler for Client {
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), Error> {
-        self.0.doors.knock(Door::Socket(path.to_owned()), channel, reply);
+        self.knock(Door::Socket(path.to_owned()), channel, reply);
         Ok(())
     }
 
