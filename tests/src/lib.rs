@@ -26,6 +26,7 @@ pub mod logind;
 pub mod net;
 #[cfg(target_os = "linux")]
 pub mod netns;
+pub mod new_password;
 pub mod plain_ssh;
 pub mod programs;
 pub mod relay;
