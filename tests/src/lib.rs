@@ -16,6 +16,8 @@ pub mod desktop;
 pub mod dns;
 #[cfg(unix)]
 pub mod door;
+#[cfg(target_os = "linux")]
+pub mod dropbear;
 pub mod fuzz;
 pub mod http;
 pub mod jupyter;
