@@ -94,11 +94,11 @@ impl Names {
 }
 
 /// The name of the address `peer` where `CheckHostIP` has it looked up: not on this machine, and not where the
-/// host is an address anyway.
+/// host is looked up by its address anyway.
 pub(super) fn address_name(hop: &Hop, peer: Option<IpAddr>) -> Option<String> {
     let peer = peer.filter(|peer| hop.host_keys.check_ip && !peer.is_loopback())?.to_string();
-    (hop.dialling.proxy_command.is_none() && peer != hop.host.to_ascii_lowercase())
-        .then(|| lookup_name(&peer, hop.port))
+    let by_name = hop.host_keys.alias.is_some() || peer != hop.host.to_ascii_lowercase();
+    (hop.dialling.proxy_command.is_none() && by_name).then(|| lookup_name(&peer, hop.port))
 }
 
 /// The name that a host's certificate has to be for.

@@ -1,6 +1,7 @@
 //! Makes a plan of what a tunnel's files say: which machines are on the way, and how each of them is dealt with.
 //! What the files say wins over what ssh_config says, and that over what is usual.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use nbtunnel_core::{Failure, FailureKind, HostKeyPolicy, Route};
@@ -147,8 +148,10 @@ fn are_usual(files: &[PathBuf], account: &Account) -> bool {
 }
 
 fn nothing_said(query: &Query, account: &Account) -> HostConfig {
+    // As ssh writes it: an address is looked up in one spelling, whatever its own is.
+    let address = query.host.parse::<IpAddr>().map(|address| address.to_string());
     HostConfig {
-        hostname: query.host.clone(),
+        hostname: address.unwrap_or_else(|_| query.host.clone()),
         user: query.user.clone().unwrap_or_else(|| account.user.clone()),
         port: query.port.unwrap_or(22),
         ..HostConfig::default()

@@ -85,6 +85,18 @@ async fn the_file_wins_over_ssh_config_and_that_over_what_is_usual() {
 }
 
 #[tokio::test]
+async fn an_address_has_one_spelling_with_ssh_and_without() {
+    for (spelt, address) in [("2001:DB8::0:1", "2001:db8::1"), ("::0001", "::1"), ("192.0.2.7", "192.0.2.7")]
+    {
+        let (_dir, mut route) = route("");
+        route.host = spelt.into();
+        assert_eq!(planned(&route).await.unwrap().server.host, address);
+        route.ssh_config = SshConfig::Nothing;
+        assert_eq!(planned(&route).await.unwrap().server.host, address);
+    }
+}
+
+#[tokio::test]
 async fn keys_are_kept_up_to_date_as_ssh_would_with_the_known_hosts_of_the_file() {
     use UpdateHostKeys::{Ask, No, Yes};
     let usual = account().home.join(".ssh/known_hosts");

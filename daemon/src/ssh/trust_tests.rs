@@ -181,6 +181,10 @@ fn with_check_host_ip_an_address_that_has_another_key_stops_and_is_replaced_with
     assert_eq!(none(&hop, "127.0.0.1"), None);
     let by_address = Hop { host: "192.0.2.7".into(), ..hop.clone() };
     assert_eq!(none(&by_address, "192.0.2.7"), None);
+    // Under an alias, an address is another name.
+    let mut by_alias = by_address;
+    by_alias.host_keys.alias = Some("box".into());
+    assert_eq!(none(&by_alias, "192.0.2.7").as_deref(), Some("[192.0.2.7]:2222"));
 }
 
 #[test]
