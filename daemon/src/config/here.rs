@@ -33,6 +33,15 @@ pub(super) fn remote(text: &str, home: &Path) -> Result<RemoteSpec, String> {
     Ok(spec)
 }
 
+/// Whether a local or dynamic forward listens on a port and says nothing of the address.
+pub(super) fn names_no_address(text: &str) -> bool {
+    // An address may be a number, too, and a host one in brackets.
+    let listen = text.parse().map(|spec: ForwardSpec| spec.listen.port());
+    let listen = listen.or_else(|_| ForwardSpec::dynamic(text).map(|spec| spec.listen.port()));
+    let first = text.split(':').next().and_then(|first| first.parse().ok());
+    first.is_some() && listen.is_ok_and(|port| port == first)
+}
+
 fn listens_here(mut spec: ForwardSpec, home: &Path) -> Result<ForwardSpec, String> {
     if let ListenAt::Socket(path) = &mut spec.listen {
         *path = whole(path, home)?;
@@ -62,6 +71,24 @@ fn whole(path: &Path, home: &Path) -> Result<PathBuf, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_names_no_address_listens_where_the_file_does_not_say() {
+        for unplaced in ["80:h:81", "80:/x", "1080"] {
+            assert!(names_no_address(unplaced), "{unplaced}");
+        }
+        for placed in [
+            "localhost:80:h:81",
+            "*:80:h:81",
+            ":80:h:81",
+            "[::1]:80:h:81",
+            "/x:h:81",
+            "localhost:1080",
+            "*:1080",
+        ] {
+            assert!(!names_no_address(placed), "{placed}");
+        }
+    }
 
     #[test]
     fn sockets_of_this_machine_are_found_from_any_directory() {

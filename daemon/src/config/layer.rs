@@ -172,10 +172,18 @@ pub(super) fn lay(
         )
     })?;
     let takes_forwards = sum.ssh_forwards.unwrap_or(true);
+    let unplaced = sum.forward.iter().chain(&sum.dynamic).flatten().find(|text| here::names_no_address(text));
+    let unplaced = unplaced.cloned();
     let mut spec = spec(sum, ctx, base)?;
     let mut notes = Vec::new();
     if let Some(host) = host {
         notes.clone_from(&host.unhonoured);
+        notes.extend(unplaced.filter(|_| host.gateway_ports).map(|text| {
+            format!(
+                "GatewayPorts yes is not followed for {text:?} of the tunnel's own files: it listens on localhost; \
+                 write \"*:{text}\" to let other machines in"
+            )
+        }));
         spec.policy.all_or_nothing = host.exit_on_forward_failure.unwrap_or(false);
         if takes_forwards {
             notes.extend(followed::add_forwards(&mut spec, host, &ctx.home));
