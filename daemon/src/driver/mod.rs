@@ -210,7 +210,7 @@ impl Driver {
             }
             Event::Asked(asked) => self.asked(asked),
             Event::Question(asker, question) => self.unlocks.asks(asker, question),
-            Event::Answers(client, answers) => self.unlocks.answers(client, answers),
+            Event::Answers(client, number, answers) => self.unlocks.answers(client, number, answers),
             Event::HungUp(client) => {
                 self.person_left(client);
                 self.early.retain(|asked| asked.client != client);

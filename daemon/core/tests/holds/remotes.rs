@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use nbtunnel_core::{
-    Change, Epoch, Failure, FailureKind, Fleet, FleetInput, ForwardKind, Gate, Input, LinkReport, ListenId,
-    Moment, Name, Output, Policy, RemoteReport, RemoteSpec, Start, State, Tunnel, TunnelSpec, WaitFor,
-    WaitId,
+    Change, Epoch, Failure, FailureKind, Fleet, FleetInput, ForwardId, ForwardKind, Gate, Input, LinkReport,
+    ListenId, ListenerReport, Moment, Name, Output, Policy, RemoteReport, RemoteSpec, Start, State, Tunnel,
+    TunnelSpec, WaitFor, WaitId,
 };
 
 use super::progress::any_spec;
@@ -93,7 +93,7 @@ fn a_denial_is_retried_ever_more_seldom_and_troubles_nobody_else() {
     let mut up = Up::new(&["8080:localhost:3000", "8081:localhost:3000"], Policy::default());
     let (id, _) = first(&mut up);
     let other = ListenId { request: id.request + 1, ..id };
-    let other = ListenId { forward: nbtunnel_core::ForwardId(other.forward.0 + 1), ..other };
+    let other = ListenId { forward: ForwardId(other.forward.0 + 1), ..other };
     up.answer(other, RemoteReport::Listens { port: 8081 });
     up.answer(id, denied());
     let mut waits = Vec::new();
@@ -195,14 +195,30 @@ fn all_or_nothing_closes_the_link_and_tries_again_ever_more_seldom() -> Result<(
 }
 
 #[test]
+fn a_port_that_is_taken_stays_told_while_it_is_tried_again() {
+    let forwards = vec!["6000:localhost:7000".parse().unwrap()];
+    let spec = TunnelSpec { start: Start::Login, forwards, remotes: Vec::new(), ..any_spec() };
+    let mut up = Up { tunnel: real(&spec), now: Moment::ZERO };
+    let taken = Failure::new(FailureKind::PortInUse, "port 6000 is in use", "stop it");
+    let problem = |up: &Up| up.tunnel.view(up.now).forwards[0].problem.clone();
+    up.say(Input::Listener(ForwardId(0), ListenerReport::Failed(taken.clone())));
+    (up.now, _) = up.tunnel.poll_timeout().unwrap();
+    let outputs = up.say(Input::Timeout);
+    assert!(outputs.iter().any(|output| matches!(output, Output::Bind(ForwardId(1), _))), "{outputs:?}");
+    assert_eq!(problem(&up), Some(taken));
+    up.say(Input::Listener(ForwardId(1), ListenerReport::Bound { listens: vec![], note: None }));
+    assert_eq!(problem(&up), None);
+}
+
+#[test]
 fn all_or_nothing_does_not_dial_before_every_listener_is_there() {
     let forwards = vec!["6000:localhost:7000".parse().unwrap()];
     let policy = Policy { all_or_nothing: true, ..Policy::default() };
     let spec = TunnelSpec { start: Start::Login, forwards, remotes: Vec::new(), policy, ..any_spec() };
     let mut up = Up { tunnel: real(&spec), now: Moment::ZERO };
     let taken = Failure::new(FailureKind::PortInUse, "port 6000 is in use", "stop it");
-    let failed = nbtunnel_core::ListenerReport::Failed(taken.clone());
-    up.say(Input::Listener(nbtunnel_core::ForwardId(0), failed));
+    let failed = ListenerReport::Failed(taken.clone());
+    up.say(Input::Listener(ForwardId(0), failed));
     assert_eq!((up.tunnel.state(), up.tunnel.queued_since()), (State::Binding, None));
     assert_eq!(up.tunnel.view(up.now).problem, Some(taken));
     let outputs = up.say(Input::Wait(WaitId(1), WaitFor::Up));
@@ -211,14 +227,14 @@ fn all_or_nothing_does_not_dial_before_every_listener_is_there() {
     up.now = at;
     up.say(Input::Timeout);
     assert_eq!(up.tunnel.queued_since(), None, "it dials while it binds");
-    let bound = nbtunnel_core::ListenerReport::Bound { listens: vec!["127.0.0.1:6000".into()], note: None };
-    up.say(Input::Listener(nbtunnel_core::ForwardId(1), bound));
+    let bound = ListenerReport::Bound { listens: vec!["127.0.0.1:6000".into()], note: None };
+    up.say(Input::Listener(ForwardId(1), bound));
     assert!(up.tunnel.queued_since().is_some());
     up.dial();
     assert_eq!(up.tunnel.state(), State::Up);
     let gate = up.say(Input::Listener(
-        nbtunnel_core::ForwardId(1),
-        nbtunnel_core::ListenerReport::Failed(Failure::new(FailureKind::CannotListen, "it died", "")),
+        ForwardId(1),
+        ListenerReport::Failed(Failure::new(FailureKind::CannotListen, "it died", "")),
     ));
     assert!(gate.iter().any(|output| matches!(output, Output::Close(_))), "{gate:?}");
     assert!(!gate.contains(&Output::Gate(Gate::Reset)), "{gate:?}");
