@@ -2,10 +2,12 @@
 //! nothing. The way to the server is asked for anew at each attempt, elsewhere.
 
 use std::ops::RangeInclusive;
+use std::path::Path;
 use std::time::Duration;
 
 use nbtunnel_core::{ForwardSpec, RemoteSpec, TunnelSpec};
 
+use super::here;
 use super::layer::Layer;
 use super::values;
 use crate::ssh_config::HostConfig;
@@ -28,12 +30,12 @@ pub(super) fn layer(host: &HostConfig) -> Layer {
 }
 
 /// Adds the forwards of the Host to the tunnel's own. One that stands there twice is taken once. What cannot be had
-/// beside the tunnel's own is said.
-pub(super) fn add_forwards(spec: &mut TunnelSpec, host: &HostConfig) -> Vec<String> {
+/// beside the tunnel's own, or not from here, is said.
+pub(super) fn add_forwards(spec: &mut TunnelSpec, host: &HostConfig, home: &Path) -> Vec<String> {
     let mut notes = Vec::new();
-    let local = host.local_forwards.iter().map(|text| ("LocalForward", text, text.parse()));
+    let local = host.local_forwards.iter().map(|text| ("LocalForward", text, here::local(text, home)));
     let dynamic =
-        host.dynamic_forwards.iter().map(|text| ("DynamicForward", text, ForwardSpec::dynamic(text)));
+        host.dynamic_forwards.iter().map(|text| ("DynamicForward", text, here::dynamic(text, home)));
     for (keyword, text, forward) in local.chain(dynamic) {
         let same_place = |one: &ForwardSpec, other: &ForwardSpec| one.listen.collides(&other.listen);
         notes.extend(add(
@@ -48,7 +50,14 @@ pub(super) fn add_forwards(spec: &mut TunnelSpec, host: &HostConfig) -> Vec<Stri
     for text in &host.remote_forwards {
         let same_place = |one: &RemoteSpec, other: &RemoteSpec| one.listen.collides(&other.listen);
         let place = |other: &RemoteSpec| other.listen.to_string();
-        notes.extend(add(&mut spec.remotes, text.parse(), same_place, place, "RemoteForward", text));
+        notes.extend(add(
+            &mut spec.remotes,
+            here::remote(text, home),
+            same_place,
+            place,
+            "RemoteForward",
+            text,
+        ));
     }
     notes
 }
@@ -96,10 +105,10 @@ mod tests {
         let host = HostConfig {
             local_forwards: ["localhost:6000:a:1", "6001:b:2", "6002:c:3", "0:c:3"].map(Into::into).to_vec(),
             dynamic_forwards: ["6002", "1080"].map(Into::into).to_vec(),
-            remote_forwards: ["9000:a:1", "9000:b:1", "9001"].map(Into::into).to_vec(),
+            remote_forwards: ["9000:a:1", "9000:b:1", "9001", "9002:./x"].map(Into::into).to_vec(),
             ..HostConfig::default()
         };
-        let notes = add_forwards(&mut spec, &host);
+        let notes = add_forwards(&mut spec, &host, Path::new("/home/me"));
         let shown: Vec<String> = spec.forwards.iter().map(ToString::to_string).collect();
         assert_eq!(
             shown,
@@ -107,6 +116,6 @@ mod tests {
         );
         let remotes: Vec<String> = spec.remotes.iter().map(ToString::to_string).collect();
         assert_eq!(remotes, ["localhost:9000:a:1", "localhost:9001"]);
-        assert_eq!(notes.len(), 4, "{notes:?}");
+        assert_eq!(notes.len(), 5, "{notes:?}");
     }
 }

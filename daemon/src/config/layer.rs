@@ -7,12 +7,13 @@ use std::path::Path;
 use std::time::Duration;
 
 use config::{Config, ConfigError, Map, Source, Value};
-use nbtunnel_core::{ForwardSpec, Policy, Route, SshConfig, TunnelSpec};
+use nbtunnel_core::{Policy, Route, SshConfig, TunnelSpec};
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::Context;
 use super::followed;
+use super::here;
 use super::schema::{Keys, List};
 use super::values::{self, Flaw};
 use crate::ssh_config::HostConfig;
@@ -171,13 +172,21 @@ pub(super) fn lay(
         )
     })?;
     let takes_forwards = sum.ssh_forwards.unwrap_or(true);
+    let unplaced = sum.forward.iter().chain(&sum.dynamic).flatten().find(|text| here::names_no_address(text));
+    let unplaced = unplaced.cloned();
     let mut spec = spec(sum, ctx, base)?;
     let mut notes = Vec::new();
     if let Some(host) = host {
         notes.clone_from(&host.unhonoured);
+        notes.extend(unplaced.filter(|_| host.gateway_ports).map(|text| {
+            format!(
+                "GatewayPorts yes is not followed for {text:?} of the tunnel's own files: it listens on localhost; \
+                 write \"*:{text}\" to let other machines in"
+            )
+        }));
         spec.policy.all_or_nothing = host.exit_on_forward_failure.unwrap_or(false);
         if takes_forwards {
-            notes.extend(followed::add_forwards(&mut spec, host));
+            notes.extend(followed::add_forwards(&mut spec, host, &ctx.home));
         }
     }
     Ok((spec, notes))
@@ -191,8 +200,8 @@ fn spec(sum: Layer, ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
         texts.iter().map(|text| values::path(text, &ctx.home, base)).collect()
     };
     let (local, dynamic) = (sum.forward.unwrap_or_default(), sum.dynamic.unwrap_or_default());
-    let local = local.iter().map(|text| read_forward(text, str::parse));
-    let dynamic = dynamic.iter().map(|text| read_forward(text, ForwardSpec::dynamic));
+    let local = local.iter().map(|text| read_forward(text, here::local(text, &ctx.home)));
+    let dynamic = dynamic.iter().map(|text| read_forward(text, here::dynamic(text, &ctx.home)));
     let remotes = sum.remote.unwrap_or_default();
     let spec = TunnelSpec {
         route: Route {
@@ -215,7 +224,10 @@ fn spec(sum: Layer, ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
             },
         },
         forwards: local.chain(dynamic).collect::<Result<_, Flaw>>()?,
-        remotes: remotes.iter().map(|text| read_forward(text, str::parse)).collect::<Result<_, Flaw>>()?,
+        remotes: remotes
+            .iter()
+            .map(|text| read_forward(text, here::remote(text, &ctx.home)))
+            .collect::<Result<_, Flaw>>()?,
         start: values::start(sum.start.as_deref().unwrap_or("login"))?,
         tags: sum.tags.unwrap_or_default(),
         policy: Policy {
@@ -268,8 +280,8 @@ fn jumps(texts: Vec<String>) -> Result<Vec<String>, Flaw> {
     Ok(hosts.concat())
 }
 
-fn read_forward<T>(text: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<T, Flaw> {
-    read(text).map_err(|why| Flaw::new(format!("{text:?}: {why}"), "mend that forward"))
+fn read_forward<T>(text: &str, read: Result<T, String>) -> Result<T, Flaw> {
+    read.map_err(|why| Flaw::new(format!("{text:?}: {why}"), "mend that forward"))
 }
 
 fn or_default<T>(

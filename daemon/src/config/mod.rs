@@ -9,6 +9,7 @@ mod document;
 mod environment;
 mod followed;
 mod gather;
+mod here;
 mod hosts;
 mod layer;
 mod links;

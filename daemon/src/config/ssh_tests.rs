@@ -150,6 +150,19 @@ fn an_edit_of_ssh_config_and_a_new_included_file_take_effect() {
 }
 
 #[test]
+fn gateway_ports_open_no_forward_of_the_tunnels_own_and_that_is_said() {
+    let text = "Host lab\n GatewayPorts yes\n LocalForward 6000 localhost:7000\n";
+    let dir =
+        Dir::new("host = \"lab\"\nforward = [\"*:6002:h:1\", \"6001:h:1\"]\ndynamic = \"[::1]:1080\"", text);
+    let loaded = dir.load();
+    let expected = ["*:6002:h:1", "localhost:6001:h:1", "[::1]:1080", "*:6000:localhost:7000"];
+    assert_eq!(forwards(&loaded), expected);
+    assert!(loaded.notes[0].message.contains("\"6001:h:1\""), "{:?}", loaded.notes);
+    dir.tunnel("a", "host = \"lab\"\nforward = [\"*:6002:h:1\", \"localhost:6001:h:1\"]");
+    assert_eq!(dir.load().notes, []);
+}
+
+#[test]
 fn ssh_is_asked_again_only_when_a_file_changed() {
     let dir = Dir::new("host = \"lab\"", "");
     let asked = dir.path().join("asked");

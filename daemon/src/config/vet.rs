@@ -3,12 +3,13 @@
 use std::ops::Range;
 use std::path::Path;
 
-use nbtunnel_core::{ForwardSpec, ListenAt, RemoteSpec};
+use nbtunnel_core::ListenAt;
 use nbtunnel_proto::FileProblem;
 use toml::Spanned;
 use tracing_subscriber::EnvFilter;
 
 use super::document::Document;
+use super::here;
 use super::schema::{DaemonKeys, Item, Keys, List};
 use super::values::{self, Flaw};
 
@@ -57,12 +58,10 @@ pub(super) fn tunnel_keys(
     vet.list(&keys.options, values::option);
     vet.value(&keys.remember, |text| values::duration(text, &values::REMEMBER));
     let mut here = Vec::new();
-    vet.forwards(&keys.forward, &mut here, "", LOCAL, |text| Ok(text.parse::<ForwardSpec>()?.listen));
-    vet.forwards(&keys.dynamic, &mut here, "", DYNAMIC, |text| Ok(ForwardSpec::dynamic(text)?.listen));
+    vet.forwards(&keys.forward, &mut here, "", LOCAL, |text| Ok(here::local(text, home)?.listen));
+    vet.forwards(&keys.dynamic, &mut here, "", DYNAMIC, |text| Ok(here::dynamic(text, home)?.listen));
     let there = &mut Vec::new();
-    vet.forwards(&keys.remote, there, " at the far end", REMOTE, |text| {
-        Ok(text.parse::<RemoteSpec>()?.listen)
-    });
+    vet.forwards(&keys.remote, there, " at the far end", REMOTE, |text| Ok(here::remote(text, home)?.listen));
     vet.problems
 }
 
@@ -208,6 +207,10 @@ mod tests {
 
     #[test]
     fn every_problem_of_a_file_is_reported_at_once() {
+        let sockets = problems("forward = [\"/a:h:1\", \"./b:h:1\"]\nremote = \"80:c/d\"");
+        let lacks =
+            |path: &str| format!("the socket {path} on this machine needs its whole path, or one from ~/ on");
+        assert_eq!(sockets, [format!("1:22 {}", lacks("./b")), format!("2:10 {}", lacks("c/d"))]);
         let found = problems(
             "host = \"-x\"\nuser = \"a b\"\nport = 70000\nstart = \"boot\"\nhost_key = \"yes\"\nkeepalive = \"1\"\nhold = \"2h\"\nbuffer = \"1\"\njump = [\"x\", \"-y\"]\noptions = [\"a\"]\nssh_config = \"\"\nremember = \"9d\"",
         );

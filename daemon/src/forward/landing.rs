@@ -69,7 +69,10 @@ impl Landing {
     /// # Errors
     /// Why not. Core has been told if that is a problem of the forward.
     pub async fn arrive(&self) -> Result<Visitor, NotLetIn> {
-        let _place = Arc::clone(&self.room).try_acquire_owned().map_err(|_| NotLetIn::Full)?;
+        let _place = Arc::clone(&self.room).try_acquire_owned().map_err(|_| {
+            self.standing.denied(crowded());
+            NotLetIn::Full
+        })?;
         let target = lock(&self.standing.target).clone();
         let local = match target {
             Target::Socks => None,
@@ -215,6 +218,14 @@ impl fmt::Display for Unresolved {
 }
 
 impl std::error::Error for Unresolved {}
+
+fn crowded() -> Failure {
+    Failure::new(
+        FailureKind::Exhausted,
+        format!("{MOST} connections are open through this forward; further ones are refused"),
+        "find out who opens so many at the far end, or spread them over several forwards",
+    )
+}
 
 fn unconnected(target: &Target, error: &io::Error) -> Failure {
     const HINT: &str = "start what should answer there, or correct the target of the forward";

@@ -99,7 +99,8 @@ impl Standing {
     /// The far end would not. Where each client names a target of its own, only what no client could mend is a
     /// problem of the forward.
     pub(super) fn denied(&self, failure: Failure) {
-        if *lock(&self.target) == Target::Socks && failure.kind != FailureKind::ForwardingDenied {
+        let of_all = matches!(failure.kind, FailureKind::ForwardingDenied | FailureKind::Exhausted);
+        if *lock(&self.target) == Target::Socks && !of_all {
             return;
         }
         self.tell_far(Err(failure.clone()), ForwardReport::Denied(failure));

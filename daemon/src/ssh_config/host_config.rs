@@ -87,6 +87,8 @@ pub struct HostConfig {
     pub remote_forwards: Vec<String>,
     /// Dynamic forwards in the grammar of `ssh -D`; GatewayPorts is in them already.
     pub dynamic_forwards: Vec<String>,
+    /// GatewayPorts: what names no address would listen on every one.
+    pub gateway_ports: bool,
     /// Whether a forward that cannot be had ends the connection.
     pub exit_on_forward_failure: Option<bool>,
 

@@ -28,6 +28,7 @@ pub fn parse(stdout: &str, baseline: &str) -> Result<HostConfig, String> {
     config.local_forwards = found.local;
     config.remote_forwards = found.remote;
     config.dynamic_forwards = found.dynamic;
+    config.gateway_ports = gateway;
     config.exit_on_forward_failure = lines.set("exitonforwardfailure", values::switch)?;
     config.unhonoured = lines.unhonoured();
     Ok(config)

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use nbtunnel_tests::strange_listener::{Answer, StrangeListener};
-use nbtunnel_tests::{Server, World, net};
+use nbtunnel_tests::strange_listener::{Answer, StrangeListener, Visit};
+use nbtunnel_tests::{Server, World, net, wait};
 use serde_json::Value;
 
 use crate::support::{listening, up, with};
@@ -109,6 +109,32 @@ fn two_forwards_do_not_get_the_same_chosen_port() -> Result<()> {
     ensure!(visit.hear(4)? == b"ping");
     ensure!(first.0.served() == 1 && second.0.served() == 0, "the second forward took over");
     Ok(())
+}
+
+#[test]
+fn a_crowd_that_comes_to_a_proxy_is_bounded_and_shown_until_there_is_room_again() -> Result<()> {
+    let server = StrangeListener::answering(|_, _| Answer::Port(0))?;
+    let local = net::free_port()?;
+    let world = up(&with(server.tunnel().forward(local, 1), "remote", &["1080".to_owned()]))?;
+    listening(&world)?;
+    // They say nothing, and so need no program here.
+    let mut crowd = Vec::new();
+    while let Ok(visit) = server.come_to("localhost", 1080) {
+        crowd.push(visit);
+        ensure!(crowd.len() <= 4096, "as many as like may come");
+    }
+    ensure!(crowd.len() >= 1000, "only {} are let in", crowd.len());
+    let why = world.wait_until("alice", "it is shown", |tunnel| {
+        tunnel["forwards"][1]["problem"]["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("1024 connections"))
+    })?;
+    ensure!(why["state"] == "up" && why["health"] == "ok", "{why:#}");
+    // The others are not harmed.
+    let _near = net::connect(local, wait::SOON)?;
+    server.led_out()?;
+    crowd.iter().try_for_each(Visit::close)?;
+    wait::until("there is room again", wait::SOON, || server.come_to("localhost", 1080).is_ok())
 }
 
 #[test]

@@ -5,9 +5,7 @@ use std::str::FromStr;
 
 use super::{ForwardSpec, ListenAt, RemoteSpec, Target};
 
-/// The longest path of a Unix socket that every system takes: `sun_path` is 104 bytes on macOS, 108 on
-/// Linux (unix(7)), with the final NUL.
-const MAX_SOCKET_PATH: usize = 103;
+const MAX_SOCKET_PATH: usize = ListenAt::LONGEST_PATH;
 
 impl FromStr for ForwardSpec {
     type Err = String;

@@ -39,6 +39,10 @@ pub enum ListenAt {
 }
 
 impl ListenAt {
+    /// The longest path of a Unix socket that every system takes, in bytes: `sun_path` is 104 on macOS, 108 on
+    /// Linux (unix(7)), with the final NUL.
+    pub const LONGEST_PATH: usize = 103;
+
     /// The TCP port, if it is none of a socket.
     pub fn port(&self) -> Option<u16> {
         match self {
