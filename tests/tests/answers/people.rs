@@ -48,10 +48,12 @@ fn who_presses_ctrl_c_or_goes_away_parks_the_tunnel_and_leaves_the_terminal_as_i
     drop(first);
     parked(&world, "alice")?;
     // One who is told to end can.
-    let mut person = unlock(&world, "alice")?;
-    person.sees("password of")?;
-    person.signal(Signal::Term);
-    ensure!(person.ends()? == 4 && person.is_as_before()?, "{}", person.shown());
+    for signal in [Signal::Term, Signal::Hup, Signal::Quit] {
+        let mut person = unlock(&world, "alice")?;
+        person.sees("password of")?;
+        person.signal(signal);
+        ensure!(person.ends()? == 4 && person.is_as_before()?, "{signal:?}: {}", person.shown());
+    }
     ensure!(sshd.count_log("Accepted") == 0, "{}", sshd.log());
     Ok(())
 }
