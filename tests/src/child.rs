@@ -27,6 +27,8 @@ pub enum Signal {
     Stop,
     /// Go on after [`Signal::Stop`].
     Cont,
+    /// Stop, and leave an image of the memory.
+    Quit,
 }
 
 /// A program that runs until this is dropped.

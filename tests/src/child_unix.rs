@@ -30,6 +30,7 @@ pub(super) fn signal_pid(id: u32, signal: Signal) -> Result<()> {
         Signal::Hup => rustix::process::Signal::HUP,
         Signal::Stop => rustix::process::Signal::STOP,
         Signal::Cont => rustix::process::Signal::CONT,
+        Signal::Quit => rustix::process::Signal::QUIT,
     };
     kill_process(pid(id)?, signal).with_context(|| format!("cannot signal process {id}"))
 }

@@ -11,7 +11,7 @@ pub(super) fn own_group(_command: &mut Command) {}
 pub(super) fn signal(child: &mut Child, signal: Signal) {
     match signal {
         Signal::Term | Signal::Kill => kill_group(child),
-        Signal::Hup | Signal::Stop | Signal::Cont => {}
+        Signal::Hup | Signal::Stop | Signal::Cont | Signal::Quit => {}
     }
 }
 

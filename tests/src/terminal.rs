@@ -114,9 +114,14 @@ impl Typist {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The programs at the terminal.
+    pub fn programs(&self) -> Vec<u32> {
+        descendants(self.running.id())
+    }
+
     /// Sends `signal` to the program, not to what gave it the terminal.
     pub fn signal(&self, signal: Signal) {
-        for pid in descendants(self.running.id()) {
+        for pid in self.programs() {
             let _ = signal_pid(pid, signal);
         }
     }

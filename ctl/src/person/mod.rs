@@ -43,6 +43,7 @@ impl Person {
     /// # Errors
     /// Ctrl-C, the end of the input, a program that failed.
     pub(crate) async fn answer(&self, question: &Question) -> Result<Vec<Secret>, NoAnswer> {
+        terminal::forbid_images();
         let mut answers = Vec::new();
         let heading = heading(question);
         if let Person::Terminal = self {

@@ -10,6 +10,9 @@ pub(super) fn is_there() -> bool {
     false
 }
 
+/// There are none unless their user asks for one.
+pub(super) fn forbid_images() {}
+
 pub(super) fn show(_: &str) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use nbtunnel_proto::Secret;
+use rustix::process::{Resource, Rlimit, setrlimit};
 use rustix::termios::{
     InputModes, LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
@@ -25,6 +26,12 @@ fn open() -> io::Result<File> {
 
 pub(super) fn is_there() -> bool {
     open().is_ok()
+}
+
+/// Keeps the system from writing an image of our memory: what is typed goes through it.
+pub(super) fn forbid_images() {
+    // Where it cannot be had, nothing else could be done.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }
 
 /// Shows lines.

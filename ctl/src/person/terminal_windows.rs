@@ -17,6 +17,9 @@ pub(super) fn is_there() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
+/// There are none unless their user asks for one.
+pub(super) fn forbid_images() {}
+
 /// Shows lines.
 pub(super) fn show(text: &str) -> io::Result<()> {
     io::stderr().write_all(format!("{text}\n").as_bytes())

@@ -6,6 +6,7 @@ mod factors;
 mod new_passwords;
 mod passphrases;
 mod people;
+mod secrets;
 mod sharing;
 mod strange;
 

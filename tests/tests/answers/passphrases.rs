@@ -41,6 +41,27 @@ fn a_passphrase_that_may_be_kept_opens_every_tunnel_that_needs_the_key_and_comes
 }
 
 #[test]
+fn a_passphrase_that_takes_longer_than_the_server_waits_is_not_asked_for_again() -> Result<()> {
+    let (sshd, mut world) = (Sshd::start()?, World::new()?);
+    let key = world.path("locked");
+    keygen(&key, SAID)?;
+    std::fs::copy(key.with_extension("pub"), sshd.path("authorized_keys"))?;
+    let file = sshd.tunnel().forward(net::free_port()?, 1).set("identity_file", paths(&[&key]));
+    world.write("alice", &file)?;
+    world.start()?;
+    parked(&world, "alice")?;
+    let mut person = unlock(&world, "alice")?;
+    person.sees("passphrase of")?;
+    // As after its LoginGraceTime.
+    sshd.kill_sessions();
+    person.types(&format!("{SAID}\r"))?;
+    ensure!(person.ends()? == 0, "{}", person.shown());
+    world.wait_for("alice", "up")?;
+    ensure!(person.shown().matches("passphrase of").count() == 1, "{}", person.shown());
+    Ok(())
+}
+
+#[test]
 fn a_passphrase_is_not_kept_unless_a_file_says_so() -> Result<()> {
     let (sshd, mut world) = (Sshd::start()?, World::new()?);
     let key = world.path("locked");

@@ -214,3 +214,20 @@ async fn keys_go_in_the_order_of_ssh() {
     until("sshd has logged it", || tried(&sshd.log()).len() == 6).await;
     assert_eq!(tried(&sshd.log())[3..], ours);
 }
+
+#[tokio::test]
+async fn a_key_that_is_only_for_one_host_signs_there_and_nowhere_else() {
+    let (sshd, other) = (Sshd::start("ed25519", ""), Sshd::start("ed25519", ""));
+    fs::copy(sshd.at("authorized"), other.at("authorized")).unwrap();
+    let line = fs::read_to_string(sshd.at("known_hosts")).unwrap();
+    fs::write(sshd.at("box"), format!("box {}", line.split_once(' ').unwrap().1)).unwrap();
+    let (agent, named) = (SshAgent::start(), [sshd.at("box"), sshd.at("id")]);
+    let [known, key] = named.each_ref().map(|path| path.to_str().unwrap());
+    assert!(ssh_add(&agent.socket, &["-q", "-H", known, "-h", "box", key], None));
+    let agents = agents(agent.place());
+    // The agent signs only for a session that was bound to it, with the host key that it knows (PROTOCOL.agent).
+    log_in(&bare(&sshd), &agents, None).await.is_in();
+    let attempt = log_in(&bare(&other), &agents, None).await;
+    assert_eq!(attempt.failure().kind, FailureKind::AnswerNeeded, "{:?}", attempt.seen);
+    assert!(attempt.failure().message.contains("did not sign"), "{}", attempt.failure());
+}

@@ -57,7 +57,7 @@ pub(super) struct Hands<'a> {
 pub(super) enum Unsigned {
     /// The SSH session is gone.
     Session,
-    /// It went while somebody was asked for a passphrase.
+    /// It went while somebody was asked for a passphrase, and said it.
     Late,
     /// The agent refused, or its user, or it did not answer in time.
     Agent,
@@ -85,24 +85,32 @@ impl<'a> Hands<'a> {
     /// Waits for somebody who may take his time, and tells so when he does. `None`: the session ended meanwhile.
     /// It can be seen to end only while it does not wait for a signature.
     async fn wait<T>(&self, asks: Asks, answer: impl Future<Output = T>) -> (Option<T>, bool) {
-        let _busy = Busy::new(&self.is_busy);
-        let tell = |asks| self.shared.reporter.tell(LinkEvent::Report(LinkReport::Asking(asks)));
-        tokio::pin!(answer);
-        let at_once = tokio::select! {
-            answered = &mut answer => Some(Some(answered)),
-            () = self.shared.gone.cancelled() => Some(None),
-            () = sleep(SIGNS_AT_ONCE) => None,
+        let (answered, took_time) = tokio::select! {
+            (answered, took_time) = self.wait_anyhow(asks, answer) => (Some(answered), took_time),
+            () = self.shared.gone.cancelled() => (None, true),
         };
-        if let Some(answered) = at_once {
-            return (answered, false);
+        if answered.is_none() {
+            self.tell(Asks::Nobody);
         }
-        tell(asks);
-        let answered = tokio::select! {
-            answered = answer => Some(answered),
-            () = self.shared.gone.cancelled() => None,
-        };
-        tell(Asks::Nobody);
+        (answered, took_time)
+    }
+
+    /// The same, whatever becomes of the session.
+    async fn wait_anyhow<T>(&self, asks: Asks, answer: impl Future<Output = T>) -> (T, bool) {
+        let _busy = Busy::new(&self.is_busy);
+        tokio::pin!(answer);
+        tokio::select! {
+            answered = &mut answer => return (answered, false),
+            () = sleep(SIGNS_AT_ONCE) => {}
+        }
+        self.tell(asks);
+        let answered = answer.await;
+        self.tell(Asks::Nobody);
         (answered, true)
+    }
+
+    fn tell(&self, asks: Asks) {
+        self.shared.reporter.tell(LinkEvent::Report(LinkReport::Asking(asks)));
     }
 
     /// Makes sure that there is an agent to be asked, bound to this session.
@@ -168,11 +176,12 @@ impl<'a> Hands<'a> {
         }
         let (key, is_kept) = match self.open_as_said(path).await {
             Some(key) => (key, false),
-            None => match self.wait(Asks::Person, self.ask_passphrase(path, print)).await {
-                (Some(unlocked), _) => unlocked?,
-                (None, _) => return Err(Unsigned::Late),
-            },
+            // Servers wait two minutes. What is typed later opens the key for the next login.
+            None => self.wait_anyhow(Asks::Person, self.ask_passphrase(path, print)).await.0?,
         };
+        if self.shared.gone.is_cancelled() {
+            return Err(Unsigned::Late);
+        }
         self.unlocked.insert(path.to_owned(), Arc::clone(&key));
         if !self.add_to_agent(&key).await && !is_kept {
             self.asked = Asked::Typed;

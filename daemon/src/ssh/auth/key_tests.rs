@@ -127,6 +127,50 @@ async fn every_format_is_read_and_opened_with_its_passphrase() {
 }
 
 #[tokio::test]
+async fn what_is_no_key_is_named_and_hides_no_other() {
+    use std::os::unix::fs::PermissionsExt;
+    let sshd = Sshd::start("ed25519", "");
+    let at = |name: &str| sshd.at(name);
+    let mut files = Vec::new();
+    // Nobody writes into these pipes: who opens one waits for ever.
+    for pipe in ["pipe", "empty.pub", "empty-cert.pub"] {
+        run("mkfifo", &[at(pipe).to_str().unwrap()]);
+    }
+    fs::create_dir(at("directory")).unwrap();
+    fs::write(at("empty"), "").unwrap();
+    fs::write(at("noise"), [0xff, 0, 0x80, b'\n']).unwrap();
+    fs::write(at("huge"), vec![b'A'; 2 << 20]).unwrap();
+    fs::copy(at("id"), at("shared")).unwrap();
+    fs::write(at("half"), &fs::read(at("id")).unwrap()[..200]).unwrap();
+    for (name, mode, says) in [
+        ("pipe", 0o600, "is no key file"),
+        ("directory", 0o700, "is no key file"),
+        ("/dev/zero", 0, "is no key file"),
+        ("empty", 0o600, "holds no key"),
+        ("noise", 0o600, "cannot be read"),
+        ("huge", 0o600, "too long"),
+        ("half", 0o600, "holds no key"),
+        ("shared", 0o640, "chmod 600"),
+    ] {
+        let path = at(name);
+        if mode != 0 {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        files.push((path, says));
+    }
+    let mut hop = sshd.hop();
+    hop.login.identity_files = files.iter().map(|(path, _)| path.clone()).collect();
+    let attempt = log_in(&hop, &no_agent(), None).await;
+    for (path, says) in &files {
+        let told = attempt.seen.iter().find(|seen| seen.contains(path.to_str().unwrap()));
+        assert!(told.is_some_and(|told| told.contains(says)), "{}: {:?}", path.display(), attempt.seen);
+    }
+    assert_eq!(sshd.log().matches("Failed publickey").count(), 0);
+    hop.login.identity_files.push(at("id"));
+    log_in(&hop, &no_agent(), None).await.is_in();
+}
+
+#[tokio::test]
 async fn a_key_that_is_encrypted_in_an_old_way_is_told_as_such() {
     let sshd = Sshd::start("ed25519", "");
     let path = sshd.at("old");

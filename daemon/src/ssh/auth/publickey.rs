@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
-use nbtunnel_core::{Failure, Step};
+use nbtunnel_core::{Failure, FailureKind, Step};
 use russh::client::AuthResult;
 use russh::keys::{Certificate, HashAlg, PublicKey};
 use tokio::time::sleep;
@@ -132,9 +132,18 @@ impl Login<'_> {
             Unsigned::Locked(path) => self.unwilling.locked.push(path),
             Unsigned::Unusable(why) => self.shared.reporter.note(&why),
             Unsigned::Session => return Err(self.last_words().await),
-            Unsigned::Late => return Err(self.not_waited_for()),
+            Unsigned::Late => return Err(self.came_late()),
         }
         Ok(Tried::Refused)
+    }
+
+    /// The passphrase was said when the server had gone. Another login needs nobody.
+    fn came_late(&self) -> Failure {
+        Failure::new(
+            FailureKind::Disconnected,
+            format!("{} did not wait for the passphrase", self.shared.hop),
+            "it is tried again by itself",
+        )
     }
 
     /// What to do when somebody was asked in vain.
