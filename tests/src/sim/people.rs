@@ -183,6 +183,7 @@ impl<M: Machine> Sim<M> {
             return Ok(());
         }
         let name = room.name.clone();
+        self.person_goes(slot, id);
         self.tell(FleetInput::Tunnel(name, Input::Unwait(id)))
     }
 
