@@ -112,8 +112,15 @@ impl Pool {
                 }
                 Next::Alone => {
                     let approach = wanted.approach(links, Arc::clone(wanted.reporter), None);
-                    let gone = approach.go().await.inspect_err(|why| self.failed(&key, why))?;
-                    return Ok(Lease::new(Arc::new(gone), wanted.tunnel));
+                    match approach.go().await {
+                        Ok(gone) => return Ok(Lease::new(Arc::new(gone), wanted.tunnel)),
+                        // Somebody answered meanwhile, for another tunnel.
+                        Err(why) if why.kind.wants_an_answer() && self.has_answered(&key) => continue,
+                        Err(why) => {
+                            self.failed(&key, &why);
+                            return Err(why);
+                        }
+                    }
                 }
                 Next::Board(flight, _seat) => {
                     flight.audience.add(wanted.reporter);
@@ -185,6 +192,12 @@ impl Pool {
         let approach = wanted.approach(links, reporter, Some(flight.audience.clone()));
         links.data.spawn(fly(Arc::clone(links), key.clone(), Arc::clone(&flight), approach));
         Ok(Next::Board(flight, seat))
+    }
+
+    /// Whether there is a session that somebody answered for.
+    fn has_answered(&self, key: &Key) -> bool {
+        let session = self.state().sessions.get(key).and_then(Weak::upgrade);
+        session.is_some_and(|session| session.is_there() && session.asked == Asked::Typed)
     }
 
     /// Nobody new uses it from now on.

@@ -42,10 +42,11 @@ impl<M: Machine> Sim<M> {
         self.tell(FleetInput::Tunnel(name, Input::Wait(wait, WaitFor::Up)))
     }
 
-    /// Whoever waited for `wait` goes, if somebody did; what they are asked has no answer.
-    pub(super) fn person_goes(&mut self, slot: usize, wait: WaitId) {
+    /// Whoever waited for `wait` goes, if somebody did; what they are asked has no answer. Says
+    /// what core is to be told then.
+    pub(super) fn person_goes(&mut self, slot: usize, wait: WaitId) -> Option<Input> {
         let room = &mut self.rooms[slot];
-        let Some(person) = room.person.take_if(|person| person.wait == wait) else { return };
+        let person = room.person.take_if(|person| person.wait == wait)?;
         let asked = room
             .links
             .iter()
@@ -55,7 +56,7 @@ impl<M: Machine> Sim<M> {
             self.see("left");
             self.push(Duration::ZERO, Event::Typed(slot, epoch));
         }
-        self.push(Duration::ZERO, Event::Tell(slot, Input::Left(person.id)));
+        Some(Input::Left(person.id))
     }
 
     /// Only who is there may be asked: not who went, and not in the background.

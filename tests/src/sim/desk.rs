@@ -91,7 +91,13 @@ impl<M: Machine> Sim<M> {
         Went::On(Stage::Up, None, Duration::ZERO)
     }
 
-    fn needs(&mut self, slot: usize, epoch: Epoch, host: usize) -> Went {
+    /// A login that was to be closed asks nobody any more, however long its end takes.
+    pub(super) fn is_given_up(&self, slot: usize, epoch: Epoch) -> bool {
+        let link = self.rooms[slot].links.get(&epoch);
+        link.is_some_and(|link| link.asker.is_some() && link.known == Known::Closing)
+    }
+
+    pub(super) fn needs(&mut self, slot: usize, epoch: Epoch, host: usize) -> Went {
         self.report(slot, epoch, LinkReport::Needs(key(host)));
         Went::Wrong(match self.asks(host) {
             Asks::Passphrase => FailureKind::PassphraseNeeded,
@@ -148,6 +154,7 @@ impl<M: Machine> Sim<M> {
         });
         let waiting: Vec<_> = waiting.chain([(slot, epoch)]).collect();
         for (slot, epoch) in waiting {
+            self.report(slot, epoch, LinkReport::Needs(key(host)));
             self.report(slot, epoch, LinkReport::Asking(Whom::Person));
         }
         // Who does not answer at all is given up by core.

@@ -29,6 +29,9 @@ impl<M: Machine> Sim<M> {
         else {
             return Ok(());
         };
+        if self.is_given_up(slot, epoch) {
+            return Ok(());
+        }
         let went = match stage {
             Stage::Resolve => match self.reception(slot, epoch, host) {
                 Some(went) => went,
@@ -171,7 +174,8 @@ impl<M: Machine> Sim<M> {
         if self.rooms[slot].links.get(&epoch).is_some_and(|link| link.asked) || self.is_right(slot, epoch) {
             return self.on_the_way(slot, epoch, Stage::Up, None, 0);
         }
-        Went::Wrong(FailureKind::AnswerNeeded)
+        let asker = self.rooms[slot].links.get(&epoch).and_then(|link| link.asker.map(|_| link.host));
+        asker.map_or(Went::Wrong(FailureKind::AnswerNeeded), |host| self.needs(slot, epoch, host))
     }
 
     fn is_up(&mut self, slot: usize, epoch: Epoch) {

@@ -58,7 +58,9 @@ impl<M: Machine> Sim<M> {
             }
             Output::Answer(id, _) => {
                 self.rooms[slot].waits.remove(&id);
-                self.person_goes(slot, id);
+                if let Some(left) = self.person_goes(slot, id) {
+                    self.push(Duration::ZERO, Event::Tell(slot, left));
+                }
             }
             Output::Gone => {
                 let room = &mut self.rooms[slot];
