@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
+use nbtunnel_core::session::ANSWER_DEADLINE;
 use nbtunnel_core::tunnel::Desire;
 use nbtunnel_core::{AskerId, FleetInput, Input, LinkReport, Order, WaitFor, WaitId};
 
 use super::desk::{Session, key};
 use super::machine::Machine;
-use super::room::{Known, Parked, Person, Stage};
+use super::room::{Known, Link, Parked, Person, Stage};
 use super::shell::{Event, Sim};
 use super::{Checked, hold};
 
@@ -65,6 +66,18 @@ impl<M: Machine> Sim<M> {
         hold("only_who_is_there_is_asked", asker.is_none() || asker == person, || {
             format!("t{slot} dials with {asker:?}, but there is {person:?}")
         })
+    }
+
+    /// Whoever is asked has time, and is not given up as a server is.
+    pub(super) fn check_given_up(
+        &self,
+        link: Option<&Link>,
+        input: &FleetInput,
+        said: impl Fn() -> String,
+    ) -> Checked {
+        let asked = link.filter(|link| link.known == Known::Dialling).and_then(|link| link.asking_since);
+        let late = asked.is_none_or(|since| since + ANSWER_DEADLINE <= self.now);
+        hold("whoever_is_asked_has_time", *input != FleetInput::Timeout || late, said)
     }
 
     /// Nobody is asked for what is open and answers.

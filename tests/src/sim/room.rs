@@ -85,8 +85,8 @@ pub struct Link {
     pub asked: bool,
     /// Who may be asked.
     pub asker: Option<AskerId>,
-    /// Core knows that a person is waited for.
-    pub asking: bool,
+    /// Since when core knows that a person is waited for.
+    pub asking_since: Option<At>,
     /// The session that it shares with others.
     pub shared: Option<u64>,
     /// It was told that it is worn.
@@ -123,7 +123,7 @@ impl Link {
             known_clogged: false,
             asked: false,
             asker,
-            asking: false,
+            asking_since: None,
             shared: None,
             worn: false,
             up_at: now,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use nbtunnel_core::fleet::{TURN_LASTS, TURNS};
 use nbtunnel_core::tunnel::Desire;
 use nbtunnel_core::{
-    Epoch, FailureKind, FleetInput, Gate, Input, LinkReport, Order, Output, Settled, State, WaitFor,
+    Asks, Epoch, FailureKind, FleetInput, Gate, Input, LinkReport, Order, Output, Settled, State, WaitFor,
 };
 
 use super::far::At;
@@ -122,8 +122,8 @@ impl<M: Machine> Sim<M> {
                 link.known_clogged = *clogged;
                 link.silent_since = link.silent_since.filter(|_| !clogged).map(|_| now);
             }
-            LinkReport::Asking(asks) => link.asking = *asks == nbtunnel_core::Asks::Person,
-            LinkReport::Step(_) => link.asking = false,
+            LinkReport::Asking(asks) => link.asking_since = (*asks == Asks::Person).then_some(now),
+            LinkReport::Step(_) => link.asking_since = None,
             LinkReport::Drained => link.drained = true,
             LinkReport::AddressGone => link.address_gone = true,
             LinkReport::Lost(_) | LinkReport::Closed => {
@@ -165,6 +165,7 @@ impl<M: Machine> Sim<M> {
             Output::Close(epoch) => {
                 let live = room.links.get(epoch).filter(|link| link.known != Known::Closing);
                 hold("only_what_lives_is_closed", live.is_some(), said)?;
+                self.check_given_up(live, input, said)?;
                 match live.filter(|link| link.known == Known::Up) {
                     Some(link) => self.check_close(slot, link, input),
                     None => Ok(()),

@@ -178,7 +178,7 @@ fn check_timers(now: At, room: &Room, tunnel: &Tunnel, said: impl Fn() -> String
     let timer = tunnel.poll_timeout().map(|(at, _)| at);
     let soon = timer.is_some_and(|at| at <= moment(now + UNDER_WAY));
     let dials = room.links.values().any(|link| link.known == Known::Dialling);
-    let asking = room.links.values().any(|link| link.known == Known::Dialling && link.asking);
+    let asking = room.links.values().any(|link| link.known == Known::Dialling && link.asking_since.is_some());
     let answer = timer.is_some_and(|at| at <= moment(now + ANSWER_DEADLINE));
     let in_time = match tunnel.state() {
         State::Binding | State::Waiting | State::Closing => soon,
