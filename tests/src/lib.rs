@@ -28,6 +28,7 @@ pub mod logind;
 pub mod net;
 #[cfg(target_os = "linux")]
 pub mod netns;
+pub mod new_password;
 pub mod plain_ssh;
 pub mod programs;
 pub mod relay;
@@ -39,6 +40,7 @@ pub mod shim;
 pub mod sim;
 pub mod socks;
 pub mod sshd;
+pub mod strange_listener;
 pub mod strange_server;
 #[cfg(target_os = "linux")]
 pub mod terminal;

@@ -55,6 +55,8 @@ pub(super) struct Approach {
     pub(super) audience: Option<Audience>,
     /// Who may be asked, if somebody is there.
     pub(super) asker: Option<Asker>,
+    /// Why it goes no further than to the login, if it does not.
+    pub(super) no_login: Option<Failure>,
 }
 
 /// What there is once somebody answers at the other end.
@@ -79,7 +81,7 @@ impl Approach {
     }
 
     async fn log_in(self) -> Result<LoggedIn, Failure> {
-        let Approach { links, to, role, reporter, asker, .. } = &self;
+        let Approach { links, to, role, reporter, asker, no_login, .. } = &self;
         let offer = look(&links.agents, to).await;
         for note in &offer.notes {
             reporter.note(note);
@@ -92,7 +94,7 @@ impl Approach {
         }
         let (machine, stopwatch) = (Arc::new(to.clone()), Arc::clone(&links.stopwatch));
         let shared = match role {
-            Role::Jump => Shared::jump_host(machine, Arc::clone(reporter), stopwatch),
+            Role::Jump { .. } => Shared::jump_host(machine, Arc::clone(reporter), stopwatch),
             Role::Server { .. } | Role::Look => Shared::new(machine, Arc::clone(reporter), stopwatch),
         };
         // Also when this is dropped half-way: a session in the middle of its key exchange would otherwise
@@ -103,7 +105,7 @@ impl Approach {
         reporter.step(Step::Banner);
         let greeting = self.shake_hands(&shared, stream, path, took);
         let mut session = in_time(hop, "the key exchange", greeting).await??;
-        if let Some(failure) = shortfall {
+        if let Some(failure) = no_login.clone().or(shortfall) {
             return Err(failure);
         }
         reporter.step(Step::Authenticate);
@@ -175,8 +177,8 @@ impl Approach {
 
     async fn jump(&self, jump: &Hop, before: &[Hop], shared: &Arc<Shared>) -> Result<Reached, Failure> {
         let Approach { links, tunnel, reporter, asker, .. } = self;
-        let over =
-            Wanted { jumps: before, to: jump, role: Role::Jump, tunnel, reporter, asker: asker.as_ref() };
+        let role = Role::Jump { is_looked_at: self.role.is_look() };
+        let over = Wanted { jumps: before, to: jump, role, tunnel, reporter, asker: asker.as_ref() };
         let over = links.pool.get(links, over).await?;
         shared.saw(Seen::Turn);
         reporter.step(Step::Tcp);
