@@ -75,7 +75,7 @@ impl StrangeListener {
         let public = host_key.public_key().to_openssh()?;
         fs::write(dir.path().join("known_hosts"), format!("[127.0.0.1]:{port} {public}\n"))?;
         let user_key = PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519)?;
-        user_key.write_openssh_file(&dir.path().join("user_key"), LineEnding::LF)?;
+        user_key.write_openssh_file(dir.path().join("user_key"), LineEnding::LF)?;
         let config = Arc::new(server::Config { keys: vec![host_key], ..Default::default() });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, port)))?;
