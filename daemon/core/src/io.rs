@@ -195,7 +195,8 @@ pub enum LinkReport {
     Step(Step),
     /// Whom the login waits for now. While that is somebody, its step has [`crate::session::ANSWER_DEADLINE`].
     Asking(Asks),
-    /// This login cannot go on without an answer, and nobody is there to give one. `Lost` follows.
+    /// This login cannot go on without an answer: nobody is there to give one, and `Lost` follows, or somebody is
+    /// being asked, who may leave it standing.
     Needs(LoginKey),
     /// This login took an answer and is there now, for everybody who needs it.
     Opened(LoginKey),

@@ -120,10 +120,19 @@ impl Pool {
                     continue;
                 }
                 Next::Alone(no_login) => {
-                    let reporter = Arc::clone(wanted.reporter);
+                    let (is_look, reporter) = (no_login.is_some(), Arc::clone(wanted.reporter));
                     let approach = Approach { no_login, ..wanted.approach(links, reporter, None) };
-                    let gone = approach.go().await.inspect_err(|why| self.failed(&key, why))?;
-                    return Ok(Lease::new(Arc::new(gone), wanted.tunnel));
+                    match approach.go().await {
+                        Ok(gone) => return Ok(Lease::new(Arc::new(gone), wanted.tunnel)),
+                        // Somebody answered meanwhile, for another tunnel.
+                        Err(why) if why.kind.wants_an_answer() && !is_look && self.has_answered(&key) => {
+                            continue;
+                        }
+                        Err(why) => {
+                            self.failed(&key, &why);
+                            return Err(why);
+                        }
+                    }
                 }
                 Next::Board(flight, _seat) => {
                     flight.audience.add(wanted.reporter);
@@ -196,6 +205,12 @@ impl Pool {
         let approach = wanted.approach(links, reporter, Some(flight.audience.clone()));
         links.data.spawn(fly(Arc::clone(links), key.clone(), Arc::clone(&flight), approach));
         Ok(Next::Board(flight, seat))
+    }
+
+    /// Whether there is a session that somebody answered for.
+    fn has_answered(&self, key: &Key) -> bool {
+        let session = self.state().sessions.get(key).and_then(Weak::upgrade);
+        session.is_some_and(|session| session.is_there() && session.asked == Asked::Typed)
     }
 
     /// Nobody new uses it from now on.

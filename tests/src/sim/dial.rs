@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use nbtunnel_core::{Epoch, Failure, FailureKind, HostKeyPolicy, LinkReport, Step};
 
+use super::Checked;
 use super::far::{Asks, Power};
 use super::machine::Machine;
 use super::room::Stage;
@@ -13,7 +14,7 @@ use super::shell::{Event, Sim};
 const NOBODY_ANSWERS: Duration = Duration::from_secs(120);
 
 /// What became of a step.
-enum Went {
+pub(super) enum Went {
     /// The next one began; what is told of it, and how long it takes at least.
     On(Stage, Option<Step>, Duration),
     /// Nothing yet: look again later.
@@ -23,20 +24,30 @@ enum Went {
 }
 
 impl<M: Machine> Sim<M> {
-    pub(super) fn dial(&mut self, slot: usize, epoch: Epoch) {
+    pub(super) fn dial(&mut self, slot: usize, epoch: Epoch) -> Checked {
         let Some((host, stage)) = self.rooms[slot].links.get(&epoch).map(|link| (link.host, link.stage))
         else {
-            return;
+            return Ok(());
         };
+        if self.is_given_up(slot, epoch) {
+            return Ok(());
+        }
         let went = match stage {
-            Stage::Resolve => self.resolve(slot, host),
+            Stage::Resolve => match self.reception(slot, epoch, host) {
+                Some(went) => went,
+                None => self.resolve(slot, host),
+            },
+            Stage::Aboard => self.aboard(host),
             Stage::Tcp => self.connect(slot, epoch, host),
             Stage::Banner => self.on_the_way(slot, epoch, Stage::KeyExchange, Some(Step::KeyExchange), 2),
             Stage::KeyExchange => self.exchange_keys(slot, epoch, host),
+            Stage::Authenticate(0) if self.asks_at(slot, epoch, host) => {
+                self.ask_person(slot, epoch, host)?
+            }
             Stage::Authenticate(tries) => self.log_in(slot, epoch, host, tries),
             Stage::Person(until) if self.now < until => Went::Nowhere,
             Stage::Person(_) => self.answered(slot, epoch),
-            Stage::Up | Stage::Over => return,
+            Stage::Up | Stage::Over => return Ok(()),
         };
         match went {
             Went::On(stage, step, takes) => {
@@ -58,6 +69,7 @@ impl<M: Machine> Sim<M> {
             }
             Went::Wrong(kind) => self.lose(slot, epoch, Failure::new(kind, "the attempt failed", "")),
         }
+        Ok(())
     }
 
     fn resolve(&mut self, slot: usize, host: usize) -> Went {
@@ -93,7 +105,7 @@ impl<M: Machine> Sim<M> {
     }
 
     /// Goes on if the server answers.
-    fn on_the_way(
+    pub(super) fn on_the_way(
         &mut self,
         slot: usize,
         epoch: Epoch,
@@ -159,13 +171,15 @@ impl<M: Machine> Sim<M> {
 
     /// A person has answered, or nobody has for too long.
     fn answered(&mut self, slot: usize, epoch: Epoch) -> Went {
-        if self.rooms[slot].links.get(&epoch).is_some_and(|link| link.asked) {
+        if self.rooms[slot].links.get(&epoch).is_some_and(|link| link.asked) || self.is_right(slot, epoch) {
             return self.on_the_way(slot, epoch, Stage::Up, None, 0);
         }
-        Went::Wrong(FailureKind::AnswerNeeded)
+        let asker = self.rooms[slot].links.get(&epoch).and_then(|link| link.asker.map(|_| link.host));
+        asker.map_or(Went::Wrong(FailureKind::AnswerNeeded), |host| self.needs(slot, epoch, host))
     }
 
     fn is_up(&mut self, slot: usize, epoch: Epoch) {
+        self.opens(slot, epoch);
         let asked = self.rooms[slot].links.get(&epoch).is_some_and(|link| link.asked);
         if asked {
             self.report(slot, epoch, LinkReport::Asked);
@@ -188,8 +202,13 @@ pub(super) enum Path {
 impl<M: Machine> Sim<M> {
     pub(super) fn path(&self, slot: usize, epoch: Epoch) -> Path {
         let Some(link) = self.rooms[slot].links.get(&epoch) else { return Path::Silent };
-        let Some(there) = self.far.hosts.get(link.host) else { return Path::Silent };
-        let (address, life, nat) = link.bound_to;
+        self.path_of(link.host, link.bound_to, link.clogged)
+    }
+
+    /// The same of any connection to `host`.
+    pub(super) fn path_of(&self, host: usize, bound_to: (u32, u32, u32), clogged: bool) -> Path {
+        let Some(there) = self.far.hosts.get(host) else { return Path::Silent };
+        let (address, life, nat) = bound_to;
         if !self.far.online || there.cut || address != self.far.address || nat != there.nat {
             return Path::Silent;
         }
@@ -197,7 +216,7 @@ impl<M: Machine> Sim<M> {
             Power::Gone => Path::Silent,
             Power::Refuses => Path::Broken,
             Power::On if life != there.life => Path::Broken,
-            Power::On if there.frozen || link.clogged => Path::Silent,
+            Power::On if there.frozen || clogged => Path::Silent,
             Power::On => Path::Alive,
         }
     }

@@ -22,12 +22,12 @@ impl<M: Machine> Sim<M> {
             Output::Listen(epoch, id, spec) => self.listen(slot, epoch, id, &spec),
             Output::Unlisten(epoch, id) => self.unlisten(slot, epoch, id),
             Output::Forget(id) => drop(self.rooms[slot].remotes.remove(&id)),
-            Output::Connect(epoch, _, _) => {
+            Output::Connect(epoch, _, asker) => {
                 let host = self.rooms[slot].host();
                 let pure = self.far.fair_since(host).is_some();
                 let room = &mut self.rooms[slot];
                 room.newest = epoch;
-                room.links.insert(epoch, Link::new(self.now, host, pure));
+                room.links.insert(epoch, Link::new(self.now, host, pure, asker));
                 self.push(Duration::ZERO, Event::Dial(slot, epoch));
             }
             Output::Probe(epoch) => self.ask(slot, epoch),
@@ -56,11 +56,17 @@ impl<M: Machine> Sim<M> {
                     self.look_out(slot, transition.to == State::Parked.word());
                 }
             }
-            Output::Answer(id, _) => drop(self.rooms[slot].waits.remove(&id)),
+            Output::Answer(id, _) => {
+                self.rooms[slot].waits.remove(&id);
+                if let Some(left) = self.person_goes(slot, id) {
+                    self.push(Duration::ZERO, Event::Tell(slot, left));
+                }
+            }
             Output::Gone => {
                 let room = &mut self.rooms[slot];
                 // What is left of its links in the world has nobody who listens.
                 room.links.clear();
+                room.person = None;
                 room.clients.clear();
                 room.watch = None;
                 room.looked = None;

@@ -31,6 +31,17 @@ pub enum Asks {
     Somebody,
     /// A person who is away.
     Nobody,
+    /// A code that somebody types, good once; asked for when the server is there already.
+    Code,
+    /// A passphrase that somebody types, wanted before the server hears of us.
+    Passphrase,
+}
+
+impl Asks {
+    /// Whether somebody has to type something.
+    pub fn is_typed(self) -> bool {
+        matches!(self, Asks::Code | Asks::Passphrase)
+    }
 }
 
 /// One server, and the way to it.
@@ -144,6 +155,15 @@ impl Far {
             known_version: 1,
             known_changed_at: At::ZERO,
             taken: BTreeMap::new(),
+        }
+    }
+
+    /// Half of the servers ask for what somebody types, unless `seed` is 0. Drawn apart from everything else.
+    pub fn ask_for_answers(&mut self, seed: u64) {
+        let mut chance = Chance::new(seed);
+        for host in self.hosts.iter_mut().filter(|_| seed > 0) {
+            host.asks =
+                chance.pick(&[host.asks, host.asks, Asks::Code, Asks::Passphrase]).unwrap_or(host.asks);
         }
     }
 

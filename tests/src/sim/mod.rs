@@ -4,7 +4,9 @@
 //! the daemon's shell does, and `rules` are checked after every single input. `cargo sim -- --seed N` runs it
 //! by hand.
 
+mod answers;
 pub mod chance;
+mod desk;
 mod dial;
 mod effects;
 pub mod far;

@@ -178,11 +178,17 @@ impl<M: Machine> Sim<M> {
     }
 
     pub(super) fn hang_up(&mut self, slot: usize, id: WaitId) -> Checked {
-        let room = &mut self.rooms[slot];
-        if room.waits.remove(&id).is_none() {
+        let name = self.rooms[slot].name.clone();
+        if !self.rooms[slot].waits.contains_key(&id) {
             return Ok(());
         }
-        let name = room.name.clone();
+        // As the daemon does when a client is gone: first the person, then the wait, if that is not over by then.
+        if let Some(left) = self.person_goes(slot, id) {
+            self.tell(FleetInput::Tunnel(name.clone(), left))?;
+        }
+        if self.rooms[slot].waits.remove(&id).is_none() {
+            return Ok(());
+        }
         self.tell(FleetInput::Tunnel(name, Input::Unwait(id)))
     }
 

@@ -201,12 +201,17 @@ impl<M: Machine> Sim<M> {
             Stage::Up => SECOND,
             _ => self.chance.millis(0, 3),
         };
+        self.leave_session(slot, epoch);
         self.connections_end(slot, epoch);
         self.push(takes, Event::Closed(slot, epoch));
     }
 
     pub(super) fn lose(&mut self, slot: usize, epoch: Epoch, why: Failure) {
+        let shared = self.rooms[slot].links.get(&epoch).and_then(|link| link.shared);
         self.end(slot, epoch, LinkReport::Lost(why));
+        if let Some(number) = shared {
+            self.session_ends(number);
+        }
     }
 
     /// It is over, and that is the last that it says.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use nbtunnel_core::tunnel::Desire;
 use nbtunnel_core::{
-    Epoch, FailureKind, ForwardId, ForwardSpec, Gate, ListenId, Name, Order, Start, TunnelSpec, WaitFor,
-    WaitId,
+    AskerId, Epoch, FailureKind, ForwardId, ForwardSpec, Gate, ListenId, Name, Order, Start, TunnelSpec,
+    WaitFor, WaitId,
 };
 
 use super::far::At;
@@ -26,6 +26,8 @@ pub enum Stage {
     Authenticate(u8),
     /// Waiting for a person until then.
     Person(At),
+    /// Waiting for the login of another link.
+    Aboard,
     /// It carries.
     Up,
     /// It ended, and has said so.
@@ -81,6 +83,12 @@ pub struct Link {
     pub known_clogged: bool,
     /// Logging in took a person.
     pub asked: bool,
+    /// Who may be asked.
+    pub asker: Option<AskerId>,
+    /// Since when core knows that a person is waited for.
+    pub asking_since: Option<At>,
+    /// The session that it shares with others.
+    pub shared: Option<u64>,
     /// It was told that it is worn.
     pub worn: bool,
     /// When core heard that it is up.
@@ -99,7 +107,7 @@ pub struct Link {
 
 impl Link {
     /// One that begins to dial.
-    pub fn new(now: At, host: usize, pure: bool) -> Link {
+    pub fn new(now: At, host: usize, pure: bool, asker: Option<AskerId>) -> Link {
         Link {
             host,
             stage: Stage::Resolve,
@@ -114,6 +122,9 @@ impl Link {
             clogged: false,
             known_clogged: false,
             asked: false,
+            asker,
+            asking_since: None,
+            shared: None,
             worn: false,
             up_at: now,
             silent_since: None,
@@ -175,6 +186,19 @@ pub struct Parked {
     pub due: Option<At>,
 }
 
+/// Somebody at a terminal, who was asked to unlock a tunnel.
+#[derive(Clone, Copy, Debug)]
+pub struct Person {
+    /// What core calls them.
+    pub id: AskerId,
+    /// What they wait for: when it is over, they go.
+    pub wait: WaitId,
+    /// They type what is right.
+    pub knows: bool,
+    /// How long that takes.
+    pub takes: Duration,
+}
+
 /// One tunnel.
 #[derive(Clone, Debug)]
 pub struct Room {
@@ -200,6 +224,8 @@ pub struct Room {
     pub clients: Vec<Client>,
     /// Who waits, and since when.
     pub waits: BTreeMap<WaitId, (WaitFor, At)>,
+    /// Who is there to answer.
+    pub person: Option<Person>,
     /// What the last link saw when it looked.
     pub looked: Option<Snapshot>,
     /// What is looked out for.
@@ -233,6 +259,7 @@ impl Room {
             past: VecDeque::new(),
             clients: Vec::new(),
             waits: BTreeMap::new(),
+            person: None,
             looked: None,
             watch: None,
             attempts: VecDeque::new(),

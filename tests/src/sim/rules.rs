@@ -6,7 +6,7 @@ use std::time::Duration;
 use nbtunnel_core::fleet::{TURN_LASTS, TURNS};
 use nbtunnel_core::tunnel::Desire;
 use nbtunnel_core::{
-    Epoch, FailureKind, FleetInput, Gate, Input, LinkReport, Order, Output, Settled, State, WaitFor,
+    Asks, Epoch, FailureKind, FleetInput, Gate, Input, LinkReport, Order, Output, Settled, State, WaitFor,
 };
 
 use super::far::At;
@@ -98,6 +98,7 @@ impl<M: Machine> Sim<M> {
             && let Some(slot) = self.slots.get(name).copied()
         {
             self.take_in(slot, *epoch, report);
+            self.take_in_opened(report);
         }
         Ok(())
     }
@@ -121,6 +122,8 @@ impl<M: Machine> Sim<M> {
                 link.known_clogged = *clogged;
                 link.silent_since = link.silent_since.filter(|_| !clogged).map(|_| now);
             }
+            LinkReport::Asking(asks) => link.asking_since = (*asks == Asks::Person).then_some(now),
+            LinkReport::Step(_) => link.asking_since = None,
             LinkReport::Drained => link.drained = true,
             LinkReport::AddressGone => link.address_gone = true,
             LinkReport::Lost(_) | LinkReport::Closed => {
@@ -130,8 +133,6 @@ impl<M: Machine> Sim<M> {
                 room.links.remove(&epoch);
             }
             LinkReport::Up
-            | LinkReport::Step(_)
-            | LinkReport::Asking(_)
             | LinkReport::Needs(_)
             | LinkReport::Opened(_)
             | LinkReport::Asked
@@ -145,12 +146,13 @@ impl<M: Machine> Sim<M> {
         let room = &self.rooms[slot];
         let said = || format!("t{slot}: {output:?} after {}", super::trace::input(input));
         match output {
-            Output::Connect(epoch, route, _) => {
+            Output::Connect(epoch, route, asker) => {
                 hold("what_is_not_wanted_never_connects", room.desire() != Desire::Down, said)?;
                 let right = room.spec.as_ref().is_some_and(|spec| spec.route == **route);
                 hold("it_dials_where_the_file_says", right, said)?;
                 hold("epochs_only_grow", *epoch > room.newest, said)?;
-                self.check_attempt(slot)
+                self.check_asker(slot, *asker)?;
+                self.check_attempt(slot, asker.is_some())
             }
             Output::Bind(..) => hold("what_is_not_wanted_never_binds", room.desire() != Desire::Down, said),
             Output::Gate(Gate::Serve(epoch)) => {
@@ -163,6 +165,7 @@ impl<M: Machine> Sim<M> {
             Output::Close(epoch) => {
                 let live = room.links.get(epoch).filter(|link| link.known != Known::Closing);
                 hold("only_what_lives_is_closed", live.is_some(), said)?;
+                self.check_given_up(live, input, said)?;
                 match live.filter(|link| link.known == Known::Up) {
                     Some(link) => self.check_close(slot, link, input),
                     None => Ok(()),
@@ -190,7 +193,7 @@ impl<M: Machine> Sim<M> {
         }
     }
 
-    fn check_attempt(&mut self, slot: usize) -> Checked {
+    fn check_attempt(&mut self, slot: usize, with_person: bool) -> Checked {
         let now = self.now;
         let live = self.rooms.iter().flat_map(|room| room.links.values());
         let young = live.filter(|l| l.known == Known::Dialling && l.connected_at + TURN_LASTS > now).count();
@@ -200,9 +203,12 @@ impl<M: Machine> Sim<M> {
         let mut links = room.links.values();
         let dials = links.clone().any(|link| link.known == Known::Dialling);
         hold("one_successor_at_a_time", !dials, || format!("t{slot} dials already: {:?}", room.links))?;
-        let kept = links.clone().all(|link| link.known != Known::Up || !link.asked);
+        let kept = links.clone().all(|link| link.known != Known::Up || !link.asked) || with_person;
         hold("a_link_that_needs_a_person_is_kept", kept, || format!("t{slot}: {:?}", room.links))?;
-        let needed = room.desire() == Desire::Up || held > 0 || links.any(|link| link.known == Known::Up);
+        let needed = room.desire() == Desire::Up
+            || held > 0
+            || with_person
+            || links.any(|link| link.known == Known::Up);
         hold("on_demand_dials_for_somebody", needed, || format!("t{slot} dials for nobody"))?;
         let waits = room.parked.filter(|parked| parked.due.is_none_or(|due| due > now));
         hold("a_parked_tunnel_waits", waits.is_none(), || format!("t{slot} dials, parked as {waits:?}"))?;

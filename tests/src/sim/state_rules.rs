@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nbtunnel_core::session::ANSWER_DEADLINE;
 use nbtunnel_core::tunnel::Desire;
 use nbtunnel_core::{FailureKind, FleetInput, Gate, State, Tunnel, WaitFor};
 
@@ -59,8 +60,14 @@ impl<M: Machine> Sim<M> {
     }
 
     pub(super) fn comes_up_within(&self, slot: usize) -> Duration {
-        let asks = self.rooms[slot].links.values().any(|link| link.asked);
-        if asks { COMES_UP_WITHIN + WITH_PERSON } else { COMES_UP_WITHIN }
+        let room = &self.rooms[slot];
+        let typed = self.far.hosts.get(room.host()).is_some_and(|there| there.asks.is_typed());
+        match room.links.values().any(|link| link.asked) {
+            // The patience with the link, and then that with the session that it shared.
+            _ if typed => COMES_UP_WITHIN + 2 * WITH_PERSON,
+            true => COMES_UP_WITHIN + WITH_PERSON,
+            false => COMES_UP_WITHIN,
+        }
     }
 
     /// After every turn of the loop, of all tunnels.
@@ -81,6 +88,7 @@ impl<M: Machine> Sim<M> {
                 room.parked.and_then(|parked| parked.due).map(|due| due.max(since) + UNDER_WAY + SLACK);
             let late = late.filter(|late| *late < self.now && room.desire() == Desire::Up);
             hold("refused_keys_are_tried_again", late.is_none(), || format!("t{slot}: {:?}", room.parked))?;
+            self.check_answers(slot)?;
             if room.desire() == Desire::Up
                 && let Some(since) = self.fair_since(slot)
                 && since + self.comes_up_within(slot) < self.now
@@ -170,9 +178,11 @@ fn check_timers(now: At, room: &Room, tunnel: &Tunnel, said: impl Fn() -> String
     let timer = tunnel.poll_timeout().map(|(at, _)| at);
     let soon = timer.is_some_and(|at| at <= moment(now + UNDER_WAY));
     let dials = room.links.values().any(|link| link.known == Known::Dialling);
+    let asking = room.links.values().any(|link| link.known == Known::Dialling && link.asking_since.is_some());
+    let answer = timer.is_some_and(|at| at <= moment(now + ANSWER_DEADLINE));
     let in_time = match tunnel.state() {
         State::Binding | State::Waiting | State::Closing => soon,
-        State::Connecting => soon || !dials,
+        State::Connecting => soon || !dials || asking && answer,
         State::Up => timer.is_some() || room.links.values().any(|link| link.known_clogged),
         State::Stopped | State::Idle | State::Parked => true,
     };

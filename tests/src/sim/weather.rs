@@ -47,6 +47,9 @@ impl<M: Machine> Sim<M> {
             return Ok(());
         }
         let host = self.chance.below(self.far.hosts.len());
+        if self.style.answers && self.chance.one_in(6) {
+            return self.somebody_unlocks();
+        }
         match self.chance.below(1000) {
             0..350 => {
                 let slot = self.chance.below(self.rooms.len());

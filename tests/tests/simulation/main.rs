@@ -14,9 +14,16 @@ const WORLDS: u64 = 40;
 const STEPS: u64 = 25_000;
 
 /// What has to happen somewhere in a million steps, or they prove nothing.
-const MUST_BE_SEEN: [&str; 27] = [
+const MUST_BE_SEEN: [&str; 34] = [
     "Step",
     "Asked",
+    "Asking",
+    "Needs",
+    "Opened",
+    "lost",
+    "unlock",
+    "prompt",
+    "left",
     "Up",
     "Answers",
     "Heard",

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use nbtunnel_core::io::Timer;
 use nbtunnel_core::{
-    Epoch, Fleet, FleetInput, Gate, Input, LinkReport, Moment, Name, Nudge, Order, Output, State, Tunnel,
+    AskerId, Epoch, Fleet, FleetInput, Gate, Input, LinkReport, Moment, Name, Nudge, Order, Output, State,
+    Tunnel,
 };
 use nbtunnel_tests::sim::{self, Machine};
 
@@ -25,6 +26,10 @@ enum Bug {
     TakesStaleReportsForNewOnes,
     RetriesWithoutDelay,
     NeverOpensTheGate,
+    KeepsWhoeverLeft,
+    MissesThatALoginIsOpen,
+    DoesNotKnowThatItAsks,
+    AsksInTheBackground,
 }
 
 #[derive(Clone)]
@@ -34,6 +39,7 @@ struct Planted {
     timeouts: u64,
     drained: BTreeSet<(Name, Epoch)>,
     over: BTreeSet<(Name, Epoch)>,
+    asker: BTreeMap<Name, AskerId>,
     outputs: VecDeque<(Name, Output)>,
 }
 
@@ -45,6 +51,7 @@ impl Planted {
             timeouts: 0,
             drained: BTreeSet::new(),
             over: BTreeSet::new(),
+            asker: BTreeMap::new(),
             outputs: VecDeque::new(),
         }
     }
@@ -68,6 +75,9 @@ impl Planted {
         match (self.bug, said) {
             (Bug::IgnoresAnswers, Input::Link(_, LinkReport::Answers(_) | LinkReport::Heard))
             | (Bug::MissesNewCredentials, Input::CredentialsChanged)
+            | (Bug::KeepsWhoeverLeft, Input::Left(_))
+            | (Bug::MissesThatALoginIsOpen, Input::Link(_, LinkReport::Opened(_)))
+            | (Bug::DoesNotKnowThatItAsks, Input::Link(_, LinkReport::Asking(_)))
             | (Bug::ForgetsThatAPersonWasAsked, Input::Link(_, LinkReport::Asked)) => Vec::new(),
             (Bug::TakesStaleReportsForNewOnes, Input::Link(epoch, report))
                 if self.over.contains(&(name.clone(), *epoch)) =>
@@ -87,6 +97,10 @@ impl Planted {
     fn say(&mut self, name: Name, output: Output) {
         if let Output::Drain(epoch) = output {
             self.drained.insert((name.clone(), epoch));
+        }
+        if let (Bug::AsksInTheBackground, Output::Connect(epoch, route, None)) = (self.bug, &output) {
+            let asker = self.asker.get(&name).copied();
+            return self.outputs.push_back((name, Output::Connect(*epoch, route.clone(), asker)));
         }
         match (self.bug, &output) {
             (Bug::LosesAnswersToWaits, Output::Answer(..))
@@ -119,6 +133,9 @@ impl Machine for Planted {
             self.say(name, output);
         }
         let FleetInput::Tunnel(name, said) = input else { return };
+        if let Input::Unlock(asker) = said {
+            self.asker.insert(name.clone(), asker);
+        }
         if let Input::Link(epoch, LinkReport::Lost(_) | LinkReport::Closed) = &said {
             self.over.insert((name.clone(), *epoch));
         }
@@ -179,6 +196,10 @@ fn planted_bugs_are_found_by_the_rule_that_is_there_for_them() {
         (Bug::TakesStaleReportsForNewOnes, "what_is_stale_changes_nothing"),
         (Bug::RetriesWithoutDelay, "attempts_are_bounded"),
         (Bug::NeverOpensTheGate, "what_is_wanted_and_possible_comes_up"),
+        (Bug::KeepsWhoeverLeft, "only_who_is_there_is_asked"),
+        (Bug::MissesThatALoginIsOpen, "one_answer_serves_all"),
+        (Bug::DoesNotKnowThatItAsks, "whoever_is_asked_has_time"),
+        (Bug::AsksInTheBackground, "only_who_is_there_is_asked"),
     ] {
         let rules = found(bug);
         println!("{bug:?}: {rules:?}");

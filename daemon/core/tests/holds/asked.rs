@@ -178,6 +178,30 @@ fn who_leaves_takes_an_on_demand_tunnel_down_with_them() -> Result<(), Broken> {
 }
 
 #[test]
+fn a_question_that_was_left_standing_is_helped_by_another_answer() {
+    let name = |name: &str| Name::parse(name).unwrap();
+    let mut fleet = Fleet::new(1, BTreeMap::new());
+    let mut now = Moment::from_origin(Duration::from_secs(9));
+    let add = |at: &str| Change::Add(name(at), Box::new(any_spec()));
+    fleet.handle(now, FleetInput::Apply(["a", "b"].map(add).into()));
+    let says = |fleet: &mut Fleet, now, at: &str, report| {
+        let epoch = newest(&fleet.tunnels()[&name(at)]);
+        fleet.handle(now, FleetInput::Tunnel(name(at), Input::Link(epoch, report)));
+    };
+    fleet.handle(now, FleetInput::Tunnel(name("a"), Input::Unlock(PERSON)));
+    says(&mut fleet, now, "a", LinkReport::Needs(LoginKey("here".into())));
+    says(&mut fleet, now, "a", LinkReport::Asking(Asks::Person));
+    says(&mut fleet, now, "b", LinkReport::Asking(Asks::Person));
+    now = now + ANSWER_DEADLINE;
+    fleet.handle(now, FleetInput::Timeout);
+    let parked = |fleet: &Fleet, at: &str| fleet.tunnels()[&name(at)].state() == State::Parked;
+    assert!(parked(&fleet, "a") && parked(&fleet, "b"));
+    fleet.handle(now, FleetInput::Tunnel(name("b"), Input::Unlock(PERSON)));
+    says(&mut fleet, now, "b", LinkReport::Opened(LoginKey("here".into())));
+    assert_eq!(fleet.tunnels()[&name("a")].state(), State::Connecting);
+}
+
+#[test]
 fn one_answer_wakes_all_who_need_the_same_login_and_nobody_else() {
     let name = |name: &str| Name::parse(name).unwrap();
     let mut fleet = Fleet::new(1, BTreeMap::new());

@@ -51,6 +51,7 @@ pub(super) async fn log_in(hop: &Hop, agents: &Arc<Agents>, asker: Option<&Asker
     let on = Arc::new(move |event| {
         let text = match event {
             LinkEvent::Note(text) => text,
+            LinkEvent::Report(LinkReport::Needs(_)) => "needs an answer".to_owned(),
             LinkEvent::Report(LinkReport::Asking(asks)) => format!("asking {asks:?}"),
             _ => return,
         };

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nbtunnel_core::LinkReport;
 use russh::keys::PrivateKey;
 use russh::keys::agent::Constraint;
 use secrecy::SecretString;
@@ -13,6 +14,7 @@ use super::hands::{Hands, Unsigned};
 use crate::ask::Prompt;
 use crate::ssh::credentials::{Locked, unlock};
 use crate::ssh::hop::AddToAgent;
+use crate::ssh::report::LinkEvent;
 
 /// How often somebody may mistype.
 const TRIES: u32 = 3;
@@ -31,7 +33,11 @@ impl Hands<'_> {
         let title = if attempt > 1 { "that was another passphrase" } else { "" };
         let prompt = Prompt { text: format!("passphrase of {}: ", path.display()), echo: false };
         let from = format!("{} {print}", path.display()).trim_end().to_owned();
-        let mut answers = self.asker?.ask(from, title.to_owned(), String::new(), vec![prompt]).await?;
+        let asker = self.asker?;
+        // As for every question: left standing, another's answer helps as well.
+        let needs = LinkReport::Needs(self.shared.to.login_key());
+        self.shared.reporter.tell(LinkEvent::Report(needs));
+        let mut answers = asker.ask(from, title.to_owned(), String::new(), vec![prompt]).await?;
         answers.pop()
     }
 

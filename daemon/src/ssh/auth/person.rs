@@ -43,6 +43,9 @@ impl Login<'_> {
         }
         let clean = |prompt: Prompt| Prompt { text: quote(&prompt.text), echo: prompt.echo };
         let prompts: Vec<Prompt> = prompts.into_iter().map(clean).collect();
+        // Left standing until core gives up, it is helped by another's answer like any other that needs one.
+        let needs = LinkReport::Needs(self.shared.to.login_key());
+        self.shared.reporter.tell(LinkEvent::Report(needs));
         self.waits_for(Asks::Person);
         let asked = asker.ask(self.account(), quote(&title), lines(&instructions), prompts);
         tokio::select! {
