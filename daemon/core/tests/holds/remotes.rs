@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use nbtunnel_core::{
-    Failure, FailureKind, ForwardId, ForwardKind, Gate, Input, LinkReport, ListenId, ListenerReport, Moment,
-    Output, Policy, RemoteReport, RemoteSpec, Start, State, Tunnel, TunnelSpec, WaitFor, WaitId,
+    Change, Epoch, Failure, FailureKind, Fleet, FleetInput, ForwardId, ForwardKind, Gate, Input, LinkReport,
+    ListenId, ListenerReport, Moment, Name, Output, Policy, RemoteReport, RemoteSpec, Start, State, Tunnel,
+    TunnelSpec, WaitFor, WaitId,
 };
 
 use super::progress::any_spec;
@@ -129,6 +130,26 @@ fn a_chosen_port_is_asked_for_again_for_a_minute_and_then_another_will_do() {
     assert!(up.now.since(began) > Duration::from_secs(55), "it is given up too soon");
     up.answer(id, RemoteReport::Listens { port: 45_678 });
     assert_eq!(up.tunnel.view(up.now).forwards[0].listens, ["localhost:45678"]);
+}
+
+#[test]
+fn a_port_that_was_chosen_before_a_restart_is_asked_for_again_by_the_same_forward_alone() {
+    let parse = |text: &str| text.parse::<RemoteSpec>().unwrap();
+    let kept = |text: &str, port| (parse(text), port);
+    let name = Name::parse("a").unwrap();
+    let ports =
+        vec![kept("0:h:1", 41_001), kept("0:h:1", 41_002), kept("0:gone:1", 41_003), kept("80:h:1", 5)];
+    let remotes = ["0:h:1", "0:h:1", "0:h:1", "0:other:1", "80:h:1"].map(parse).to_vec();
+    let spec = TunnelSpec { start: Start::Login, remotes, ..any_spec() };
+    let mut fleet = Fleet::new(1, Default::default()).with_ports([(name.clone(), ports)].into());
+    let now = Moment::from_origin(Duration::from_secs(9));
+    fleet.handle(now, FleetInput::Apply(vec![Change::Add(name.clone(), Box::new(spec))]));
+    let up = Input::Link(Epoch(fleet.tunnels()[&name].next_epoch().0 - 1), LinkReport::Up);
+    fleet.handle(now, FleetInput::Tunnel(name, up));
+    let outputs = std::iter::from_fn(|| fleet.poll_output().map(|(_, output)| output));
+    let asked: Vec<_> =
+        asked(outputs.collect()).iter().map(|(_, spec)| spec.listen.port().unwrap()).collect();
+    assert_eq!(asked, [41_001, 41_002, 0, 0, 80]);
 }
 
 #[test]
