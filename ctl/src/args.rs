@@ -63,7 +63,7 @@ pub(crate) enum Command {
     Events,
     /// Write a tunnel file, from a whole ssh command line or from flags
     #[command(after_help = ADD_EXAMPLES)]
-    Add(AddArgs),
+    Add(Box<AddArgs>),
     /// Make tunnel files from the Hosts of ssh_config that have LocalForward
     Import(ImportArgs),
     /// Remove tunnel files

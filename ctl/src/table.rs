@@ -140,35 +140,10 @@ fn notes(status: &Status, paint: Paint) -> String {
             }
         }
     }
-    for (problem, others) in once_each(&status.problems) {
-        out += &file_note(&and_others(problem, others), paint);
+    for problem in FileProblem::once_each(&status.problems) {
+        out += &file_note(&problem, paint);
     }
     out
-}
-
-/// The first of those that say the same, and how many more do: a line of ssh_config may be wrong for every tunnel.
-pub(crate) fn once_each(problems: &[FileProblem]) -> Vec<(&FileProblem, usize)> {
-    let mut each: Vec<(&FileProblem, usize)> = Vec::new();
-    for problem in problems {
-        let same = |(other, _): &&mut (&FileProblem, usize)| {
-            other.file != problem.file && (&other.message, &other.hint) == (&problem.message, &problem.hint)
-        };
-        match each.iter_mut().find(same) {
-            Some((_, others)) => *others += 1,
-            None => each.push((problem, 0)),
-        }
-    }
-    each
-}
-
-/// The problem of a file, and that others have it, too.
-pub(crate) fn and_others(problem: &FileProblem, others: usize) -> FileProblem {
-    let more = match others {
-        0 => return problem.clone(),
-        1 => "and so for 1 more file".to_owned(),
-        _ => format!("and so for {others} more files"),
-    };
-    FileProblem { message: format!("{}, {more}", problem.message), ..problem.clone() }
 }
 
 /// What a tunnel went through, for whoever asked for this one. Empty where nothing happened yet.

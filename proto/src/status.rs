@@ -166,3 +166,30 @@ pub struct FileProblem {
     /// What to do.
     pub hint: String,
 }
+
+impl FileProblem {
+    /// What people are shown of `problems`: those that say the same of several files are one, which names the first. A
+    /// line of ssh_config may be wrong for every tunnel.
+    pub fn once_each<'a>(problems: impl IntoIterator<Item = &'a FileProblem>) -> Vec<FileProblem> {
+        let mut each: Vec<(&FileProblem, usize)> = Vec::new();
+        for problem in problems {
+            let said = |(other, _): &&mut (&FileProblem, usize)| {
+                other.file != problem.file
+                    && (&other.message, &other.hint) == (&problem.message, &problem.hint)
+            };
+            match each.iter_mut().find(said) {
+                Some((_, others)) => *others += 1,
+                None => each.push((problem, 0)),
+            }
+        }
+        let told = |(problem, others): (&FileProblem, usize)| {
+            let more = match others {
+                0 => return problem.clone(),
+                1 => "1 more file".to_owned(),
+                _ => format!("{others} more files"),
+            };
+            FileProblem { message: format!("{}, and so for {more}", problem.message), ..problem.clone() }
+        };
+        each.into_iter().map(told).collect()
+    }
+}

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use nbtunnel_tests::kerberos::Realm;
 use nbtunnel_tests::programs::with_kerberos;
+use nbtunnel_tests::sshd::keygen;
 use nbtunnel_tests::tunnel_file::paths;
 use nbtunnel_tests::{Server, Sshd, TunnelFile, World, net, wait};
 
@@ -98,5 +99,24 @@ fn a_build_without_kerberos_says_so_where_nothing_else_works() -> Result<()> {
     let message = parked["problem"]["message"].as_str().unwrap_or_default();
     ensure!(message.contains("has no Kerberos"), "{parked:#}");
     ensure!(!parked["problem"]["hint"].as_str().unwrap_or_default().contains("kinit"), "{parked:#}");
+    Ok(())
+}
+
+/// Debian wants Kerberos of everybody, and Red Hat's servers offer it to everybody.
+#[test]
+fn who_never_heard_of_kerberos_is_told_of_the_key_and_of_the_password() -> Result<()> {
+    let sshd = Sshd::with(&["GSSAPIAuthentication yes", "PasswordAuthentication yes"])?;
+    let mut world = World::new()?;
+    let key = world.path("another_key");
+    keygen(&key, "")?;
+    let file = sshd.tunnel().set("identity_file", paths(&[&key]));
+    world.write("alice", &file.set("options", r#"["GSSAPIAuthentication=yes"]"#))?;
+    world.start()?;
+    let parked = world.wait_for("alice", "parked")?;
+    let (message, hint) = (parked["problem"]["message"].as_str(), parked["problem"]["hint"].as_str());
+    let (message, hint) = (message.unwrap_or_default(), hint.unwrap_or_default());
+    ensure!(message.contains("it refused") && !message.contains("Kerberos"), "{parked:#}");
+    ensure!(hint.contains("ssh-copy-id") && hint.contains("password: `nbctl unlock alice`"), "{parked:#}");
+    ensure!(!hint.contains("gssapi-with-mic:"), "{parked:#}");
     Ok(())
 }

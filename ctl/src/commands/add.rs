@@ -270,7 +270,7 @@ mod tests {
     fn args(words: &[&str]) -> AddArgs {
         let cli = Cli::try_parse_from(["nbctl", "add"].iter().chain(words)).unwrap();
         match cli.command {
-            Command::Add(args) => args,
+            Command::Add(args) => *args,
             other => panic!("{other:?}"),
         }
     }

@@ -20,8 +20,8 @@ pub(crate) async fn run(args: &CheckArgs, daemon: &Daemon, printer: &Printer) ->
         printer.json(&report)?;
     } else {
         show_problems(&report, printer)?;
-        for note in &report.notes {
-            let note = FileProblem { message: format!("note: {}", note.message), ..note.clone() };
+        for note in FileProblem::once_each(&report.notes) {
+            let note = FileProblem { message: format!("note: {}", note.message), ..note };
             printer.data(&table::diagnosis(&note, printer.paint))?;
         }
         printer.say(&summary(&report, path.as_deref()));
@@ -41,9 +41,8 @@ fn file_of(path: &Path, config_dir: &Path) -> PathBuf {
 /// # Errors
 /// When nobody reads it any more.
 pub(crate) fn show_problems(report: &Report, printer: &Printer) -> Result<(), CommandError> {
-    table::once_each(&report.problems).into_iter().try_for_each(|(problem, others)| {
-        printer.data(&table::diagnosis(&table::and_others(problem, others), printer.paint))
-    })
+    let once_each = FileProblem::once_each(&report.problems);
+    once_each.iter().try_for_each(|problem| printer.data(&table::diagnosis(problem, printer.paint)))
 }
 
 fn summary(report: &Report, path: Option<&Path>) -> String {

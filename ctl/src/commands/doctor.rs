@@ -108,8 +108,8 @@ fn without_daemon(args: &DoctorArgs, daemon: &Daemon, report: &mut Report<'_>) -
     };
     let file = args.name.as_ref().map(|name| format!("tunnels/{name}.toml"));
     let is_about_it = |problem: &FileProblem| file.is_none() || problem.file == file;
-    for problem in checked.problems.iter().filter(|problem| is_about_it(problem)) {
-        report.take(findings::of_file(problem))?;
+    for problem in FileProblem::once_each(checked.problems.iter().filter(|problem| is_about_it(problem))) {
+        report.take(findings::of_file(&problem))?;
     }
     if checked.problems.iter().any(is_about_it) {
         return Ok(());

@@ -37,7 +37,7 @@ pub(crate) async fn run(command: Command, daemon: &Daemon, printer: &Printer) ->
         Command::Check(args) => check::run(&args, daemon, printer).await,
         Command::Logs(args) => logs::run(args, daemon, printer).await,
         Command::Events => events::run(daemon, printer).await,
-        Command::Add(args) => add::run(args, daemon, printer).await,
+        Command::Add(args) => add::run(*args, daemon, printer).await,
         Command::Import(args) => import::run(&args, daemon, printer).await,
         Command::Rm(args) => rm::run(&args, daemon, printer).await,
         Command::Edit(args) => edit::run(&args, daemon, printer).await,

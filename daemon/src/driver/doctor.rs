@@ -102,7 +102,9 @@ impl Driver {
                 format!("{dir} with {}, and {} in other files", self.count(), mistakes(others.len())),
                 "see `nbctl check`",
             )],
-            (others, None) => others.iter().map(|problem| broken_file(problem)).collect(),
+            (others, None) => {
+                FileProblem::once_each(others.iter().copied()).iter().map(broken_file).collect()
+            }
         }
     }
 

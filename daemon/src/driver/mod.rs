@@ -9,12 +9,14 @@ mod tell;
 mod unlocks;
 mod waits;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nbtunnel_core::{Fleet, FleetInput, Input, Moment, Name, Nudge, Output, TunnelSpec};
+use nbtunnel_core::{
+    FailureKind, Fleet, FleetInput, Input, Moment, Name, Nudge, Output, State, Tunnel, TunnelSpec,
+};
 use nbtunnel_proto::FileProblem;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -319,6 +321,7 @@ impl Driver {
         self.notes = loaded.notes;
         self.recall(&loaded.broken, loaded.all_broken);
         self.tell(FleetInput::Apply(changes.clone()));
+        self.try_what_was_wrong(&loaded.broken);
         self.answer_reloads(loaded.asked, &changes);
         if !self.loaded_once {
             self.loaded_once = true;
@@ -328,6 +331,23 @@ impl Driver {
             self.answer_early();
         }
         readiness::ready(&self.count());
+    }
+
+    /// Tunnels that an attempt found misconfigured though their files are right now: a line of ssh_config was wrong for
+    /// a while, which leaves no trace in what they are to be.
+    fn try_what_was_wrong(&mut self, broken: &BTreeSet<Name>) {
+        let now = self.clock.now();
+        let is_wrong = |(name, tunnel): &(&Name, &Tunnel)| {
+            let view = tunnel.view(now);
+            view.state == State::Parked
+                && view.problem.is_some_and(|why| why.kind == FailureKind::Config)
+                && !broken.contains(*name)
+        };
+        let wrong: Vec<Name> =
+            self.fleet.tunnels().iter().filter(is_wrong).map(|(name, _)| name.clone()).collect();
+        for name in wrong {
+            self.tell(FleetInput::Tunnel(name, Input::Nudge(Nudge::Operator)));
+        }
     }
 
     fn count(&self) -> String {

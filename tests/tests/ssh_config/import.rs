@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use nbtunnel_tests::{Server, Sshd, World, http, net};
+use nbtunnel_tests::{Server, Sshd, World, http, net, wait};
 use serde_json::Value;
 
 fn hosts(sshd: &Sshd, forward: &str) -> String {
@@ -84,5 +84,29 @@ fn a_second_import_makes_nothing_that_the_first_one_left_out() -> Result<()> {
     let told = world.nbctl(["import", file])?;
     ensure!(told.code == 1 && told.stderr.contains("line 1: Bad configuration option: bogus"), "{told:?}");
     ensure!(!told.stderr.contains("nobody"), "a name that nobody wrote is told: {told:?}");
+    Ok(())
+}
+
+/// Whoever edits ssh_config saves half a line now and then, and tunnels that try again just then come to rest.
+#[test]
+fn a_line_of_ssh_config_that_was_wrong_for_a_while_stops_nobody_for_longer() -> Result<()> {
+    let (sshd, page, mut world) = (Sshd::start()?, Server::page("hello")?, World::new()?);
+    let file = world.path("ssh_config");
+    let right = hosts(&sshd, &format!("{} 127.0.0.1:{}", net::free_port()?, page.port()));
+    fs::write(&file, &right)?;
+    let text = format!("host = \"lab\"\nssh_config = {:?}\n", file.to_str().context("a path is text")?);
+    fs::create_dir_all(world.tunnel_path("lab").parent().context("it is in a directory")?)?;
+    fs::write(world.tunnel_path("lab"), text)?;
+    world.start()?;
+    world.wait_for("lab", "up")?;
+    fs::write(&file, format!("Bogus yes\n{right}"))?;
+    ensure!(world.nbctl(["restart", "lab"])?.code == 0, "it does not restart");
+    let parked = world.wait_for("lab", "parked")?;
+    ensure!(parked["problem"]["code"] == "config", "{parked:#}");
+    wait::until("the daemon read it", wait::SOON, || {
+        world.status().is_ok_and(|status| status["problems"].to_string().contains("bogus"))
+    })?;
+    fs::write(&file, &right)?;
+    world.wait_for("lab", "up")?;
     Ok(())
 }

@@ -46,9 +46,13 @@ impl Login<'_> {
         }
     }
 
-    /// The failure that says why there is no ticket, where one would be taken.
-    pub(super) fn ticket_missing(&self) -> Option<Failure> {
+    /// The failure that says why there is no ticket, where one would be taken. Some systems want Kerberos of everybody:
+    /// who runs a build without it hears of that only where there is no other way in.
+    pub(super) fn ticket_missing(&self, takes_answers: bool) -> Option<Failure> {
         let why = self.no_ticket.as_ref()?;
+        if !IS_HERE && (takes_answers || self.takes_keys()) {
+            return None;
+        }
         let refused = match self.refused.len() {
             0 => String::new(),
             1 => format!("; it refused {}", self.refused[0]),
@@ -56,10 +60,11 @@ impl Login<'_> {
         };
         let message = format!("{} takes Kerberos, and {why}{refused}", self.shared.hop);
         Some(if IS_HERE {
-            let hint = "run kinit; the tunnel then connects by itself";
+            let hint =
+                format!("run kinit; the tunnel then connects by itself{}", self.besides(takes_answers));
             Failure::new(FailureKind::NoCredentials, message, hint)
         } else {
-            let hint = "log in by key, or use a build of nbtunneld with the cargo feature gssapi";
+            let hint = "ask the server's administrator for a login by key, or use a build of nbtunneld with the cargo feature gssapi";
             Failure::new(FailureKind::AuthRefused, message, hint)
         })
     }

@@ -217,9 +217,7 @@ impl<'a> Login<'a> {
     /// Nothing worked: what would?
     fn verdict(&self) -> Failure {
         let Shared { hop, to, .. } = &**self.shared;
-        let by_hand =
-            |kind: &MethodKind| matches!(kind, MethodKind::Password | MethodKind::KeyboardInteractive);
-        let takes_answers = self.methods.iter().any(by_hand);
+        let takes_answers = !self.by_hand().is_empty();
         if takes_answers && self.asker.is_some() {
             return Failure::new(
                 FailureKind::AnswerNeeded,
@@ -254,7 +252,7 @@ impl<'a> Login<'a> {
                 "add one of these methods to PreferredAuthentications",
             );
         }
-        if let Some(failure) = self.ticket_missing() {
+        if let Some(failure) = self.ticket_missing(takes_answers) {
             return failure;
         }
         if self.refused.is_empty() && !self.takes_keys() {
@@ -281,19 +279,31 @@ impl<'a> Login<'a> {
             let told: Vec<&str> = self.refused.iter().take(MAX_TOLD).map(String::as_str).collect();
             format!("it refused {}{more}", told.join(", "))
         };
-        let besides = if takes_answers {
-            format!("; it also takes {}: `{}`", in_words(&self.methods), self.unlock())
-        } else {
-            String::new()
-        };
         Failure::new(
             FailureKind::AuthRefused,
             format!("{hop} did not let {} in: {offered}", to.user),
             format!(
-                "check user in the tunnel's file, and add your public key to ~/.ssh/authorized_keys there (ssh-copy-id -p {} {}@{}){besides}",
-                to.port, to.user, to.host
+                "check user in the tunnel's file, and add your public key to ~/.ssh/authorized_keys there (ssh-copy-id -p {} {}@{}){}",
+                to.port,
+                to.user,
+                to.host,
+                self.besides(takes_answers)
             ),
         )
+    }
+
+    /// What a hint ends with where the server would also take an answer.
+    fn besides(&self, takes_answers: bool) -> String {
+        match takes_answers {
+            true => format!("; it also takes {}: `{}`", in_words(&self.by_hand()), self.unlock()),
+            false => String::new(),
+        }
+    }
+
+    /// The methods by which somebody types something.
+    fn by_hand(&self) -> MethodSet {
+        let typed = [MethodKind::KeyboardInteractive, MethodKind::Password];
+        typed.into_iter().filter(|kind| self.methods.contains(kind)).collect::<Vec<_>>().as_slice().into()
     }
 }
 
