@@ -175,6 +175,7 @@ pub(super) fn lay(
     let mut notes = Vec::new();
     if let Some(host) = host {
         notes.clone_from(&host.unhonoured);
+        spec.policy.unanswered = host.server_alive_count;
         spec.policy.all_or_nothing = host.exit_on_forward_failure.unwrap_or(false);
         if takes_forwards {
             notes.extend(followed::add_forwards(&mut spec, host));
@@ -224,6 +225,7 @@ fn spec(sum: Layer, ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
                 |p| p.keepalive,
                 |t| values::duration(t, &values::KEEPALIVE),
             )?,
+            unanswered: Policy::default().unanswered,
             connect_timeout: or_default(
                 sum.connect_timeout,
                 |p| p.connect_timeout,

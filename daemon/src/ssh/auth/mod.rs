@@ -13,6 +13,9 @@ mod kerberos;
 #[cfg(test)]
 #[cfg(unix)]
 mod key_tests;
+#[cfg(test)]
+#[cfg(unix)]
+mod order_tests;
 mod passphrase;
 mod password;
 mod person;
@@ -41,7 +44,7 @@ use crate::ask::Asker;
 use hands::Hands;
 use publickey::Unwilling;
 
-pub(super) use person::not_waited_for;
+pub(super) use person::{allowed, not_waited_for};
 pub(super) use publickey::flaw;
 
 /// How long one answer of the server may take, a user's touch on a key included.
@@ -167,7 +170,9 @@ impl<'a> Login<'a> {
                 Tried::Partly | Tried::Refused => self.spent.push(method),
             }
         }
-        Err(self.verdict())
+        let why = self.verdict();
+        // It was the agent that asked somebody, which BatchMode does not forbid.
+        Err(if self.unwilling.agent.is_empty() { allowed(why, &self.shared.to) } else { why })
     }
 
     fn let_in(self) -> Asked {
@@ -219,7 +224,14 @@ impl<'a> Login<'a> {
         let Shared { hop, to, .. } = &**self.shared;
         let by_hand =
             |kind: &MethodKind| matches!(kind, MethodKind::Password | MethodKind::KeyboardInteractive);
-        let takes_answers = self.methods.iter().any(by_hand);
+        let preferred = in_order(to.login.preferred.as_deref());
+        // What PreferredAuthentications leaves out is not asked for, whoever is there.
+        let asked_for: Vec<&str> = preferred
+            .iter()
+            .filter(|kind| by_hand(kind) && self.methods.contains(kind))
+            .map(<&str>::from)
+            .collect();
+        let takes_answers = !asked_for.is_empty();
         if takes_answers && self.asker.is_some() {
             return Failure::new(
                 FailureKind::AnswerNeeded,
@@ -246,7 +258,6 @@ impl<'a> Login<'a> {
             let message = format!("{hop} takes the key {keys}, but the agent did not sign with it");
             return Failure::new(FailureKind::AnswerNeeded, message, self.start_again());
         }
-        let preferred = in_order(to.login.preferred.as_deref());
         if !preferred.iter().any(|method| self.methods.contains(method)) && to.login.preferred.is_some() {
             return Failure::new(
                 FailureKind::AuthRefused,
@@ -256,6 +267,14 @@ impl<'a> Login<'a> {
         }
         if let Some(failure) = self.ticket_missing() {
             return failure;
+        }
+        if takes_answers && self.takes_keys() && !preferred.contains(&MethodKind::PublicKey) {
+            let message = format!("{hop} wants {} of {}", asked_for.join(" or "), to.user);
+            return Failure::new(
+                FailureKind::AnswerNeeded,
+                message,
+                format!("answer what it asks with `{}`", self.unlock()),
+            );
         }
         if self.refused.is_empty() && !self.takes_keys() {
             let methods = in_words(&self.methods);
@@ -281,10 +300,11 @@ impl<'a> Login<'a> {
             let told: Vec<&str> = self.refused.iter().take(MAX_TOLD).map(String::as_str).collect();
             format!("it refused {}{more}", told.join(", "))
         };
-        let besides = if takes_answers {
-            format!("; it also takes {}: `{}`", in_words(&self.methods), self.unlock())
-        } else {
-            String::new()
+        let methods = asked_for.join(" or ");
+        let besides = match (takes_answers, to.login.batch) {
+            (true, true) => format!("; it also takes {methods}, but BatchMode in ssh_config forbids to ask"),
+            (true, false) => format!("; it also takes {methods}: `{}`", self.unlock()),
+            (false, _) => String::new(),
         };
         Failure::new(
             FailureKind::AuthRefused,
@@ -314,15 +334,19 @@ pub(super) fn shortfall(
     if why.kind == FailureKind::NoCredentials && wants_a_person(server) {
         let message = format!("{}@{} asks for what only you can type", server.user, server.label());
         why = Failure::new(FailureKind::AnswerNeeded, message, format!("answer it with `{unlock}`"));
-    } else {
+    } else if !server.login.batch {
         why.hint.push_str(&format!("; or answer what is asked with `{unlock}`"));
     }
+    let why = allowed(why, server);
     says_what_it_needs(&why, server, reporter);
     Some(why)
 }
 
 /// Whether the files say that somebody types something there (`PreferredAuthentications`).
 pub(super) fn wants_a_person(server: &Hop) -> bool {
+    if server.login.batch {
+        return false;
+    }
     let first = server.login.preferred.iter().flatten().find(|method| *method != "none");
     first.is_some_and(|method| method == "password" || method == "keyboard-interactive")
 }
