@@ -17,20 +17,29 @@ pub(crate) struct Cli {
 const EXITS: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 no such tunnel, 4 needs you \
                      (host key, credentials, a decision), 5 no daemon, 6 timed out.";
 
+const ADD_EXAMPLES: &str = "\
+Examples:
+  nbctl add 'ssh -N -f -L localhost:6000:localhost:7000 me@host.example.org'
+  nbctl add alice -- ssh -J me@login.example.org -L 6000:localhost:7000 me@gpu7
+  nbctl add --host gpu7 -L 6000:localhost:7000 --start demand";
+
+/// Above what every command takes, so that it does not stand among the command's own.
+const EVERYWHERE: &str = "Options of every command";
+
 /// What every command takes.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Globals {
     /// The control socket [default: $NBTUNNEL_SOCKET, else the system's place]
-    #[arg(long, global = true, value_name = "PATH")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "PATH")]
     pub socket: Option<PathBuf>,
     /// The config directory [default: $NBTUNNEL_CONFIG_DIR, else that of the running daemon]
-    #[arg(long, global = true, value_name = "DIR")]
+    #[arg(long, global = true, help_heading = EVERYWHERE, value_name = "DIR")]
     pub config_dir: Option<PathBuf>,
     /// Print JSON, errors too
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub json: bool,
     /// Say nothing but data and errors
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = EVERYWHERE)]
     pub quiet: bool,
 }
 
@@ -53,6 +62,7 @@ pub(crate) enum Command {
     /// Show every transition as it happens
     Events,
     /// Write a tunnel file, from a whole ssh command line or from flags
+    #[command(after_help = ADD_EXAMPLES)]
     Add(AddArgs),
     /// Make tunnel files from the Hosts of ssh_config that have LocalForward
     Import(ImportArgs),
@@ -147,6 +157,12 @@ pub(crate) struct AddArgs {
     /// The port of the SSH server
     #[arg(short = 'p', long, value_name = "PORT")]
     pub port: Option<String>,
+    /// The machines to go over, in the grammar of ssh -J, as in me@login.example.org,second
+    #[arg(short = 'J', long, value_name = "HOSTS")]
+    pub jump: Option<String>,
+    /// What ssh would take after -o, as in IdentitiesOnly=yes
+    #[arg(short = 'o', long = "option", value_name = "OPTION")]
+    pub options: Vec<String>,
     /// A private key to offer
     #[arg(short = 'i', long = "identity-file", value_name = "FILE")]
     pub identity_files: Vec<String>,

@@ -124,21 +124,26 @@ impl Printer {
 
     /// Asks a person; anything but yes is no.
     pub(crate) fn confirm(&self, question: &str) -> bool {
-        matches!(answer_to(question, "[y/N]").as_str(), "y" | "yes")
+        matches!(answer_to(question, " [y/N]").to_ascii_lowercase().as_str(), "y" | "yes")
     }
 
-    /// Asks a person about what is easily done by habit: only the whole word is a yes.
-    pub(crate) fn confirm_in_full(&self, question: &str) -> bool {
-        answer_to(question, "Type yes to go on:") == "yes"
+    /// What a person says to a question that says how to answer; nothing when nobody does.
+    pub(crate) fn answer(&self, question: &str) -> String {
+        answer_to(question, "")
     }
 }
 
-/// What a person types, in lower case; nothing when nobody does.
+/// What a person types; nothing when nobody does.
 fn answer_to(question: &str, how: &str) -> String {
-    to_stderr(&format!("{} {how} ", plain(question)));
+    to_stderr(&format!("{}{how} ", plain(question)));
     let mut answer = String::new();
-    match io::stdin().read_line(&mut answer) {
-        Ok(_) => answer.trim().to_ascii_lowercase(),
+    let read = io::stdin().read_line(&mut answer);
+    // Who ends the input ends no line, and what is said next begins one.
+    if !answer.ends_with('\n') {
+        to_stderr("\n");
+    }
+    match read {
+        Ok(_) => answer.trim().to_owned(),
         Err(_) => String::new(),
     }
 }

@@ -140,10 +140,35 @@ fn notes(status: &Status, paint: Paint) -> String {
             }
         }
     }
-    for problem in &status.problems {
-        out += &file_note(problem, paint);
+    for (problem, others) in once_each(&status.problems) {
+        out += &file_note(&and_others(problem, others), paint);
     }
     out
+}
+
+/// The first of those that say the same, and how many more do: a line of ssh_config may be wrong for every tunnel.
+pub(crate) fn once_each(problems: &[FileProblem]) -> Vec<(&FileProblem, usize)> {
+    let mut each: Vec<(&FileProblem, usize)> = Vec::new();
+    for problem in problems {
+        let same = |(other, _): &&mut (&FileProblem, usize)| {
+            other.file != problem.file && (&other.message, &other.hint) == (&problem.message, &problem.hint)
+        };
+        match each.iter_mut().find(same) {
+            Some((_, others)) => *others += 1,
+            None => each.push((problem, 0)),
+        }
+    }
+    each
+}
+
+/// The problem of a file, and that others have it, too.
+pub(crate) fn and_others(problem: &FileProblem, others: usize) -> FileProblem {
+    let more = match others {
+        0 => return problem.clone(),
+        1 => "and so for 1 more file".to_owned(),
+        _ => format!("and so for {others} more files"),
+    };
+    FileProblem { message: format!("{}, {more}", problem.message), ..problem.clone() }
 }
 
 /// What a tunnel went through, for whoever asked for this one. Empty where nothing happened yet.
@@ -163,7 +188,9 @@ pub(crate) fn past(tunnel: &TunnelStatus, now_ms: u64, paint: Paint) -> String {
     } else if history.longest_gap_s > 0.0 {
         said.push("no gap as long as a second".to_owned());
     }
-    if let Some(failure) = &history.last_failure {
+    // What is wrong now was told above.
+    let now = tunnel.problem.as_ref().map(|problem| &problem.message);
+    if let Some(failure) = history.last_failure.as_ref().filter(|failure| now != Some(&failure.message)) {
         // The clock may have been set back since: then nobody knows how long ago it was.
         let ago = now_ms.checked_sub(failure.at_ms).map(|ms| Duration::from_millis(ms).as_secs_f64());
         let ago = ago.map(|ago| format!(" {} ago", duration(ago))).unwrap_or_default();

@@ -30,8 +30,8 @@ pub enum Event {
     Asked(Asked),
     /// A login asks this person.
     Question(AskerId, Question),
-    /// The person at this client answered what was asked last.
-    Answers(ClientId, Vec<Secret>),
+    /// The person at this client answered the question with this number.
+    Answers(ClientId, u64, Vec<Secret>),
     /// A client is gone: nobody waits for its answers any more.
     HungUp(ClientId),
     /// A host key was written down, or not.

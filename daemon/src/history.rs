@@ -1,5 +1,5 @@
 //! What is remembered of each tunnel over the daemon's lives: reconnects, time up, the longest gap, the last
-//! failure.
+//! failure, the ports that servers chose.
 //!
 //! Pure bookkeeping, fed by the driver with transitions and moments; `history_file` keeps it on disk.
 
@@ -39,6 +39,9 @@ pub struct Past {
     pub longest_gap_ms: u64,
     /// What went wrong last.
     pub last_failure: Option<PastFailure>,
+    /// Forwards whose port the server chooses, in the grammar of `ssh -R`, and what it chose.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<(String, u16)>,
 }
 
 /// A failure of the link.
@@ -183,6 +186,16 @@ impl History {
             entry.past.reconnects = entry.reconnects(so_often);
             entry.of_this_life = so_often;
             self.changed = true;
+        }
+    }
+
+    /// Servers chose these ports for the forwards of the tunnel. That is written down at once: users hand them on.
+    pub fn chose(&mut self, name: &Name, ports: Vec<(String, u16)>) {
+        if let Some(entry) = self.tunnels.get_mut(name)
+            && entry.past.ports != ports
+        {
+            entry.past.ports = ports;
+            (self.changed, self.written_at) = (true, None);
         }
     }
 

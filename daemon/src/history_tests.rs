@@ -50,6 +50,21 @@ fn sums(story: &[(u64, &str, bool)]) -> (u64, u64) {
 }
 
 #[test]
+fn a_port_that_a_server_chose_is_written_down_at_once_and_only_if_it_is_new() {
+    let mut history = History::default();
+    play(&mut history, &[(10, "up", true)]);
+    assert!(history.is_due(at(10)) && !history.is_due(at(11)));
+    let chosen = vec![("localhost:0:localhost:3000".to_owned(), 41_234)];
+    history.chose(&name("alice"), chosen.clone());
+    assert!(history.is_due(at(11)));
+    history.chose(&name("alice"), chosen.clone());
+    assert!(!history.is_due(at(12)));
+    let kept = serde_json::to_string(&history.past(&name("alice"), at(12), 0)).unwrap();
+    assert_eq!(serde_json::from_str::<Past>(&kept).unwrap().ports, chosen);
+    assert!(!serde_json::to_string(&Past::default()).unwrap().contains("ports"));
+}
+
+#[test]
 fn time_up_is_summed_and_goes_on_while_it_is_up() {
     let story = [(10, "connecting", true), (20, "up", true), (50, "waiting", true), (990, "up", true)];
     assert_eq!(sums(&story), (30 + 10, 940));

@@ -17,6 +17,8 @@ pub struct Prompt {
 /// What is asked at once. There may be nothing to answer and something to read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Question {
+    /// Which one it is; the answers name it.
+    pub number: u64,
     /// The tunnel that is to come up.
     pub tunnel: String,
     /// Who asks: an account on a host, or a key file.
@@ -69,7 +71,7 @@ mod tests {
 
     #[test]
     fn no_debug_shows_an_answer() {
-        let request = Request::Answers { answers: vec![Secret::new("hunter2".into())] };
+        let request = Request::Answers { number: 1, answers: vec![Secret::new("hunter2".into())] };
         let shown = format!("{request:?} {request:#?} {}", request.word());
         assert!(shown.contains("Secret(…)") && !shown.contains("hunter2"), "{shown}");
     }

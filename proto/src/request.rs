@@ -55,9 +55,12 @@ pub enum Request {
         /// The tunnel.
         name: String,
     },
-    /// The answers to the last [`crate::Reply::Ask`], as many as there were prompts. The only request that may
+    /// The answers to a [`crate::Reply::Ask`], as many as there were prompts. Those to one that another has
+    /// followed meanwhile go nowhere. The only request that may
     /// come before the one before it, an [`Request::Unlock`], was answered; itself it has no answer.
     Answers {
+        /// The number of the question.
+        number: u64,
         /// In the order of the prompts.
         answers: Vec<Secret>,
     },

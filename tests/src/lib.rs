@@ -16,6 +16,8 @@ pub mod desktop;
 pub mod dns;
 #[cfg(unix)]
 pub mod door;
+#[cfg(target_os = "linux")]
+pub mod dropbear;
 pub mod fuzz;
 pub mod http;
 pub mod jupyter;
@@ -26,6 +28,7 @@ pub mod logind;
 pub mod net;
 #[cfg(target_os = "linux")]
 pub mod netns;
+pub mod new_password;
 pub mod plain_ssh;
 pub mod programs;
 pub mod relay;
@@ -37,6 +40,7 @@ pub mod shim;
 pub mod sim;
 pub mod socks;
 pub mod sshd;
+pub mod strange_listener;
 pub mod strange_server;
 #[cfg(target_os = "linux")]
 pub mod terminal;

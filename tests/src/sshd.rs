@@ -279,7 +279,7 @@ pub fn keygen(path: &Path, passphrase: &str) -> Result<()> {
     Ok(())
 }
 
-fn local_user() -> Result<String> {
+pub(crate) fn local_user() -> Result<String> {
     let output = Command::new("id").arg("-un").output().context("cannot run id")?;
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }

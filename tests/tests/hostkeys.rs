@@ -3,6 +3,7 @@
 use std::fs;
 
 use anyhow::{Result, ensure};
+use nbtunnel_tests::tunnel_file::{paths, quoted};
 use nbtunnel_tests::{Server, Sshd, TunnelFile, World, net, wait};
 
 /// What sshd logs, at DEBUG1, as soon as a client asks to be authenticated by any method.
@@ -156,5 +157,45 @@ fn a_key_that_another_server_showed_is_not_trusted_for_this_one() -> Result<()> 
     let told = world.nbctl(["trust", "alice", "--yes", "--fingerprint", &sshd.fingerprint()?])?;
     ensure!(told.code == 0, "{told:?}");
     world.wait_for("alice", "up")?;
+    Ok(())
+}
+
+#[test]
+fn a_new_key_of_the_server_is_stored_in_the_tunnels_own_file_where_somebody_said_so_as_by_ssh() -> Result<()>
+{
+    let (mut sshd, mut world) = (Sshd::start()?, World::new()?);
+    let second = sshd.path("second_key");
+    nbtunnel_tests::sshd::keygen(&second, "")?;
+    sshd.stop()?;
+    sshd.set(&[&format!("HostKey {}", second.display())]);
+    sshd.start_again()?;
+    let text = |name: &str| fs::read_to_string(sshd.path(name));
+    // Its own key comes after the one of the setting, which is what it is known by.
+    let public = fs::read_to_string(second.with_extension("pub"))?.replace(" throwaway", "");
+    let first = format!("[127.0.0.1]:{} {public}", sshd.port());
+    for name in ["unasked", "asked", "theirs"] {
+        fs::write(sshd.path(name), &first)?;
+    }
+    fs::write(world.path("ssh_config"), "UpdateHostKeys yes\nHashKnownHosts no\n")?;
+    let tunnel = |name: &str, config: &str| -> Result<TunnelFile> {
+        let file = sshd.tunnel().set("known_hosts", paths(&[&sshd.path(name)]));
+        Ok(file.set("ssh_config", quoted(config)).forward(net::free_port()?, 1))
+    };
+    let config = world.path("ssh_config").display().to_string();
+    world.write("unasked", &tunnel("unasked", "none")?)?;
+    world.start()?;
+    world.wait_for("unasked", "up")?;
+    world.write("asked", &tunnel("asked", &config)?)?;
+    wait::until("the second key is stored", wait::SOON, || {
+        text("asked").is_ok_and(|text| text.lines().count() == 2)
+    })?;
+    ensure!(text("unasked")? == first, "stored though nobody said so: {}", text("unasked")?);
+
+    let known = format!("UserKnownHostsFile={}", sshd.path("theirs").display());
+    let mut ssh = std::process::Command::new(nbtunnel_tests::programs::system("ssh")?);
+    ssh.args(["-F", &config, "-o", &known, "-o", "BatchMode=yes", "-p", &sshd.port().to_string(), "-i"]);
+    ssh.arg(sshd.user_key()).args(["127.0.0.1", "true"]).stdin(std::process::Stdio::null());
+    ensure!(ssh.output()?.status.success());
+    ensure!(text("asked")? == text("theirs")?, "{} is not {}", text("asked")?, text("theirs")?);
     Ok(())
 }

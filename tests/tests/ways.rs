@@ -139,3 +139,25 @@ fn what_a_proxy_command_says_is_in_the_logs_and_it_ends_with_its_tunnel() -> Res
     ensure!(told.code == 0, "{told:?}");
     wait::until("nothing of it is left", wait::SOON, || !pids.lines().any(runs))
 }
+
+/// What worked in a terminal is pasted as it is: -J, -F, -o, -C, -4 and an alias of ssh_config.
+#[test]
+fn a_pasted_command_line_goes_the_way_that_ssh_went() -> Result<()> {
+    let (mut place, local) = (Place::new()?, net::free_port()?);
+    place.world.start()?;
+    let (sshd, echo) = (&place.sshd, place.echo.port());
+    let line = format!(
+        "ssh -4CAf -F {} -J jump -L {local}:localhost:{echo} -o HostName=127.0.0.1 -o IdentitiesOnly=yes \
+         -o Port={} -i {} -o UserKnownHostsFile={} {}@no-such-name",
+        place.world.path("ssh_config").display(),
+        sshd.port(),
+        sshd.user_key().display(),
+        sshd.known_hosts().display(),
+        sshd.user()
+    );
+    let told = place.world.nbctl(["add", "alice", &line])?;
+    ensure!(told.code == 0, "{told:?}");
+    carries(local)?;
+    ensure!(place.logins() == 1, "it went past the jump host");
+    Ok(())
+}

@@ -2,12 +2,11 @@
 //! program before it takes its place, and starts at once where a daemon runs.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nbtunnel_proto::{FileProblem, ForwardStatus, TunnelStatus, client};
+use nbtunnel_proto::{FileProblem, ForwardStatus, Problem, TunnelStatus, client};
 use serde_json::json;
-use toml_edit::{Array, DocumentMut, value};
 
 use crate::args::{AddArgs, StartWhen};
 use crate::checker;
@@ -18,13 +17,15 @@ use crate::ssh_line::{self, Tunnel};
 use crate::table;
 use crate::tunnel_file::{self, Draft};
 
+mod file;
+
 /// How often, and how many times, the new tunnel is looked at: two seconds in all.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const LOOKS: u32 = 20;
 
 pub(crate) async fn run(args: AddArgs, daemon: &Daemon, printer: &Printer) -> Result<Exit, CommandError> {
-    let (name, tunnel) = read(&args)?;
-    if !tunnel.leads_somewhere() {
+    let (name, mut tunnel) = read(&args)?;
+    if !tunnel.leads_somewhere() && !ssh_config_leads_somewhere(&tunnel) {
         return Err(CommandError::new(
             Exit::Usage,
             "there is nothing to forward",
@@ -38,8 +39,9 @@ pub(crate) async fn run(args: AddArgs, daemon: &Daemon, printer: &Printer) -> Re
     if let Some(other) = tunnel_file::clash(&taken, &name) {
         return Err(clash(other, &taken, &args));
     }
-    let text = toml(&tunnel, &args);
-    let place = write(&config_dir, &name, &text, &args)?;
+    let text = file::toml(&tunnel, &args);
+    let (place, not_followed) = write(&config_dir, &name, &text, &args)?;
+    tunnel.notes.extend(not_followed);
     tunnel.notes.iter().for_each(|note| printer.note(note));
     let running = daemon.reload(&config_dir, printer).await;
     let started = match &running {
@@ -50,11 +52,11 @@ pub(crate) async fn run(args: AddArgs, daemon: &Daemon, printer: &Printer) -> Re
         printer.json(&json!({"added": {
             "name": name, "file": place, "notes": tunnel.notes, "running": matches!(running, Ok(true)),
             "state": started.as_ref().map(|started| &started.state),
-            "problem": started.as_ref().and_then(|started| started.problem.as_ref()),
+            "problem": started.as_ref().and_then(|started| problems(started).next()),
         }}))?;
     }
     printer.say(&next(&name, &place, &tunnel, args.start, started.as_ref()));
-    if let Some(problem) = started.as_ref().and_then(|started| started.problem.as_ref()) {
+    for problem in started.iter().flat_map(problems) {
         printer.note(&format!("{}; {}", problem.message, problem.hint));
     }
     // The file is there; that the daemon could not be told is said, and its watch will find it anyway.
@@ -62,6 +64,14 @@ pub(crate) async fn run(args: AddArgs, daemon: &Daemon, printer: &Printer) -> Re
         printer.note(&format!("the running daemon was not told: {}", error.message));
     }
     Ok(Exit::Done)
+}
+
+/// Whether the host stands in ssh_config with a forward: then that is what the tunnel is for.
+fn ssh_config_leads_somewhere(tunnel: &Tunnel) -> bool {
+    let file = tunnel.ssh_config.as_deref();
+    file != Some("none")
+        && checker::hosts(file.map(Path::new))
+            .is_ok_and(|hosts| hosts.iter().any(|host| host.host == tunnel.host && !host.forwards.is_empty()))
 }
 
 /// The new tunnel, once it is seen whether it comes up; as it is by then if that takes longer.
@@ -77,6 +87,11 @@ async fn settled(daemon: &Daemon, name: &str) -> Option<TunnelStatus> {
         looks += 1;
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// What is wrong with it, and with its forwards.
+fn problems(tunnel: &TunnelStatus) -> impl Iterator<Item = &Problem> {
+    tunnel.problem.iter().chain(tunnel.forwards.iter().filter_map(|forward| forward.problem.as_ref()))
 }
 
 /// The name, if one was given, and what the tunnel is to be.
@@ -124,37 +139,18 @@ fn read(args: &AddArgs) -> Result<(Option<String>, Tunnel), CommandError> {
             "-l and -p of nbctl itself go with --host; in a command line they stand after ssh",
         ));
     }
+    if let Some(hosts) = &args.jump {
+        tunnel.go_over(hosts);
+    }
+    args.options.iter().try_for_each(|option| tunnel.take_option(option))?;
     tunnel.forwards.extend(args.forwards.iter().cloned());
     tunnel.remotes.extend(args.remotes.iter().cloned());
     tunnel.dynamics.extend(args.dynamics.iter().cloned());
     tunnel.identity_files.extend(args.identity_files.iter().cloned());
     for path in tunnel.identity_files.iter_mut().chain(&mut tunnel.known_hosts) {
-        *path = lasting(path)?;
+        *path = ssh_line::lasting(path)?;
     }
     Ok((name, tunnel))
-}
-
-/// A path as it still means the same tomorrow: ssh(1) reads it from the directory where it was typed, the
-/// daemon has another one.
-fn lasting(path: &str) -> Result<String, CommandError> {
-    if path.contains('$') {
-        return Err(CommandError::new(
-            Exit::Usage,
-            format!("{path} holds a variable, and no shell reads it here"),
-            "write ~ for your home directory, or the whole path",
-        ));
-    }
-    if path.is_empty() || path.starts_with('~') {
-        return Ok(path.to_owned());
-    }
-    let whole = std::path::absolute(path).map_err(|error| {
-        CommandError::new(
-            Exit::Failed,
-            format!("{path} is meant from the current directory, which cannot be found: {error}"),
-            "write the whole path",
-        )
-    })?;
-    Ok(whole.to_string_lossy().into_owned())
 }
 
 /// The ssh command was typed as it is, so that its flags look like ours.
@@ -182,59 +178,14 @@ fn clash(other: &str, taken: &[String], args: &AddArgs) -> CommandError {
         .with("free_name", json!(free))
 }
 
-/// The text of the file, in the order of the documentation.
-fn toml(tunnel: &Tunnel, args: &AddArgs) -> String {
-    let mut doc = DocumentMut::new();
-    let list = |items: &[String]| value(items.iter().map(String::as_str).collect::<Array>());
-    doc["host"] = value(&tunnel.host);
-    if let Some(user) = &tunnel.user {
-        doc["user"] = value(user);
-    }
-    if let Some(port) = tunnel.port {
-        doc["port"] = value(i64::from(port));
-    }
-    let forwards =
-        [("forward", &tunnel.forwards), ("remote", &tunnel.remotes), ("dynamic", &tunnel.dynamics)];
-    for (key, forwards) in forwards {
-        if !forwards.is_empty() {
-            doc[key] = list(forwards);
-        }
-    }
-    if let Some(start) = args.start {
-        doc["start"] = value(start.word());
-    }
-    if !args.tags.is_empty() {
-        doc["tags"] = list(&args.tags);
-    }
-    if !tunnel.identity_files.is_empty() {
-        doc["identity_file"] = list(&tunnel.identity_files);
-    }
-    if let Some(policy) = tunnel.host_key {
-        doc["host_key"] = value(policy);
-    }
-    if !tunnel.known_hosts.is_empty() {
-        doc["known_hosts"] = list(&tunnel.known_hosts);
-    }
-    let times = [
-        ("keepalive", &tunnel.keepalive),
-        ("connect_timeout", &tunnel.connect_timeout),
-        ("hold", &args.hold),
-    ];
-    for (key, time) in times {
-        if let Some(time) = time {
-            doc[key] = value(time);
-        }
-    }
-    doc.to_string()
-}
-
-/// Writes beside, lets it be judged, and moves it into its place.
+/// Writes beside, lets it be judged, and moves it into its place. Returns the place, and what the tunnel does not do
+/// as ssh would.
 fn write(
     config_dir: &Path,
     name: &str,
     text: &str,
     args: &AddArgs,
-) -> Result<std::path::PathBuf, CommandError> {
+) -> Result<(PathBuf, Vec<String>), CommandError> {
     tunnel_file::make_dir(config_dir)?;
     let place = tunnel_file::path_of(config_dir, name);
     let draft = Draft::write(&place, text.as_bytes())?;
@@ -259,7 +210,7 @@ fn write(
             .with("problems", json!(report.problems)));
     }
     match draft.place_new(&place) {
-        Ok(()) => Ok(place),
+        Ok(()) => Ok((place, report.notes.into_iter().map(|note| note.message).collect())),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             Err(clash(name, &tunnel_file::names(config_dir)?, args))
         }
@@ -303,6 +254,7 @@ fn way(forward: &ForwardStatus) -> String {
         "dynamic" => format!("socks5://{listen} leads anywhere"),
         "remote" => format!("{listen} there leads to {target} here"),
         "remote_dynamic" => format!("socks5://{listen} there leads anywhere from here"),
+        _ if forward.problem.is_some() => format!("{listen} would lead to {target}"),
         _ if listen.contains('/') => format!("{listen} leads to {target}"),
         _ => format!("http://{listen} leads to {target}"),
     }
@@ -326,7 +278,7 @@ mod tests {
     fn file(words: &[&str]) -> (Option<String>, String) {
         let args = args(words);
         let (name, tunnel) = read(&args).unwrap();
-        (name, toml(&tunnel, &args))
+        (name, file::toml(&tunnel, &args))
     }
 
     const LINE: &str = "ssh -N -f -L localhost:6000:localhost:7000 username@dest.ination.com";
@@ -349,13 +301,28 @@ mod tests {
     #[test]
     fn everything_that_can_be_said_stands_in_the_file() {
         let line = "ssh -p 2222 -i ~/k -o StrictHostKeyChecking=accept-new -o ServerAliveInterval=15 \
-                    -o ConnectTimeout=5 -o UserKnownHostsFile=/kh -L 1:h:2 -L 3:h:4 me@h";
-        let (_, text) = file(&[line, "--start", "demand", "--tag", "lab", "--tag", "x", "--hold", "10s"]);
+                    -o ConnectTimeout=5 -o UserKnownHostsFile=/kh -L 1:h:2 -L 3:h:4 -C -F /c me@h";
+        let (_, text) = file(&[
+            line,
+            "-J",
+            "a,b@c:2",
+            "-o",
+            "IdentitiesOnly=yes",
+            "--start",
+            "demand",
+            "--tag",
+            "lab",
+            "--tag",
+            "x",
+            "--hold",
+            "10s",
+        ]);
         assert_eq!(
             text,
-            "host = \"h\"\nuser = \"me\"\nport = 2222\nforward = [\"1:h:2\", \"3:h:4\"]\nstart = \"demand\"\n\
+            "host = \"h\"\nuser = \"me\"\nport = 2222\nforward = [\"1:h:2\", \"3:h:4\"]\njump = [\"a\", \"b@c:2\"]\nstart = \"demand\"\n\
              tags = [\"lab\", \"x\"]\nidentity_file = [\"~/k\"]\nhost_key = \"accept-new\"\n\
-             known_hosts = [\"/kh\"]\nkeepalive = \"15s\"\nconnect_timeout = \"5s\"\nhold = \"10s\"\n"
+             known_hosts = [\"/kh\"]\nssh_config = \"/c\"\noptions = [\"Compression=yes\", \"IdentitiesOnly=yes\"]\n\
+             keepalive = \"15s\"\nconnect_timeout = \"5s\"\nhold = \"10s\"\n"
         );
     }
 

@@ -41,7 +41,9 @@ fn file_of(path: &Path, config_dir: &Path) -> PathBuf {
 /// # Errors
 /// When nobody reads it any more.
 pub(crate) fn show_problems(report: &Report, printer: &Printer) -> Result<(), CommandError> {
-    report.problems.iter().try_for_each(|problem| printer.data(&table::diagnosis(problem, printer.paint)))
+    table::once_each(&report.problems).into_iter().try_for_each(|(problem, others)| {
+        printer.data(&table::diagnosis(&table::and_others(problem, others), printer.paint))
+    })
 }
 
 fn summary(report: &Report, path: Option<&Path>) -> String {

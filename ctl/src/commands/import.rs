@@ -15,7 +15,16 @@ use crate::tunnel_file::{self, Draft};
 
 /// What became of one Host.
 enum Fate {
-    Made { name: String, place: PathBuf, forwards: Vec<String> },
+    Made {
+        name: String,
+        place: PathBuf,
+        forwards: Vec<String>,
+    },
+    /// There is a tunnel of that name, very likely from an import before this one.
+    Known {
+        name: String,
+        forwards: Vec<String>,
+    },
     Skipped(String),
 }
 
@@ -35,7 +44,11 @@ pub(crate) async fn run(args: &ImportArgs, daemon: &Daemon, printer: &Printer) -
     let mut fates = Vec::new();
     for host in &hosts {
         let twin = fates.iter().find_map(|(_, fate)| match fate {
-            Fate::Made { name, forwards, .. } if *forwards == host.forwards => Some(name),
+            Fate::Made { name, forwards, .. } | Fate::Known { name, forwards }
+                if *forwards == host.forwards && !forwards.is_empty() =>
+            {
+                Some(name)
+            }
             _ => None,
         });
         if let Some(twin) = twin {
@@ -79,7 +92,7 @@ fn one(
         Err(_) => tunnel_file::name_from_host(&host.host),
     };
     if let Some(other) = tunnel_file::clash(taken, &name) {
-        return skipped(&format!("there is a tunnel {other} already"));
+        return Ok(Fate::Known { name: other.clone(), forwards: host.forwards.clone() });
     }
     let place = tunnel_file::path_of(config_dir, &name);
     let made = Fate::Made { name, place: place.clone(), forwards: host.forwards.clone() };
@@ -115,6 +128,11 @@ fn tell(fates: &[(&str, Fate)], dry_run: bool, printer: &Printer) -> Result<(), 
     let (mut made, mut skipped) = (Vec::new(), Vec::new());
     for (host, fate) in fates {
         match fate {
+            Fate::Known { name, .. } => {
+                let why = format!("there is a tunnel {name} already");
+                printer.say(&format!("skipped {host}: {why}"));
+                skipped.push(json!({"host": host, "why": why}));
+            }
             Fate::Made { name, place, forwards } => {
                 printer.say(&format!("{verb} {} for {host}: {}", place.display(), forwards.join(", ")));
                 made.push(json!({"name": name, "host": host, "file": place, "forwards": forwards}));

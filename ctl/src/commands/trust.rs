@@ -137,6 +137,8 @@ fn contradicts(offer: &HostKeyOffer) -> bool {
     offer.recorded.iter().any(other)
 }
 
+const DIFFERENT: &str = "do not connect until you know why they differ";
+
 /// Lets a person decide, or takes the decision that a script brings along.
 fn decide(
     args: &TrustArgs,
@@ -177,22 +179,29 @@ fn decide(
         if args.replace { " --replace" } else { "" }
     );
     match &args.fingerprint {
-        Some(given) if *given != offer.fingerprint => needs_you(
-            format!("the host showed {}, not {given}", offer.fingerprint),
-            "do not connect until you know why they differ".to_owned(),
-        ),
+        Some(given) if *given != offer.fingerprint => {
+            needs_you(format!("the host showed {}, not {given}", offer.fingerprint), DIFFERENT.to_owned())
+        }
         Some(_) if args.yes => Ok(()),
         None if args.yes => needs_you("--yes alone would trust any key".to_owned(), ask_how),
         Some(_) | None if !printer.can_ask() => {
             needs_you("nobody is there to look at the key".to_owned(), ask_how)
         }
         Some(_) | None => {
-            let agreed = match args.replace && !offer.recorded.is_empty() {
-                true => printer.confirm_in_full("Put the new key in the place of the old one?"),
-                false => printer.confirm("Trust this key?"),
-            };
-            if agreed {
+            // A key that takes the place of another is easily agreed to by habit: only the whole word is a yes.
+            let replaces = args.replace && !offer.recorded.is_empty();
+            let answer = printer.answer(match replaces {
+                true => "Put the new key in the place of the old one? (yes, or the fingerprint that you were given)",
+                false => "Trust this key? (y/N, or the fingerprint that you were given)",
+            });
+            let is_yes = answer.eq_ignore_ascii_case("yes") || !replaces && answer.eq_ignore_ascii_case("y");
+            if is_yes || answer == offer.fingerprint {
                 Ok(())
+            } else if answer.starts_with("SHA256:") {
+                needs_you(
+                    format!("the host showed {}, not {answer}", offer.fingerprint),
+                    DIFFERENT.to_owned(),
+                )
             } else {
                 needs_you(
                     "the key was not trusted".to_owned(),

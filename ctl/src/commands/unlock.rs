@@ -43,8 +43,9 @@ pub(super) async fn unlock(
             () = &mut cancelled => return Err(given_up(name)),
             answers = answer => {
                 let answers = answers.map_err(|NoAnswer| given_up(name))?;
-                client.send(&Request::Answers { answers }).await?;
-                question = None;
+                if let Some(answered) = question.take() {
+                    client.send(&Request::Answers { number: answered.number, answers }).await?;
+                }
             }
         }
     }

@@ -134,6 +134,7 @@ mod tests {
     #[test]
     fn what_a_server_says_is_marked_and_harmless() {
         let question = Question {
+            number: 1,
             tunnel: "alice".into(),
             from: "u@h:22".into(),
             title: "Duo".into(),

@@ -4,6 +4,9 @@
 use super::{Tunnel, refuse};
 use crate::exit::CommandError;
 
+/// What keeps ssh_config from naming a jump host.
+const NO_JUMP: &str = "ProxyJump=none";
+
 /// Reads the destination.
 pub(super) fn read(tunnel: &mut Tunnel, word: &str) -> Result<(), CommandError> {
     let uri = word.strip_prefix("ssh://");
@@ -42,7 +45,8 @@ pub(super) fn set_host(tunnel: &mut Tunnel, host: &str) -> Result<(), CommandErr
     Ok(())
 }
 
-fn check_host(host: &str) -> Result<(), CommandError> {
+/// Whether it could be the name or the address of a host.
+pub(super) fn check_host(host: &str) -> Result<(), CommandError> {
     const HINT: &str = "give a name or an address, as in host.example.org or 10.0.0.1";
     // ssh(1) would look for a host of that whole name. What stands after `%` is the zone of an address.
     let address = host.split('%').next().unwrap_or(host);
@@ -74,6 +78,18 @@ pub(super) fn set_user(tunnel: &mut Tunnel, user: &str) -> Result<(), CommandErr
     }
     tunnel.user.get_or_insert_with(|| user.to_owned());
     Ok(())
+}
+
+/// Takes the jump hosts of a list, if none were given before; `none` is a way without any.
+pub(super) fn set_jump(tunnel: &mut Tunnel, list: &str) {
+    let is_set = !tunnel.jump.is_empty() || tunnel.options.iter().any(|option| option == NO_JUMP);
+    if is_set {
+        return;
+    }
+    if list.eq_ignore_ascii_case("none") {
+        return tunnel.options.push(NO_JUMP.to_owned());
+    }
+    tunnel.jump = list.split(',').map(|host| host.trim().to_owned()).collect();
 }
 
 /// Takes a port, if none was given before.

@@ -19,7 +19,13 @@ pub(crate) struct Tunnel {
     pub remotes: Vec<String>,
     /// In the grammar of `ssh -D`.
     pub dynamics: Vec<String>,
+    /// In the grammar of `ssh -J`, nearest first.
+    pub jump: Vec<String>,
     pub identity_files: Vec<String>,
+    /// `ssh -F`.
+    pub ssh_config: Option<String>,
+    /// As after `ssh -o`.
+    pub options: Vec<String>,
     /// Durations, as the file writes them.
     pub keepalive: Option<String>,
     pub connect_timeout: Option<String>,
@@ -35,36 +41,49 @@ impl Tunnel {
     pub(crate) fn leads_somewhere(&self) -> bool {
         [&self.forwards, &self.remotes, &self.dynamics].iter().any(|forwards| !forwards.is_empty())
     }
+
+    /// `ssh -J`: the way leads over these machines, unless it is known already.
+    pub(crate) fn go_over(&mut self, hosts: &str) {
+        destination::set_jump(self, hosts);
+    }
+
+    /// `ssh -o`.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`] with what is wrong with it.
+    pub(crate) fn take_option(&mut self, option: &str) -> Result<(), CommandError> {
+        options::read(self, option)
+    }
 }
 
 /// Flags that a tunnel goes without, since it does so anyway or has no use for it.
-const LEFT_OUT: &str = "46CMNTafknqtvxy";
+const LEFT_OUT: &str = "AMNTXYafknqtvxy";
 /// The same, with an argument.
 const LEFT_OUT_ARG: &str = "ESe";
 /// Options with an argument that are kept.
-const KEPT: &str = "DLRilop";
+const KEPT: &str = "BDFJLPRbcilmop";
+
+/// Flags that are short for keywords of ssh_config(5).
+fn short_for(flag: char) -> &'static [(&'static str, &'static str)] {
+    match flag {
+        '4' => &[("AddressFamily", "inet")],
+        '6' => &[("AddressFamily", "inet6")],
+        'C' => &[("Compression", "yes")],
+        'K' => &[("GSSAPIAuthentication", "yes"), ("GSSAPIDelegateCredentials", "yes")],
+        'g' => &[("GatewayPorts", "yes")],
+        _ => &[],
+    }
+}
 
 /// Why the other options of ssh(1) are refused.
 fn refusal(flag: char) -> Option<(&'static str, &'static str)> {
     const FORWARDS: &str = "a tunnel makes forwards of ports and sockets (-L, -R, -D); leave it out";
-    const CONFIG: &str = "this version reads no ssh_config; write what it says into the command line";
     Some(match flag {
         'W' => ("a forward of standard input and output", FORWARDS),
         'w' => ("a tunnel device", FORWARDS),
-        'J' => ("a jump host", "this version connects directly; run it where the host can be reached"),
-        'F' => ("another ssh_config", CONFIG),
-        'b' | 'B' => ("the address to connect from", "leave it out; the system chooses the address"),
-        'A' => ("agent forwarding", "leave it out; a tunnel runs nothing that could use the agent"),
-        'K' => ("forwarding of credentials", "leave it out; a tunnel runs nothing that could use them"),
-        'X' | 'Y' => ("X11 forwarding", "leave it out; a tunnel runs nothing that could open a window"),
-        'c' | 'm' => ("a choice of algorithms", "leave it out; the best that both sides have is taken"),
         'I' => ("a PKCS#11 library", "load it into an agent with `ssh-add -s`, and leave it out here"),
-        'g' => (
-            "forwards open to other machines",
-            "say so for each forward, as in -L '*:6000:localhost:7000', and leave it out",
-        ),
         's' => ("a subsystem", "leave it out; a tunnel runs nothing at the far end"),
-        'O' | 'P' | 'Q' | 'G' | 'V' => ("no connection", "give a command line that connects"),
+        'O' | 'Q' | 'G' | 'V' => ("no connection", "give a command line that connects"),
         _ => return None,
     })
 }
@@ -150,6 +169,10 @@ fn flags<'a>(
             note_flag(tunnel, flag);
             continue;
         }
+        if !short_for(flag).is_empty() {
+            short_for(flag).iter().for_each(|(keyword, value)| options::hand_on(tunnel, keyword, value));
+            continue;
+        }
         if !KEPT.contains(flag) && !LEFT_OUT_ARG.contains(flag) {
             return Err(refuse(format!("-{flag} is no option of ssh"), "see ssh(1)"));
         }
@@ -167,10 +190,23 @@ fn flags<'a>(
             'L' => tunnel.forwards.push(argument.to_owned()),
             'R' => tunnel.remotes.push(argument.to_owned()),
             'D' => tunnel.dynamics.push(argument.to_owned()),
+            'J' => tunnel.go_over(argument),
+            'F' if argument == "none" => {
+                tunnel.ssh_config.get_or_insert_with(|| argument.to_owned());
+            }
+            'F' => {
+                let file = lasting(argument)?;
+                tunnel.ssh_config.get_or_insert(file);
+            }
+            'B' => options::hand_on(tunnel, "BindInterface", argument),
+            'P' => options::hand_on(tunnel, "Tag", argument),
+            'b' => options::hand_on(tunnel, "BindAddress", argument),
+            'c' => options::hand_on(tunnel, "Ciphers", argument),
+            'm' => options::hand_on(tunnel, "MACs", argument),
             'i' => tunnel.identity_files.push(argument.to_owned()),
             'l' => destination::set_user(tunnel, argument)?,
             'p' => destination::set_port(tunnel, argument)?,
-            'o' => options::read(tunnel, argument)?,
+            'o' => tunnel.take_option(argument)?,
             _ => note_flag(tunnel, flag),
         }
         break;
@@ -183,9 +219,9 @@ fn note_flag(tunnel: &mut Tunnel, flag: char) {
         'N' | 'T' | 't' | 'n' => "a tunnel never runs a command",
         'f' => "nbtunneld is in the background already",
         'v' | 'q' | 'E' | 'y' => "`nbctl logs` says what happens",
-        'C' => "nothing is compressed in this version",
-        '4' | '6' => "every address of the host is tried",
         'M' | 'S' => "nbtunneld keeps its connections itself",
+        'A' => "a tunnel runs nothing that could use the agent",
+        'X' | 'Y' => "a tunnel runs nothing that could open a window",
         'a' | 'k' | 'x' => "nothing of the kind is forwarded anyway",
         _ => "a tunnel has no terminal",
     };
@@ -202,6 +238,32 @@ fn note_command(tunnel: &mut Tunnel, command: &[String]) {
     if !command.is_empty() {
         note(tunnel, format!("the remote command is left out: {}", shell_words::join(command)));
     }
+}
+
+/// A path as it still means the same tomorrow: ssh(1) reads it from the directory where it was typed, the
+/// daemon has another one. What begins with a token of ssh_config(5) is whole.
+///
+/// # Errors
+/// It holds a variable, or the current directory cannot be found.
+pub(crate) fn lasting(path: &str) -> Result<String, CommandError> {
+    if path.contains('$') {
+        return Err(CommandError::new(
+            Exit::Usage,
+            format!("{path} holds a variable, and no shell reads it here"),
+            "write ~ for your home directory, or the whole path",
+        ));
+    }
+    if path.is_empty() || path.starts_with(['~', '%']) {
+        return Ok(path.to_owned());
+    }
+    let whole = std::path::absolute(path).map_err(|error| {
+        CommandError::new(
+            Exit::Failed,
+            format!("{path} is meant from the current directory, which cannot be found: {error}"),
+            "write the whole path",
+        )
+    })?;
+    Ok(whole.to_string_lossy().into_owned())
 }
 
 fn refuse(message: impl Into<String>, hint: impl Into<String>) -> CommandError {

@@ -1,45 +1,38 @@
-//! `ssh -o`: the few keywords of ssh_config(5) that a tunnel file has words for.
+//! `ssh -o`: keywords of ssh_config(5) that a tunnel file has words for become these words; the others are handed
+//! on as they are, to be understood as ssh does.
 
 use super::{Tunnel, destination, note, refuse};
 use crate::exit::CommandError;
 
 /// Keywords (in lower case) that change nothing for a tunnel, whatever their value.
 const LEFT_OUT: &[&str] = &[
-    "addressfamily",
     "batchmode",
-    "checkhostip",
-    "compression",
+    "connectionattempts",
     "controlmaster",
     "controlpath",
     "controlpersist",
     "escapechar",
-    "exitonforwardfailure",
+    "fingerprinthash",
     "forkafterauthentication",
-    "hashknownhosts",
-    "loglevel",
-    "requesttty",
-    "serveralivecountmax",
-    "sessiontype",
-    "stdinnull",
-    "tcpkeepalive",
-    "updatehostkeys",
-    "visualhostkey",
-];
-
-/// Keywords that ask for what a tunnel does not do; `no` is what it does anyway.
-const ONLY_NO: &[&str] = &[
-    "challengeresponseauthentication",
     "forwardagent",
     "forwardx11",
+    "forwardx11timeout",
     "forwardx11trusted",
-    "gatewayports",
-    "gssapiauthentication",
-    "gssapidelegatecredentials",
-    "hostbasedauthentication",
-    "kbdinteractiveauthentication",
-    "passwordauthentication",
-    "permitlocalcommand",
+    "ipqos",
+    "loglevel",
+    "remotecommand",
+    "requesttty",
+    "sendenv",
+    "sessiontype",
+    "setenv",
+    "stdinnull",
+    "streamlocalbindunlink",
+    "visualhostkey",
+    "xauthlocation",
 ];
+
+/// Keywords (in lower case) that name one file, which ssh looks for from the directory where it was typed.
+const FILES: &[&str] = &["certificatefile", "identityagent"];
 
 /// Reads `Keyword=value` or `Keyword value`.
 pub(super) fn read(tunnel: &mut Tunnel, option: &str) -> Result<(), CommandError> {
@@ -55,10 +48,13 @@ pub(super) fn read(tunnel: &mut Tunnel, option: &str) -> Result<(), CommandError
     let lower = value.to_ascii_lowercase();
     match keyword.to_ascii_lowercase().as_str() {
         "hostname" => {
-            // The host on the command line is then only an alias.
-            tunnel.host.clear();
-            destination::set_host(tunnel, value)?;
+            // The host on the command line stays what ssh_config is asked for.
+            if !value.contains('%') {
+                destination::check_host(value)?;
+            }
+            hand_on(tunnel, "HostName", value);
         }
+        "proxyjump" => destination::set_jump(tunnel, value),
         "port" => destination::set_port(tunnel, value)?,
         "user" => destination::set_user(tunnel, value)?,
         "identityfile" | "userknownhostsfile" if lower == "none" => {
@@ -110,18 +106,29 @@ pub(super) fn read(tunnel: &mut Tunnel, option: &str) -> Result<(), CommandError
                 tunnel.known_hosts = shell_words::split(value).unwrap_or_else(|_| vec![value.to_owned()]);
             }
         }
-        other if LEFT_OUT.contains(&other) || (ONLY_NO.contains(&other) && lower == "no") => {
+        "serveralivecountmax" => {
+            let why = "a tunnel tries another session after the first probe without an answer";
+            note(tunnel, format!("-o {keyword}={value} is left out: {why}"));
+        }
+        other if LEFT_OUT.contains(&other) => {
             note(tunnel, format!("-o {keyword}={value} is left out: it changes nothing for a tunnel"));
         }
-        _ => {
-            return Err(refuse(
-                format!("-o {keyword} cannot be honoured"),
-                "leave it out; a tunnel takes HostName, Port, User, IdentityFile, LocalForward, \
-                 RemoteForward, DynamicForward, ServerAliveInterval, ConnectTimeout, StrictHostKeyChecking and UserKnownHostsFile",
-            ));
+        other if FILES.contains(&other) => {
+            let is_path = other == "certificatefile" || value.contains('/');
+            let is_whole = lower == "none" || value.starts_with(['~', '%', '$']);
+            match is_path && !is_whole {
+                true => hand_on(tunnel, keyword, &super::lasting(value)?),
+                false => hand_on(tunnel, keyword, value),
+            }
         }
+        _ => hand_on(tunnel, keyword, value),
     }
     Ok(())
+}
+
+/// Leaves it to whoever reads the tunnel's file: the daemon asks ssh what it means, and says what is wrong with it.
+pub(super) fn hand_on(tunnel: &mut Tunnel, keyword: &str, value: &str) {
+    tunnel.options.push(format!("{keyword}={value}"));
 }
 
 fn seconds(keyword: &str, value: &str) -> Result<u32, CommandError> {

@@ -172,3 +172,36 @@ fn a_link_that_may_be_dead_looks_so_while_another_is_dialled() {
     (suspect.health, suspect.step) = (Some("suspect".into()), Some("tcp".into()));
     assert!(render(&status(vec![suspect], vec![]), Paint(false)).contains("up (suspect)"));
 }
+
+#[test]
+fn what_is_wrong_for_many_files_alike_is_told_once() {
+    let of = |file: &str, message: &str| FileProblem {
+        file: Some(file.into()),
+        line: Some(1),
+        column: Some(8),
+        source: None,
+        message: message.into(),
+        hint: "mend it".into(),
+    };
+    let all = ["a.toml", "b.toml", "c.toml"].map(|file| of(file, "config: line 1: bad"));
+    let mut problems = all.to_vec();
+    problems.insert(1, of("a.toml", "not a forward"));
+    let text = render(&status(vec![], problems.clone()), Paint(false));
+    assert!(
+        text.contains("a.toml:1:8: config: line 1: bad, and so for 2 more files\n  hint: mend it\n"),
+        "{text}"
+    );
+    assert!(text.contains("a.toml:1:8: not a forward\n") && !text.contains("b.toml"), "{text}");
+    problems.truncate(3);
+    assert!(render(&status(vec![], problems), Paint(false)).contains("for 1 more file\n"));
+}
+
+#[test]
+fn what_is_wrong_now_is_not_told_again_as_the_last_failure() {
+    let mut alice = tunnel("alice", "waiting", vec![]);
+    alice.history.last_failure = Some(PastFailure { at_ms: 0, code: "x".into(), message: "gone".into() });
+    alice.problem = problem("gone", "");
+    assert_eq!(past(&alice, 1000, Paint(false)), "");
+    alice.problem = problem("another", "");
+    assert!(past(&alice, 1000, Paint(false)).contains("last failure 1 s ago: gone"));
+}

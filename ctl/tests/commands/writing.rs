@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use nbtunnel_proto::{Reply, Request};
+use nbtunnel_proto::{Problem, Reply, Request};
 
 use crate::LINE;
 use crate::support::{Bed, status, tunnel};
@@ -60,6 +60,32 @@ fn add_under_a_daemon_reloads_it_and_says_what_happens_next() {
         "alice: http://127.0.0.1:6000 leads to localhost:7000 at me@h (connecting now); see `nbctl status alice`\n"
     );
     assert_eq!(daemon.asked()[0], Request::Reload);
+}
+
+#[test]
+fn add_does_not_promise_an_address_that_somebody_else_has() {
+    let bed = Bed::new();
+    let config = bed.config().to_string_lossy().into_owned();
+    let _daemon = bed.daemon(move |request| match request {
+        Request::Reload => {
+            vec![Reply::Reloaded { added: vec![], changed: vec![], removed: vec![], problems: vec![] }]
+        }
+        _ => {
+            let mut alice = tunnel("alice", "up");
+            alice.forwards[0].problem = Some(Problem {
+                code: "port_in_use".into(),
+                message: "port 6000 is in use by python3".into(),
+                hint: "stop it".into(),
+            });
+            let Reply::Status(mut status) = status(vec![alice]) else { unreachable!() };
+            status.daemon.config_dir.clone_from(&config);
+            vec![Reply::Status(status)]
+        }
+    });
+    let ran = bed.nbctl(&["add", "alice", "--", "ssh", "-L", "6000:localhost:7000", "me@h"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(!ran.stderr.contains("http://127.0.0.1:6000 leads"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("note: port 6000 is in use by python3; stop it"), "{}", ran.stderr);
 }
 
 #[test]

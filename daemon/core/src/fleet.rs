@@ -17,6 +17,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use crate::forward::RemoteSpec;
 use crate::io::{Epoch, Input, LinkReport, ListenerReport, Nudge, Order, Output, Timer, TimerReason};
 use crate::moment::Moment;
 use crate::reconcile::Change;
@@ -47,6 +48,8 @@ pub enum FleetInput {
 pub struct Fleet {
     tunnels: BTreeMap<Name, Tunnel>,
     remembered: BTreeMap<Name, Order>,
+    /// The ports that servers chose before a restart of the daemon.
+    ports: BTreeMap<Name, Vec<(RemoteSpec, u16)>>,
     seed: u64,
     /// Beyond every epoch that was used by tunnels that are gone.
     next_epoch: u64,
@@ -64,6 +67,7 @@ impl Fleet {
         Fleet {
             tunnels: BTreeMap::new(),
             remembered,
+            ports: BTreeMap::new(),
             seed,
             next_epoch: 1,
             timers: BTreeSet::new(),
@@ -72,6 +76,12 @@ impl Fleet {
             dialling: BTreeMap::new(),
             outputs: VecDeque::new(),
         }
+    }
+
+    /// The same, which asks servers first for the ports that they chose before a restart of the daemon.
+    #[must_use]
+    pub fn with_ports(self, ports: BTreeMap<Name, Vec<(RemoteSpec, u16)>>) -> Self {
+        Fleet { ports, ..self }
     }
 
     /// Takes in what happened.
@@ -142,7 +152,11 @@ impl Fleet {
 
     fn add(&mut self, now: Moment, name: Name, spec: TunnelSpec) {
         let order = self.remembered.get(&name).copied();
-        let tunnel = Tunnel::new(now, spec, Epoch(self.next_epoch), self.seed ^ hash(name.as_str()), order);
+        let mut tunnel =
+            Tunnel::new(now, spec, Epoch(self.next_epoch), self.seed ^ hash(name.as_str()), order);
+        if let Some(ports) = self.ports.get(&name) {
+            tunnel.recall_ports(ports);
+        }
         self.tunnels.insert(name.clone(), tunnel);
         self.collect(now, &name);
     }

@@ -122,9 +122,10 @@ fn asking(asks: Asks) -> Option<&'static str> {
 }
 
 /// What a login asks, as `nbctl unlock` shows it.
-pub fn question(name: &Name, question: &Question) -> nbtunnel_proto::Question {
+pub fn question(number: u64, name: &Name, question: &Question) -> nbtunnel_proto::Question {
     let prompt = |prompt: &Prompt| nbtunnel_proto::Prompt { text: prompt.text.clone(), echo: prompt.echo };
     nbtunnel_proto::Question {
+        number,
         tunnel: name.to_string(),
         from: question.from.clone(),
         title: question.title.clone(),

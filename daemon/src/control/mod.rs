@@ -162,8 +162,8 @@ async fn converse(
                 next = connection.next_request() => {
                     return match next? {
                         None => Ok(()),
-                        Some(Request::Answers { answers }) if is_asked => {
-                            match events.send(Event::Answers(client, answers)) {
+                        Some(Request::Answers { number, answers }) if is_asked => {
+                            match events.send(Event::Answers(client, number, answers)) {
                                 Ok(()) => continue,
                                 Err(_) => Err(stopping()),
                             }

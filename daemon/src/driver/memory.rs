@@ -1,10 +1,10 @@
 //! What outlives the daemon: how each tunnel fared, measured here and written down now and then.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use nbtunnel_core::tunnel::Desire;
-use nbtunnel_core::{Moment, Name, Transition, Tunnel};
+use nbtunnel_core::{Moment, Name, RemoteSpec, Transition, Tunnel};
 
 use super::Driver;
 use crate::history::{History, Past, Told, span};
@@ -17,10 +17,15 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// With what the file at `path` says.
-    pub(super) fn open(path: PathBuf) -> Self {
+    /// With what the file at `path` says; and the ports that servers chose.
+    pub(super) fn open(path: PathBuf) -> (Self, BTreeMap<Name, Vec<(RemoteSpec, u16)>>) {
         let (file, remembered) = HistoryFile::open(path);
-        Memory { history: History::new(remembered), file }
+        let read = |(text, port): &(String, u16)| Some((text.parse().ok()?, *port));
+        let ports = remembered.iter().map(|(name, past)| {
+            (name.clone(), past.ports.iter().filter_map(read).filter(|(_, port)| *port != 0).collect())
+        });
+        let ports = ports.collect();
+        (Memory { history: History::new(remembered), file }, ports)
     }
 
     /// What is known of `tunnel` at `now`.
@@ -85,6 +90,14 @@ impl Driver {
             if let Some(text) = past.sentence() {
                 self.journal.line(wall_ms, Some(name.as_str()), &format!("before this start: {text}"));
             }
+        }
+    }
+
+    /// Takes note of the ports that servers chose for a tunnel.
+    pub(super) fn keep_ports(&mut self, name: &Name) {
+        if let Some(tunnel) = self.fleet.tunnels().get(name) {
+            let ports = tunnel.chosen_ports().map(|(spec, port)| (spec.to_string(), port)).collect();
+            self.memory.history.chose(name, ports);
         }
     }
 

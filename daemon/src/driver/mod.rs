@@ -113,15 +113,16 @@ impl Driver {
     /// A daemon that has read nothing yet.
     pub fn new(parts: Parts) -> Self {
         let (orders, remembered) = Orders::open(parts.orders_path);
+        let (memory, ports) = Memory::open(parts.history_path);
         Driver {
             started: parts.clock.now(),
             clock: parts.clock,
             effects: Effects::new(parts.events.clone(), parts.links, Arc::clone(&parts.services), parts.data),
             events: parts.events,
             inbox: parts.inbox,
-            fleet: Fleet::new(parts.seed, remembered),
+            fleet: Fleet::new(parts.seed, remembered).with_ports(ports),
             journal: Journal::default(),
-            memory: Memory::open(parts.history_path),
+            memory,
             orders,
             orders_again_at: parts.clock.now(),
             waits: Waits::default(),
@@ -191,6 +192,10 @@ impl Driver {
 
     fn handle(&mut self, event: Event) {
         match event {
+            Event::Tunnel(name, input @ Input::Remote(..)) => {
+                self.tell(FleetInput::Tunnel(name.clone(), input));
+                self.keep_ports(&name);
+            }
             Event::Tunnel(name, input) => self.tell(FleetInput::Tunnel(name, input)),
             Event::Link(name, epoch, said) => self.link_said(name, epoch, said),
             Event::Changed(name, Changed::Credentials) => {
@@ -205,7 +210,7 @@ impl Driver {
             }
             Event::Asked(asked) => self.asked(asked),
             Event::Question(asker, question) => self.unlocks.asks(asker, question),
-            Event::Answers(client, answers) => self.unlocks.answers(client, answers),
+            Event::Answers(client, number, answers) => self.unlocks.answers(client, number, answers),
             Event::HungUp(client) => {
                 self.person_left(client);
                 self.early.retain(|asked| asked.client != client);

@@ -25,8 +25,11 @@ struct Unlock {
     name: Name,
     asked: Asked,
     asker: Asker,
-    /// What is asked now, and what comes after it.
-    questions: VecDeque<Question>,
+    /// What is asked now, and what comes after it, each with its number.
+    questions: VecDeque<(u64, Question)>,
+    /// The number of the last question that came, and of the last that was shown.
+    last: u64,
+    shown: u64,
     /// Hands the questions over; without it nobody answers any more.
     hand_over: AbortHandle,
 }
@@ -34,6 +37,7 @@ struct Unlock {
 impl Drop for Unlock {
     fn drop(&mut self) {
         self.hand_over.abort();
+        self.asker.forget_all();
     }
 }
 
@@ -50,7 +54,8 @@ impl Unlocks {
             }
         });
         let (questions, hand_over) = (VecDeque::new(), hand_over.abort_handle());
-        self.open.push(Unlock { id, name, asked, asker, questions, hand_over });
+        let (last, shown) = (0, 0);
+        self.open.push(Unlock { id, name, asked, asker, questions, last, shown, hand_over });
         id
     }
 
@@ -62,18 +67,17 @@ impl Unlocks {
     /// A login asks.
     pub(super) fn asks(&mut self, id: AskerId, question: Question) {
         if let Some(unlock) = self.open.iter_mut().find(|unlock| unlock.id == id) {
-            let is_first = unlock.questions.is_empty();
-            unlock.questions.push_back(question);
-            if is_first {
-                unlock.show();
-            }
+            unlock.last += 1;
+            unlock.questions.push_back((unlock.last, question));
+            unlock.show();
         }
     }
 
-    /// The person answered; what is no answer to anything is dropped.
-    pub(super) fn answers(&mut self, client: ClientId, answers: Vec<Secret>) {
+    /// The person answered. What is no answer to what is asked now is dropped: an answer and the next question may
+    /// meet on their way, and what was typed for one server is not for another.
+    pub(super) fn answers(&mut self, client: ClientId, number: u64, answers: Vec<Secret>) {
         if let Some(unlock) = self.open.iter_mut().find(|unlock| unlock.asked.client == client)
-            && let Some(question) = unlock.questions.pop_front()
+            && let Some((_, question)) = unlock.questions.pop_front_if(|(asked, _)| *asked == number)
         {
             // Whoever asked may have gone meanwhile.
             let _ = question.reply.send(convert::answers(answers));
@@ -89,13 +93,16 @@ impl Unlocks {
 }
 
 impl Unlock {
-    /// Shows what is asked now, leaving out what nobody wants to know any more.
+    /// Shows what is asked now, unless it was, leaving out what nobody wants to know any more.
     fn show(&mut self) {
-        while self.questions.front().is_some_and(|question| question.reply.is_closed()) {
+        while self.questions.front().is_some_and(|(_, question)| question.reply.is_closed()) {
             self.questions.pop_front();
         }
-        if let Some(question) = self.questions.front() {
-            self.asked.answer(Reply::Ask(Box::new(convert::question(&self.name, question))));
+        if let Some((number, question)) = self.questions.front()
+            && *number != self.shown
+        {
+            self.shown = *number;
+            self.asked.answer(Reply::Ask(Box::new(convert::question(*number, &self.name, question))));
         }
     }
 }
@@ -136,5 +143,52 @@ impl Driver {
         for (name, id) in self.unlocks.end(|unlock| !waits.has(unlock.asked.client)) {
             self.tell(FleetInput::Tunnel(name, Input::Left(id)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nbtunnel_proto::Request;
+    use tokio::sync::{mpsc, oneshot};
+
+    use super::*;
+
+    fn question(title: &str) -> (Question, oneshot::Receiver<Vec<secrecy::SecretString>>) {
+        let (reply, answers) = oneshot::channel();
+        let (from, title, instructions) = ("u@h".to_owned(), title.to_owned(), String::new());
+        (Question { from, title, instructions, prompts: Vec::new(), reply }, answers)
+    }
+
+    fn shown(asked: &mut mpsc::Receiver<Reply>) -> Option<(u64, String)> {
+        match asked.try_recv().ok()? {
+            Reply::Ask(question) => Some((question.number, question.title)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn what_nobody_wants_to_know_any_more_gives_way_and_takes_no_answer_of_another() {
+        let (answer, mut asked) = mpsc::channel(8);
+        let client = ClientId(1);
+        let from = Asked { client, request: Request::Unlock { name: "a".into() }, answer };
+        let (events, _events) = mpsc::unbounded_channel();
+        let mut unlocks = Unlocks::default();
+        let id = unlocks.begin(from, Name::parse("a").unwrap(), events);
+        let (first, gone) = question("of one server");
+        unlocks.asks(id, first);
+        assert_eq!(shown(&mut asked), Some((1, "of one server".into())));
+        drop(gone);
+        let (second, mut answers) = question("of another");
+        unlocks.asks(id, second);
+        assert_eq!(shown(&mut asked), Some((2, "of another".into())));
+        // They met on their way.
+        unlocks.answers(client, 1, vec![Secret::new("for the first".into())]);
+        assert!(answers.try_recv().is_err(), "an answer went to another server");
+        let (third, _answers) = question("the next");
+        unlocks.asks(id, third);
+        assert_eq!(shown(&mut asked), None, "one at a time");
+        unlocks.answers(client, 2, Vec::new());
+        assert!(answers.try_recv().is_ok());
+        assert_eq!(shown(&mut asked), Some((3, "the next".into())));
     }
 }

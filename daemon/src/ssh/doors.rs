@@ -2,6 +2,8 @@
 //! nobody else (RFC 4254 §7; OpenSSH's PROTOCOL, streamlocal).
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use nbtunnel_core::{Failure, FailureKind, ListenAt, ListenId, RemoteReport};
 use russh::client::{ChannelOpenHandle, Msg};
 use russh::{Channel, ChannelOpenFailure, Error};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +23,9 @@ use crate::forward::landing::{Landing, NotLetIn};
 
 /// Somebody may come to a port before we have read which one the server chose; never by more than this.
 const UNKNOWN_YET: Duration = Duration::from_secs(10);
+
+/// So many may wait for that at a time.
+const MOST_UNKNOWN: usize = 64;
 
 /// A place at the server, as both sides name it: what was asked for is what its channels name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -47,12 +52,15 @@ impl Door {
             Door::Socket(_) => 0,
         }
     }
+}
 
-    /// The same, with the port that the server chose.
-    fn chosen(self, chosen: u32) -> Door {
-        match (self, u16::try_from(chosen)) {
-            (Door::Tcp(host, 0), Ok(port)) => Door::Tcp(host, port),
-            (door, _) => door,
+impl fmt::Display for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Door::Tcp(host, port) if host.is_empty() => write!(f, "*:{port}"),
+            Door::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Door::Tcp(host, port) => write!(f, "{host}:{port}"),
+            Door::Socket(path) => f.write_str(path),
         }
     }
 }
@@ -63,6 +71,8 @@ pub(super) struct Doors {
     open: Mutex<HashMap<Door, Entrance>>,
     /// The addresses where the server is choosing a port right now.
     choosing: watch::Sender<Vec<String>>,
+    /// Room for those who wait until it has.
+    unknown: Semaphore,
 }
 
 /// Where those who come to a door land, and for whom.
@@ -86,15 +96,22 @@ pub(super) struct LeaseOf {
 impl Doors {
     pub(super) fn new(gone: CancellationToken) -> Arc<Doors> {
         let (open, choosing) = Default::default();
-        Arc::new(Doors { gone, open, choosing })
+        Arc::new(Doors { gone, open, choosing, unknown: Semaphore::new(MOST_UNKNOWN) })
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<Door, Entrance>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Somebody came to `door`. Called by the session itself, so nothing is waited for here.
-    pub(super) fn knock(self: &Arc<Self>, door: Door, channel: Channel<Msg>, reply: ChannelOpenHandle) {
+    /// Somebody came to `door`; `stray` is called if nobody asked for that. Called by the session itself, so nothing
+    /// is waited for here.
+    pub(super) fn knock(
+        self: &Arc<Self>,
+        door: Door,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        stray: impl FnOnce(&Door) + Send + 'static,
+    ) {
         let this = Arc::clone(self);
         tokio::spawn(async move {
             tokio::select! {
@@ -102,7 +119,10 @@ impl Doors {
                 () = this.gone.cancelled() => {}
                 entrance = this.entrance(&door) => match entrance {
                     Some(entrance) => this.let_in(&entrance, channel, reply).await,
-                    None => reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await,
+                    None => {
+                        stray(&door);
+                        reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+                    }
                 },
             }
         });
@@ -112,6 +132,8 @@ impl Doors {
     async fn entrance(&self, door: &Door) -> Option<Entrance> {
         let found = self.open().get(door).cloned();
         let (Door::Tcp(host, _), None) = (door, &found) else { return found };
+        // A server that sends more of them than that at once means no good.
+        let _room = self.unknown.try_acquire().ok()?;
         let mut choosing = self.choosing.subscribe();
         let chosen = choosing.wait_for(|choosing| !choosing.contains(host));
         let _ = timeout(UNKNOWN_YET, chosen).await;
@@ -205,16 +227,15 @@ impl Asker {
     async fn ask(&mut self, request: Request) {
         match request {
             Request::Listen { id, door, landing, tell } => {
-                let asked = self.listen(door.clone(), landing).await;
-                match asked {
+                match self.listen(door.clone(), landing).await {
                     Ok(door) => {
                         let port = door.port();
                         self.listening.insert(id, door);
                         tell(RemoteReport::Listens { port });
                     }
                     // The end of the session is told by others.
-                    Err(error) if !matches!(error, Error::RequestDenied) => {}
-                    Err(_) => tell(RemoteReport::Denied(denied(&self.hop, &door))),
+                    Err(Unheard::Gone) => {}
+                    Err(Unheard::Not(why)) => tell(RemoteReport::Denied(why)),
                 }
             }
             Request::Unlisten { id, tell } => {
@@ -243,36 +264,63 @@ impl Asker {
         }
     }
 
-    async fn listen(&self, door: Door, landing: Landing) -> Result<Door, Error> {
-        // Another link over the same session has it: the server would say no, too.
-        if self.doors.open().contains_key(&door) {
-            return Err(Error::RequestDenied);
-        }
+    async fn listen(&self, door: Door, landing: Landing) -> Result<Door, Unheard> {
         let landing = Entrance { landing, of: self.of.clone() };
         let session = self.session.read().await;
         let opened = match &door {
             Door::Tcp(host, 0) => {
                 let _choosing = Choosing::begin(&self.doors, host);
-                let port = session.tcpip_forward(host.clone(), 0).await?;
-                let door = door.chosen(port);
-                self.doors.open().insert(door.clone(), landing);
+                let chosen = session.tcpip_forward(host.clone(), 0).await;
+                let chosen = chosen.map_err(|error| self.unheard(&error, &door))?;
+                let port = u16::try_from(chosen).ok().filter(|port| *port != 0);
+                let port = port.ok_or_else(|| Unheard::Not(no_port(&self.hop)))?;
+                let door = Door::Tcp(host.clone(), port);
+                self.enter(&door, landing)?;
                 return Ok(door);
             }
             // Known before the server is asked: somebody may come before we have read its answer.
             Door::Tcp(host, port) => {
-                self.doors.open().insert(door.clone(), landing);
+                self.enter(&door, landing)?;
                 session.tcpip_forward(host.clone(), u32::from(*port)).await.map(drop)
             }
             Door::Socket(path) => {
-                self.doors.open().insert(door.clone(), landing);
+                self.enter(&door, landing)?;
                 session.streamlocal_forward(path.clone()).await
             }
         };
-        if opened.is_err() {
+        opened.map_err(|error| {
             self.doors.open().remove(&door);
-        }
-        opened.map(|()| door)
+            self.unheard(&error, &door)
+        })?;
+        Ok(door)
     }
+
+    /// Whoever comes to `door` lands there from now on, unless others do already: those of another link over the
+    /// same session, or a server gives one port twice.
+    fn enter(&self, door: &Door, landing: Entrance) -> Result<(), Unheard> {
+        match self.doors.open().entry(door.clone()) {
+            Entry::Occupied(_) => Err(Unheard::Not(doubled(&self.hop, door))),
+            Entry::Vacant(free) => {
+                free.insert(landing);
+                Ok(())
+            }
+        }
+    }
+
+    fn unheard(&self, error: &Error, door: &Door) -> Unheard {
+        match error {
+            Error::RequestDenied => Unheard::Not(denied(&self.hop, door)),
+            _ => Unheard::Gone,
+        }
+    }
+}
+
+/// Why nobody listens at a door.
+enum Unheard {
+    /// The session is over.
+    Gone,
+    /// The server would not, or cannot for us.
+    Not(Failure),
 }
 
 /// Stands for as long as the server chooses a port at an address.
@@ -298,8 +346,8 @@ fn denied(hop: &str, door: &Door) -> Failure {
             format!("{hop} does not listen for this forward"),
             "ask its administrator: AllowTcpForwarding, PermitListen and GatewayPorts in sshd_config decide",
         ),
-        Door::Tcp(host, port) => (
-            format!("{hop} does not listen on {}:{port}", if host.is_empty() { "*" } else { host }),
+        Door::Tcp(..) => (
+            format!("{hop} does not listen on {door}"),
             "if something has that port there, such as a session that is not given up yet, it is had as soon as \
              that is gone; else AllowTcpForwarding, PermitListen and GatewayPorts in its sshd_config forbid it",
         ),
@@ -310,6 +358,23 @@ fn denied(hop: &str, door: &Door) -> Failure {
         ),
     };
     Failure::new(FailureKind::ForwardingDenied, message, hint)
+}
+
+/// It listens, it says, on a port that there is not.
+fn no_port(hop: &str) -> Failure {
+    Failure::new(
+        FailureKind::ForwardingDenied,
+        format!("{hop} was to choose a port for this forward, and names none"),
+        "write a port instead of 0 into the tunnel's file; that server does not choose one properly",
+    )
+}
+
+fn doubled(hop: &str, door: &Door) -> Failure {
+    Failure::new(
+        FailureKind::ForwardingDenied,
+        format!("{door} at {hop} belongs to another forward over the same session"),
+        "`nbctl status` shows which; choose another port or socket for one of the two",
+    )
 }
 
 #[cfg(test)]

@@ -53,9 +53,7 @@ fn each_place_has_the_name_that_both_sides_use() {
     assert_eq!(Door::of(&ListenAt::Any(1)), tcp("", 1));
     assert_eq!(Door::of(&ListenAt::Address("::1".into(), 1)), tcp("::1", 1));
     assert_eq!(Door::of(&ListenAt::Socket("/run/x".into())), Door::Socket("/run/x".into()));
-    assert_eq!(tcp("localhost", 0).chosen(4000), tcp("localhost", 4000));
-    assert_eq!(tcp("localhost", 80).chosen(0), tcp("localhost", 80));
-    assert_eq!(tcp("localhost", 0).chosen(70_000), tcp("localhost", 0));
+    assert_eq!([tcp("", 1), tcp("::1", 1)].map(|door| door.to_string()), ["*:1", "[::1]:1"]);
 }
 
 #[tokio::test]
@@ -90,6 +88,26 @@ async fn whoever_comes_while_the_server_chooses_a_port_waits_for_what_it_chose()
     drop(choosing);
     let (good, bad) = waiting.await;
     assert!(good.is_some() && bad.is_none());
+}
+
+#[tokio::test]
+async fn only_so_many_wait_for_a_port_to_be_chosen() {
+    let doors = Doors::new(CancellationToken::new());
+    let _choosing = Choosing::begin(&doors, "localhost");
+    let doors = &doors;
+    let knock = |port: u16| async move { doors.entrance(&tcp("localhost", port)).await.is_some() };
+    let mut waiting: Vec<_> = (1..=MOST_UNKNOWN as u16).map(|port| Box::pin(knock(port))).collect();
+    for one in &mut waiting {
+        assert!(is_pending(one.as_mut()), "it did not wait");
+    }
+    assert!(!timeout(Duration::from_secs(5), knock(9999)).await.unwrap(), "let in");
+    drop(waiting);
+    assert!(is_pending(Box::pin(knock(9999)).as_mut()), "there is room again");
+}
+
+/// Polls it once.
+fn is_pending(one: Pin<&mut impl Future>) -> bool {
+    one.poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_pending()
 }
 
 /// Asks for `door` in the name of one link, and says what the server's answer was.

@@ -2,7 +2,7 @@
 //! where we asked it to listen, refuses all others, and keeps the reason when the session ends, which the library tells to nobody else.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use nbtunnel_core::{Failure, HostKeyPolicy};
@@ -16,7 +16,7 @@ use super::Stopwatch;
 use super::classify::{announced, broken, quote};
 use super::doors::{Door, Doors};
 use super::hop::Hop;
-use super::hostkey::{Judged, Shown, judge, refusal};
+use super::hostkey::{OfferedKey, Shown, judge, refusal};
 use super::known_hosts::{Verdict, address_name};
 use super::report::{LinkEvent, Reporter};
 use super::sight::Seen;
@@ -42,6 +42,9 @@ pub(super) struct Shared {
     pub(super) doors: Arc<Doors>,
     cause: Mutex<Option<Failure>>,
     banners: AtomicU32,
+    strays: AtomicBool,
+    /// How many bytes had come when the last of these texts did.
+    banner_at: AtomicU64,
 }
 
 /// So many of the texts that a server shows during one login are passed on (RFC 4252 §5.4).
@@ -61,8 +64,22 @@ impl Shared {
         let tap = Arc::new(Tap::new(stopwatch));
         let (gone, cause) = (CancellationToken::new(), Mutex::default());
         let doors = Doors::new(gone.clone());
-        let (announced, peer, may_update, banners) = Default::default();
-        Arc::new(Shared { to, hop, reporter, tap, gone, announced, peer, may_update, doors, cause, banners })
+        let (announced, peer, may_update, banners, banner_at, strays) = Default::default();
+        Arc::new(Shared {
+            to,
+            hop,
+            reporter,
+            tap,
+            gone,
+            announced,
+            peer,
+            may_update,
+            doors,
+            cause,
+            banners,
+            strays,
+            banner_at,
+        })
     }
 
     /// The session goes to this address, and nobody stands in between whom we know of.
@@ -82,10 +99,27 @@ impl Shared {
 
     /// The server shows a text.
     fn says(&self, banner: &str) {
+        self.banner_at.store(self.tap.traffic.read(), Relaxed);
         let text = quote(banner);
         if !text.is_empty() && self.banners.fetch_add(1, Relaxed) < MAX_BANNERS {
             self.reporter.note(&format!("{} says: {text}", self.hop));
         }
+    }
+
+    /// The server sent somebody from `door`, where it is not asked to listen. Told once.
+    fn stray(&self, door: &Door) {
+        if !self.strays.swap(true, Relaxed) {
+            let door = quote(&door.to_string());
+            self.reporter.note(&format!(
+                "{} brings connections from {door}, where it is not asked to listen; none is let in",
+                self.hop
+            ));
+        }
+    }
+
+    /// Whether more came than the first `before` bytes and the texts that the server shows.
+    pub(super) fn heard_since(&self, before: u64) -> bool {
+        self.tap.traffic.read() > before.max(self.banner_at.load(Relaxed))
     }
 
     /// Tells how a step ended.
@@ -141,18 +175,26 @@ impl Client {
                         shared.saw(Seen::HostKey(Box::new(judged.offered)));
                         true
                     }
-                    Ok(Err(failure)) => self.refuse(failure, judged),
+                    Ok(Err(refused)) => {
+                        let (failure, offered) = *refused;
+                        self.refuse(failure, offered)
+                    }
                     Err(_) => false,
                 }
             }
-            _ => self.refuse(refusal(&judged, &shared.hop, shared.reporter.tunnel()), judged),
+            _ => self.refuse(refusal(&judged, &shared.hop, shared.reporter.tunnel()), judged.offered),
         }
     }
 
-    fn refuse(&self, why: Failure, judged: Judged) -> bool {
+    fn knock(&self, door: Door, channel: Channel<Msg>, reply: ChannelOpenHandle) {
+        let shared = Arc::clone(&self.0);
+        self.0.doors.knock(door, channel, reply, move |door| shared.stray(door));
+    }
+
+    fn refuse(&self, why: Failure, offered: OfferedKey) -> bool {
         self.0.blame(why);
         let hop = Hop::clone(&self.0.to);
-        self.0.reporter.tell(LinkEvent::HostKey(Box::new((hop, judged.offered))));
+        self.0.reporter.tell(LinkEvent::HostKey(Box::new((hop, offered))));
         false
     }
 }
@@ -198,7 +240,7 @@ impl Handler for Client {
         _: &mut Session,
     ) -> Result<(), Error> {
         match u16::try_from(port) {
-            Ok(port) => self.0.doors.knock(Door::Tcp(address.to_owned(), port), channel, reply),
+            Ok(port) => self.knock(Door::Tcp(address.to_owned(), port), channel, reply),
             Err(_) => reject(reply).await?,
         }
         Ok(())
@@ -211,7 +253,7 @@ impl Handler for Client {
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), Error> {
-        self.0.doors.knock(Door::Socket(path.to_owned()), channel, reply);
+        self.knock(Door::Socket(path.to_owned()), channel, reply);
         Ok(())
     }
 

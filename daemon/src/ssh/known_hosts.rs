@@ -3,8 +3,6 @@
 //!
 //! A line that cannot be read is skipped with a note and never hides the others.
 
-use std::fs::File;
-use std::io::{ErrorKind, Read};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -16,10 +14,8 @@ use super::algorithms::HostKeyName;
 use super::certificate;
 use super::hop::Hop;
 use super::hostkey::randomart;
-use super::known_line::{Line, lines_of, lookup_name};
-
-/// No known_hosts file of a person is larger; what is, is not read.
-const MAX_FILE: u64 = 16 << 20;
+use super::known_line::{Addressed, lines_of, lookup_name};
+use super::known_text::each_line;
 
 /// How many broken lines of one file are told of, one by one.
 const MAX_NOTES: usize = 3;
@@ -88,7 +84,7 @@ pub(super) struct Names {
 impl Names {
     pub(super) fn of(hop: &Hop, address: Option<String>) -> Names {
         let name = match &hop.host_keys.alias {
-            Some(alias) => alias.to_lowercase(),
+            Some(alias) => alias.to_ascii_lowercase(),
             None => lookup_name(&hop.host, hop.port),
         };
         let bare = lookup_name(&hop.host, 22);
@@ -101,13 +97,13 @@ impl Names {
 /// host is an address anyway.
 pub(super) fn address_name(hop: &Hop, peer: Option<IpAddr>) -> Option<String> {
     let peer = peer.filter(|peer| hop.host_keys.check_ip && !peer.is_loopback())?.to_string();
-    (hop.dialling.proxy_command.is_none() && peer != hop.host.to_lowercase())
+    (hop.dialling.proxy_command.is_none() && peer != hop.host.to_ascii_lowercase())
         .then(|| lookup_name(&peer, hop.port))
 }
 
 /// The name that a host's certificate has to be for.
 fn principal(hop: &Hop) -> String {
-    hop.host_keys.alias.as_ref().unwrap_or(&hop.host).to_lowercase()
+    hop.host_keys.alias.as_ref().unwrap_or(&hop.host).to_ascii_lowercase()
 }
 
 /// The lines of all files that name a host.
@@ -125,7 +121,7 @@ pub(super) struct KnownHosts {
     pub(super) notes: Vec<String>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     marker: Option<Marker>,
     key: PublicKey,
@@ -151,48 +147,67 @@ impl KnownHosts {
         let users = hop.host_keys.known_hosts.iter().map(|file| (file, false));
         for (file, read_only) in users.chain(hop.host_keys.system_known_hosts.iter().map(|file| (file, true)))
         {
-            match read_file(file) {
-                Ok(text) => all.take_in(file, read_only, &text, names),
-                Err(note) => all.notes.push(note),
+            let mut broken = 0;
+            let read = each_line(file, |number, line| {
+                if let Err(why) = all.take_in(file, read_only, number, line, names) {
+                    broken += 1;
+                    if broken <= MAX_NOTES {
+                        all.notes.push(format!("{}:{number} was skipped: {why}", file.display()));
+                    }
+                }
+            });
+            all.notes.extend(read.err());
+            if broken > MAX_NOTES {
+                let more = broken - MAX_NOTES;
+                all.notes.push(format!("{more} more lines of {} were skipped", file.display()));
             }
         }
         all
     }
 
-    fn take_in(&mut self, file: &Path, read_only: bool, text: &[u8], names: &Names) {
-        let mut broken = 0;
+    /// What `text` says of `key`, were it the only file.
+    pub(super) fn verdict_of(text: &[u8], file: &Path, names: &Names, key: &PublicKey) -> Verdict {
+        let mut only = KnownHosts::default();
         for (number, line) in lines_of(text) {
-            let parsed = match Line::parse(&line) {
-                Ok(None) => continue,
-                Ok(Some(parsed)) => parsed,
-                Err(why) => {
-                    broken += 1;
-                    if broken <= MAX_NOTES {
-                        self.notes.push(format!("{}:{number} was skipped: {why}", file.display()));
-                    }
-                    continue;
-                }
-            };
-            let entry = || Entry {
-                marker: parsed.marker,
-                key: parsed.key.clone(),
-                file: file.to_owned(),
-                line: number,
-                pattern: parsed.is_pattern().then(|| parsed.hosts.to_owned()),
-                read_only,
-            };
-            if parsed.names(&names.name) {
-                self.exact.push(entry());
-            } else if names.bare.as_ref().is_some_and(|bare| parsed.names(bare)) {
-                self.portless.push(entry());
-            }
-            if names.address.as_ref().is_some_and(|address| parsed.names(address)) {
-                self.address.push(entry());
-            }
+            let _ = only.take_in(file, false, number, &line, names);
         }
-        if broken > MAX_NOTES {
-            self.notes.push(format!("{} more lines of {} were skipped", broken - MAX_NOTES, file.display()));
+        only.verdict(key)
+    }
+
+    /// A line that speaks of other hosts is none of our business, whatever its key is.
+    fn take_in(
+        &mut self,
+        file: &Path,
+        read_only: bool,
+        number: u32,
+        line: &str,
+        names: &Names,
+    ) -> Result<(), &'static str> {
+        let Some(line) = Addressed::parse(line)? else { return Ok(()) };
+        let is_exact = line.names(&names.name);
+        let is_portless = !is_exact && names.bare.as_ref().is_some_and(|bare| line.names(bare));
+        let is_address = names.address.as_ref().is_some_and(|address| line.names(address));
+        if !is_exact && !is_portless && !is_address {
+            return Ok(());
         }
+        let line = line.with_key()?;
+        let entry = Entry {
+            marker: line.marker,
+            pattern: line.is_pattern().then(|| line.hosts.to_owned()),
+            key: line.key,
+            file: file.to_owned(),
+            line: number,
+            read_only,
+        };
+        if is_address {
+            self.address.push(entry.clone());
+        }
+        if is_exact {
+            self.exact.push(entry);
+        } else if is_portless {
+            self.portless.push(entry);
+        }
+        Ok(())
     }
 
     /// What the files say of `key`, which came in `certificate`, if in one. `now_s` is the time since 1970.
@@ -350,34 +365,6 @@ fn plain(entries: &[Entry]) -> Vec<Recorded> {
 /// RSA keys have one type and several signature algorithms (RFC 8332).
 pub(super) fn same_key_type(a: &Algorithm, b: &Algorithm) -> bool {
     a == b || matches!((a, b), (Algorithm::Rsa { .. }, Algorithm::Rsa { .. }))
-}
-
-/// The content of a file; empty when there is none.
-///
-/// # Errors
-/// One sentence that says why it cannot be read.
-pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
-    let unreadable = |why: &dyn std::fmt::Display| format!("{} cannot be read: {why}", path.display());
-    let kind = match std::fs::metadata(path) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(unreadable(&error)),
-    };
-    if !kind.is_file() {
-        // `/dev/null` is the customary way to say "none"; opening a pipe would block.
-        return if path == Path::new("/dev/null") {
-            Ok(Vec::new())
-        } else {
-            Err(unreadable(&"it is no file"))
-        };
-    }
-    let mut text = Vec::new();
-    let file = File::open(path).map_err(|error| unreadable(&error))?;
-    file.take(MAX_FILE + 1).read_to_end(&mut text).map_err(|error| unreadable(&error))?;
-    if text.len() as u64 > MAX_FILE {
-        return Err(unreadable(&"it is larger than 16 MiB"));
-    }
-    Ok(text)
 }
 
 #[cfg(test)]

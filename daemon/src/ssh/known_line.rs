@@ -14,6 +14,14 @@ pub(super) struct Line<'a> {
     pub(super) key: PublicKey,
 }
 
+/// A line whose key was not looked at yet: of many hosts, few are asked about.
+pub(super) struct Addressed<'a> {
+    marker: Option<Marker>,
+    hosts: &'a str,
+    patterns: HostPatterns,
+    rest: &'a str,
+}
+
 /// How long the salt of a hashed name is.
 const SALT: usize = 20;
 
@@ -23,6 +31,16 @@ impl<'a> Line<'a> {
     /// # Errors
     /// A few words that say what is wrong with it.
     pub(super) fn parse(line: &'a str) -> Result<Option<Line<'a>>, &'static str> {
+        Addressed::parse(line)?.map(Addressed::with_key).transpose()
+    }
+}
+
+impl<'a> Addressed<'a> {
+    /// Parses whom a line speaks of; `None` for an empty one or a comment.
+    ///
+    /// # Errors
+    /// A few words that say what is wrong with it.
+    pub(super) fn parse(line: &'a str) -> Result<Option<Addressed<'a>>, &'static str> {
         let mut rest = line.trim_end_matches(['\r', '\n']);
         rest = rest.trim_start_matches([' ', '\t']);
         if rest.is_empty() || rest.starts_with('#') {
@@ -40,24 +58,40 @@ impl<'a> Line<'a> {
             }
         }
         let hosts = next_field(&mut rest);
-        let algorithm = next_field(&mut rest);
-        let base64 = next_field(&mut rest);
-        if base64.is_empty() || algorithm.starts_with('#') {
-            return Err("it has too few fields");
-        }
         let patterns = hosts.parse().map_err(|_| "its host field cannot be read")?;
         if let HostPatterns::HashedName { salt, .. } = &patterns
             && salt.len() != SALT
         {
             return Err("its host field cannot be read");
         }
+        Ok(Some(Addressed { marker, hosts, patterns, rest }))
+    }
+
+    /// The same with its key.
+    ///
+    /// # Errors
+    /// A few words that say what is wrong with it.
+    pub(super) fn with_key(self) -> Result<Line<'a>, &'static str> {
+        let Addressed { marker, hosts, patterns, mut rest } = self;
+        let algorithm = next_field(&mut rest);
+        let base64 = next_field(&mut rest);
+        if base64.is_empty() || algorithm.starts_with('#') {
+            return Err("it has too few fields");
+        }
         // These name signatures, of keys whose type is `ssh-rsa` (RFC 8332 §3); ssh(1) reads them.
         let algorithm =
             if matches!(algorithm, "rsa-sha2-256" | "rsa-sha2-512") { "ssh-rsa" } else { algorithm };
         let key = PublicKey::from_openssh(&format!("{algorithm} {base64}"));
-        Ok(Some(Line { marker, hosts, patterns, key: key.map_err(|_| "its key cannot be read")? }))
+        Ok(Line { marker, hosts, patterns, key: key.map_err(|_| "its key cannot be read")? })
     }
 
+    /// As [`Line::names`].
+    pub(super) fn names(&self, name: &str) -> bool {
+        speaks_of(&self.patterns, name)
+    }
+}
+
+impl Line<'_> {
     /// Whether the name is hashed.
     pub(super) fn is_hashed(&self) -> bool {
         matches!(self.patterns, HostPatterns::HashedName { .. })
@@ -70,23 +104,27 @@ impl<'a> Line<'a> {
 
     /// Whether the line speaks of `name`, which is in lower case.
     pub(super) fn names(&self, name: &str) -> bool {
-        match &self.patterns {
-            HostPatterns::HashedName { salt, hash } => {
-                hmac::verify(&hash_key(salt), name.as_bytes(), hash).is_ok()
-            }
-            HostPatterns::Patterns(patterns) => {
-                let mut found = false;
-                for pattern in patterns {
-                    let pattern = pattern.to_lowercase();
-                    match pattern.strip_prefix('!') {
-                        // One negated match is final, wherever it stands (ssh_config(5), PATTERNS).
-                        Some(negated) if glob(negated, name) => return false,
-                        Some(_) => {}
-                        None => found |= glob(&pattern, name),
-                    }
+        speaks_of(&self.patterns, name)
+    }
+}
+
+fn speaks_of(patterns: &HostPatterns, name: &str) -> bool {
+    match patterns {
+        HostPatterns::HashedName { salt, hash } => {
+            hmac::verify(&hash_key(salt), name.as_bytes(), hash).is_ok()
+        }
+        HostPatterns::Patterns(patterns) => {
+            let mut found = false;
+            for pattern in patterns {
+                let pattern = pattern.to_ascii_lowercase();
+                match pattern.strip_prefix('!') {
+                    // One negated match is final, wherever it stands (ssh_config(5), PATTERNS).
+                    Some(negated) if glob(negated, name) => return false,
+                    Some(_) => {}
+                    None => found |= glob(&pattern, name),
                 }
-                found
             }
+            found
         }
     }
 }
@@ -114,7 +152,7 @@ pub(super) fn hash_name(name: &str) -> Option<String> {
 
 /// A host as known_hosts names it: in lower case, `[host]:port` unless the port is 22.
 pub(super) fn lookup_name(host: &str, port: u16) -> String {
-    let host = host.to_lowercase();
+    let host = host.to_ascii_lowercase();
     if port == 22 { host } else { format!("[{host}]:{port}") }
 }
 
@@ -126,7 +164,7 @@ pub(super) fn lines_of<'a>(text: &'a [u8]) -> impl Iterator<Item = (u32, std::bo
 /// The numbers, from 1, of the lines of the known_hosts file `text` that speak of `name` (`host` or
 /// `[host]:port`). Never panics, whatever `text` is.
 pub fn lines_that_name(text: &[u8], name: &str) -> Vec<u32> {
-    let name = name.to_lowercase();
+    let name = name.to_ascii_lowercase();
     let speaks = |line: &str| matches!(Line::parse(line), Ok(Some(line)) if line.names(&name));
     lines_of(text).filter(|(_, line)| speaks(line)).map(|(number, _)| number).collect()
 }

@@ -27,6 +27,7 @@ mod jump;
 mod known_file;
 mod known_hosts;
 mod known_line;
+mod known_text;
 mod link;
 mod logged_in;
 mod lookout;

@@ -44,9 +44,21 @@ pub(super) struct Planned {
 /// # Errors
 /// `config`: what the files or ssh_config say cannot be done. `timed_out`: ssh took too long to say.
 pub(super) async fn plan(route: &Route, account: &Account) -> Result<Planned, Failure> {
-    let query = Query::of(route);
+    let mut query = Query::of(route);
     let file = query.config.clone();
-    let mut said = said_of(&query, account).await?;
+    let files = route.known_hosts.as_deref();
+    let are_usual = files.is_none_or(|files| are_usual(files, account));
+    if files.is_some() && !query.is_idle() {
+        // By which files are read, ssh decides whether keys are kept up to date where nobody says so.
+        let word = if are_usual { "~/.ssh/known_hosts" } else { "none" };
+        query.options.insert(0, format!("UserKnownHostsFile={word}"));
+    }
+    let said = said_of(&query).await?;
+    let unsaid = || HostConfig {
+        update_host_keys: (!are_usual).then_some(Update::No),
+        ..nothing_said(&query, account)
+    };
+    let mut said = said.unwrap_or_else(unsaid);
     let mut notes = std::mem::take(&mut said.unhonoured);
     let way = said.way.take();
     let mut server = hop(&route.host, said, account);
@@ -92,7 +104,7 @@ async fn resolve(
 ) -> Result<(Hop, Option<Way>, Vec<String>), Failure> {
     let Jump { user, host, port } = jump;
     let query = Query { host, user, port, config: file.clone(), options: Vec::new() };
-    let mut said = said_of(&query, account).await?;
+    let mut said = said_of(&query).await?.unwrap_or_else(|| nothing_said(&query, account));
     let (way, notes) = (said.way.take(), std::mem::take(&mut said.unhonoured));
     let notes = notes.into_iter().map(|note| format!("jump host {}: {note}", query.host)).collect();
     Ok((hop(&query.host, said, account), way, notes))
@@ -127,9 +139,13 @@ fn refuse_circles(jumps: &[Hop], server: &Hop) -> Result<(), Failure> {
 }
 
 /// What ssh_config says. Where none is read, and where there is no ssh program, the file's words are enough.
-async fn said_of(query: &Query, account: &Account) -> Result<HostConfig, Failure> {
-    let said = if query.is_idle() { None } else { ask(query).await? };
-    Ok(said.unwrap_or_else(|| nothing_said(query, account)))
+async fn said_of(query: &Query) -> Result<Option<HostConfig>, Failure> {
+    if query.is_idle() { Ok(None) } else { ask(query).await }
+}
+
+/// Whether ssh(1) takes these known_hosts files for the usual ones.
+fn are_usual(files: &[PathBuf], account: &Account) -> bool {
+    matches!(files, [file] if *file == Path::new(&account.home).join(DEFAULT_KNOWN_HOSTS[0]))
 }
 
 fn nothing_said(query: &Query, account: &Account) -> HostConfig {
@@ -174,7 +190,7 @@ fn hop(name: &str, said: HostConfig, account: &Account) -> Hop {
             },
             check_ip: said.check_host_ip.unwrap_or_default(),
             hash: said.hash_known_hosts,
-            // ssh says no by itself where other files are named.
+            // ssh says no by itself where other files are named, by ssh_config or by the tunnel's file.
             update: match said.update_host_keys {
                 None | Some(Update::Yes) => UpdateHostKeys::Yes,
                 Some(Update::No) => UpdateHostKeys::No,
@@ -220,10 +236,6 @@ fn say(server: &mut Hop, route: &Route) {
     }
     if let Some(files) = &route.known_hosts {
         server.host_keys.known_hosts.clone_from(files);
-        // As ssh does for files that are not the usual ones, unless it is told to.
-        if server.host_keys.update == UpdateHostKeys::Yes {
-            server.host_keys.update = UpdateHostKeys::No;
-        }
     }
 }
 

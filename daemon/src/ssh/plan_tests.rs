@@ -85,6 +85,39 @@ async fn the_file_wins_over_ssh_config_and_that_over_what_is_usual() {
 }
 
 #[tokio::test]
+async fn keys_are_kept_up_to_date_as_ssh_would_with_the_known_hosts_of_the_file() {
+    use UpdateHostKeys::{Ask, No, Yes};
+    let usual = account().home.join(".ssh/known_hosts");
+    let cases: [(&str, &[&str], Option<&str>, UpdateHostKeys); 10] = [
+        ("", &[], None, Yes),
+        ("", &[], Some("/k"), No),
+        ("", &[], usual.to_str(), Yes),
+        ("UserKnownHostsFile /theirs", &[], usual.to_str(), Yes),
+        ("UserKnownHostsFile /theirs", &[], None, No),
+        ("UpdateHostKeys yes", &[], Some("/k"), Yes),
+        ("UpdateHostKeys ask", &[], Some("/k"), Ask),
+        ("UpdateHostKeys no", &[], usual.to_str(), No),
+        ("UpdateHostKeys no", &["UpdateHostKeys=yes"], Some("/k"), Yes),
+        ("", &["UserKnownHostsFile=~/.ssh/known_hosts"], Some("/k"), No),
+    ];
+    for (config, options, file, update) in cases {
+        let (_dir, mut route) = route(&format!("{config}\n"));
+        route.options = options.iter().map(|&option| option.to_owned()).collect();
+        route.known_hosts = file.map(|file| vec![file.into()]);
+        let host_keys = planned(&route).await.unwrap().server.host_keys;
+        assert_eq!(host_keys.update, update, "{config:?} {options:?} {file:?}");
+        if let Some(file) = file {
+            assert_eq!(host_keys.known_hosts, [PathBuf::from(file)]);
+        }
+        if config.is_empty() && options.is_empty() {
+            // Without ssh_config it is the same, and no ssh is run.
+            route.ssh_config = SshConfig::Nothing;
+            assert_eq!(planned(&route).await.unwrap().server.host_keys.update, update, "{file:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_way_that_leads_in_a_circle_or_is_too_long_is_refused() {
     let (_dir, all) = route("Host *\n ProxyJump bastion\n");
     let failure = planned(&all).await.unwrap_err();

@@ -25,7 +25,10 @@ use crate::ask::Asker;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
     /// It is the way to another machine.
-    Jump,
+    Jump {
+        /// Whether somebody only looks at that way.
+        is_looked_at: bool,
+    },
     /// A tunnel ends there, whose file may say `share`.
     Server {
         /// What the file says.
@@ -39,7 +42,12 @@ pub(super) enum Role {
 impl Role {
     /// Whether others may use it even though nobody was asked.
     pub(super) fn is_offered(self) -> bool {
-        matches!(self, Role::Jump | Role::Server { share: true })
+        matches!(self, Role::Jump { .. } | Role::Server { share: true })
+    }
+
+    /// Whether nobody but a doctor wants it.
+    pub(super) fn is_look(self) -> bool {
+        matches!(self, Role::Look | Role::Jump { is_looked_at: true })
     }
 }
 
@@ -81,15 +89,16 @@ struct Flight {
 enum Next {
     Use(Arc<LoggedIn>),
     Board(Arc<Flight>, One),
-    /// Nobody else's, so that it is gone to without the pool.
-    Alone,
+    /// Nobody else's, so that it is gone to without the pool; as far as the login, if that is known to fail.
+    Alone(Option<Failure>),
 }
 
 impl Pool {
     /// A share in the session that is wanted: one that is there, or a new one.
     ///
     /// # Errors
-    /// Why it could not be had. `answer_needed` without a word to the server, when it is known to ask.
+    /// Why it could not be had. `answer_needed` without a word to the server, when it is known to ask; whoever only
+    /// looks goes as far as the login.
     pub(super) async fn get(&self, links: &Arc<Links>, wanted: Wanted<'_>) -> Result<Lease, Failure> {
         let key = key(wanted.jumps, wanted.to);
         wanted.reporter.saw(wanted.to, Seen::Turn);
@@ -110,8 +119,9 @@ impl Pool {
                     self.set_aside(&key, &session);
                     continue;
                 }
-                Next::Alone => {
-                    let approach = wanted.approach(links, Arc::clone(wanted.reporter), None);
+                Next::Alone(no_login) => {
+                    let reporter = Arc::clone(wanted.reporter);
+                    let approach = Approach { no_login, ..wanted.approach(links, reporter, None) };
                     let gone = approach.go().await.inspect_err(|why| self.failed(&key, why))?;
                     return Ok(Lease::new(Arc::new(gone), wanted.tunnel));
                 }
@@ -168,10 +178,11 @@ impl Pool {
         if wanted.asker.is_none() && takes_answers {
             drop(state);
             wanted.reporter.tell(LinkEvent::Report(LinkReport::Needs(wanted.to.login_key())));
-            return Err(needs_answer(wanted));
+            let why = needs_answer(wanted);
+            return if wanted.role.is_look() { Ok(Next::Alone(Some(why))) } else { Err(why) };
         }
         if wanted.asker.is_none() && !wanted.role.is_offered() {
-            return Ok(Next::Alone);
+            return Ok(Next::Alone(None));
         }
         let flight = Arc::new(Flight {
             passengers: Count::default(),
@@ -298,6 +309,7 @@ impl Wanted<'_> {
             reporter,
             audience,
             asker: self.asker.cloned(),
+            no_login: None,
         }
     }
 

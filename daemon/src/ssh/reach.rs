@@ -58,6 +58,8 @@ pub(super) struct Approach {
     pub(super) audience: Option<Audience>,
     /// Who may be asked, if somebody is there.
     pub(super) asker: Option<Asker>,
+    /// Why it goes no further than to the login, if it does not.
+    pub(super) no_login: Option<Failure>,
 }
 
 /// What there is once somebody answers at the other end.
@@ -82,7 +84,7 @@ impl Approach {
     }
 
     async fn log_in(self) -> Result<LoggedIn, Failure> {
-        let Approach { links, to, role, reporter, asker, .. } = &self;
+        let Approach { links, to, role, reporter, asker, no_login, .. } = &self;
         // BatchMode: as if nobody were there.
         let asker = asker.as_ref().filter(|_| !to.login.batch);
         let offer = look(&links.agents, to).await;
@@ -97,7 +99,7 @@ impl Approach {
         }
         let (machine, stopwatch) = (Arc::new(to.clone()), Arc::clone(&links.stopwatch));
         let shared = match role {
-            Role::Jump => Shared::jump_host(machine, Arc::clone(reporter), stopwatch),
+            Role::Jump { .. } => Shared::jump_host(machine, Arc::clone(reporter), stopwatch),
             Role::Server { .. } | Role::Look => Shared::new(machine, Arc::clone(reporter), stopwatch),
         };
         // Also when this is dropped half-way: a session in the middle of its key exchange would otherwise
@@ -108,7 +110,7 @@ impl Approach {
         reporter.step(Step::Banner);
         let greeting = self.shake_hands(&shared, stream, path, took);
         let mut session = in_time(hop, "the key exchange", greeting).await??;
-        if let Some(failure) = shortfall {
+        if let Some(failure) = no_login.clone().or(shortfall) {
             return Err(failure);
         }
         reporter.step(Step::Authenticate);
@@ -121,7 +123,7 @@ impl Approach {
         let carrier = Arc::new(SshCarrier::new(Arc::clone(&session), &shared, links.data.clone()));
         links.data.spawn(rotation::follow(Arc::clone(&shared), Arc::clone(&session)));
         let alive = shared.to.alive;
-        if let Some(alive) = alive.filter(|_| *role == Role::Jump) {
+        if let Some(alive) = alive.filter(|_| matches!(role, Role::Jump { .. })) {
             let watched = (Arc::clone(&shared), Arc::clone(&session));
             links.data.spawn(give_up_when_silent(watched.0, watched.1, alive, asked));
         }
@@ -192,8 +194,8 @@ impl Approach {
 
     async fn jump(&self, jump: &Hop, before: &[Hop], shared: &Arc<Shared>) -> Result<Reached, Failure> {
         let Approach { links, tunnel, reporter, asker, .. } = self;
-        let over =
-            Wanted { jumps: before, to: jump, role: Role::Jump, tunnel, reporter, asker: asker.as_ref() };
+        let role = Role::Jump { is_looked_at: self.role.is_look() };
+        let over = Wanted { jumps: before, to: jump, role, tunnel, reporter, asker: asker.as_ref() };
         let over = links.pool.get(links, over).await?;
         shared.saw(Seen::Turn);
         reporter.step(Step::Tcp);

@@ -14,8 +14,9 @@ use super::algorithms::accepts;
 use super::handler::Shared;
 use super::hop::{Hop, UpdateHostKeys};
 use super::known_file::{append, change, is_hashed, turn, without};
-use super::known_hosts::{Names, read_file};
+use super::known_hosts::Names;
 use super::known_line::{Line, lines_of};
+use super::known_text::read_file;
 use super::logged_in::Session;
 
 /// How long a server may take to prove that it holds its keys.

@@ -8,7 +8,8 @@ use russh::keys::PublicKey;
 use super::hop::Hop;
 use super::hostkey::{Judged, OfferedKey, Shown, judge, refusal};
 use super::known_file::{append, cannot_write, change, is_hashed, turn, without};
-use super::known_hosts::{Names, Verdict};
+use super::known_hosts::{KnownHosts, Names, Verdict};
+use super::known_text::is_nowhere;
 
 /// What was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub struct Written {
 pub fn trust(tunnel: &str, hop: &Hop, offered: &OfferedKey, replace: bool) -> Result<Written, Failure> {
     let key = PublicKey::from_openssh(&offered.public_key)
         .map_err(|_| Failure::new(FailureKind::Internal, "the host key that was shown cannot be read", ""))?;
-    let file = hop.host_keys.known_hosts.first().ok_or_else(no_file)?;
+    let file = hop.host_keys.known_hosts.first().filter(|file| !is_nowhere(file)).ok_or_else(no_file)?;
     let _turn = turn();
     // What counts is what is on file now, not what was when the key was shown.
     let now = judge(hop, offered.address.clone(), &Shown::from(key.clone()), 0);
@@ -44,13 +45,19 @@ pub fn trust(tunnel: &str, hop: &Hop, offered: &OfferedKey, replace: bool) -> Re
     if !is_writable(&names.name) {
         return Err(unwritable(&names.name));
     }
-    write(hop, &names, &key, &now)
+    match write(hop, &names, &key, &now)? {
+        Some(written) => Ok(written),
+        None => {
+            let now = judge(hop, offered.address.clone(), &Shown::from(key), 0);
+            Err(refusal(&now, &now.offered.hop, tunnel))
+        }
+    }
 }
 
 fn no_file() -> Failure {
     Failure::new(
         FailureKind::Config,
-        "there is no known_hosts file to write to",
+        "there is no known_hosts file to write to: ssh_config or the tunnel's file says none, or /dev/null",
         "name one with known_hosts in the tunnel's file",
     )
 }
@@ -71,7 +78,8 @@ fn unwritable(name: &str) -> Failure {
     )
 }
 
-fn write(hop: &Hop, names: &Names, key: &PublicKey, now: &Judged) -> Result<Written, Failure> {
+/// Nothing where another program wrote another key since we looked, which nobody agreed to replace.
+fn write(hop: &Hop, names: &Names, key: &PublicKey, now: &Judged) -> Result<Option<Written>, Failure> {
     let goes = !matches!(now.verdict, Verdict::Unknown);
     // An address is only written where another key was on file for it.
     let address = names.address.as_deref().filter(|_| goes);
@@ -82,7 +90,11 @@ fn write(hop: &Hop, names: &Names, key: &PublicKey, now: &Judged) -> Result<Writ
         let changed = change(file, |text| {
             let (mut kept, struck) = match goes {
                 true => without(text, &wanted, |other| other.key_data() != key.key_data()),
-                false => (text.to_vec(), Vec::new()),
+                // Only now is the file ours.
+                false => match KnownHosts::verdict_of(text, file, names, key) {
+                    Verdict::Changed { .. } | Verdict::Revoked { .. } => return Ok((text.to_vec(), None)),
+                    _ => (text.to_vec(), Vec::new()),
+                },
             };
             if place == 0 {
                 let hashed = is_hashed(text, hop.host_keys.hash);
@@ -90,22 +102,32 @@ fn write(hop: &Hop, names: &Names, key: &PublicKey, now: &Judged) -> Result<Writ
                     append(&mut kept, name, key, hashed)?;
                 }
             }
-            Ok((kept, struck))
+            Ok((kept, Some(struck)))
         });
-        let struck = changed.map_err(|error| cannot_write(file, &error))?;
+        let Some(struck) = changed.map_err(|error| cannot_write(file, &error))? else { return Ok(None) };
         replaced.extend(struck.into_iter().map(|line| format!("{}:{line}", file.display())));
     }
-    Ok(Written { file: files[0].clone(), replaced })
+    Ok(Some(Written { file: files[0].clone(), replaced }))
 }
 
 /// For `accept-new`: writes a key that is not on file, and says so in a sentence.
 ///
 /// # Errors
 /// By now another key is on file, or this one is revoked: two logins met the host at the same time, and it
-/// showed each another key. Then it is not to be trusted.
-pub(super) fn accept_new(tunnel: &str, hop: &Hop, offered: &OfferedKey) -> Result<String, Failure> {
+/// showed each another key. Then it is not to be trusted, and stands beside the one that came first.
+pub(super) fn accept_new(
+    tunnel: &str,
+    hop: &Hop,
+    offered: &OfferedKey,
+) -> Result<String, Box<(Failure, OfferedKey)>> {
     match trust(tunnel, hop, offered, false) {
-        Err(failure) if failure.kind == FailureKind::HostKeyChanged => Err(failure),
+        Err(failure) if failure.kind == FailureKind::HostKeyChanged => {
+            let key = PublicKey::from_openssh(&offered.public_key);
+            let now = key.map(|key| judge(hop, offered.address.clone(), &key.into(), 0).offered);
+            let now = now
+                .map_or_else(|_| offered.clone(), |now| OfferedKey { doubt: offered.doubt.clone(), ..now });
+            Err(Box::new((failure, now)))
+        }
         Ok(written) => Ok(format!(
             "the host key of {} is new and was written to {}: {} {}",
             offered.hop,

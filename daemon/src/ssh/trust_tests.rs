@@ -53,7 +53,11 @@ fn a_new_key_is_not_accepted_when_another_one_came_first() {
     // Judged while nothing was on file; then another login wrote the key that it was shown.
     let offered = shown(&hop);
     fs::write(&file, format!("h {B}\n")).unwrap();
-    assert_eq!(accept_new("test", &hop, &offered).unwrap_err().kind, FailureKind::HostKeyChanged);
+    let (failure, beside) = *accept_new("test", &hop, &offered).unwrap_err();
+    assert_eq!(failure.kind, FailureKind::HostKeyChanged);
+    // A person who looks at it now sees the old key beside the new one.
+    assert_eq!((beside.recorded.len(), beside.recorded[0].line), (1, 1));
+    assert_eq!(OfferedKey { recorded: vec![], ..beside }, offered);
     assert_eq!(fs::read_to_string(&file).unwrap(), format!("h {B}\n"));
     // One that cannot be written down is accepted for this session, as by ssh(1).
     let mut nowhere = hop;
@@ -262,6 +266,35 @@ fn a_lock_that_another_holds_is_waited_for() {
     drop(held);
     writer.join().unwrap().unwrap();
     assert_eq!(fs::read_to_string(&file).unwrap(), format!("h {A}\n"));
+}
+
+#[test]
+fn a_key_that_another_program_writes_while_we_wait_for_the_file_is_not_added_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("known_hosts");
+    for theirs in [format!("h {B}\n"), format!("@revoked * {A}\n")] {
+        fs::write(&file, "").unwrap();
+        let mut held = File::options().append(true).open(&file).unwrap();
+        held.lock().unwrap();
+        let hop = hop(&file, "h", 22);
+        let offered = shown(&hop);
+        // Judged while nothing is on file, and then it waits for the lock.
+        let writer = std::thread::spawn(move || trust("test", &hop, &offered, false));
+        std::thread::sleep(Duration::from_millis(200));
+        std::io::Write::write_all(&mut held, theirs.as_bytes()).unwrap();
+        drop(held);
+        assert_eq!(writer.join().unwrap().unwrap_err().kind, FailureKind::HostKeyChanged);
+        assert_eq!(fs::read_to_string(&file).unwrap(), theirs);
+    }
+}
+
+#[test]
+fn where_nothing_is_kept_a_new_key_is_accepted_and_none_is_trusted() {
+    let hop = hop(Path::new("/dev/null"), "h", 22);
+    let note = accept_new("test", &hop, &shown(&hop)).unwrap();
+    assert!(note.contains("/dev/null") && !note.contains("argument"), "{note}");
+    let failure = trust("test", &hop, &shown(&hop), false).unwrap_err();
+    assert!(failure.kind == FailureKind::Config && failure.hint.contains("known_hosts"), "{failure}");
 }
 
 #[test]

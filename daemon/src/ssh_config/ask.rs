@@ -70,7 +70,12 @@ async fn run(program: &Program, query: &Query) -> Result<Answer, Failure> {
                 words if words.is_empty() => "ssh -G fails without a word".to_owned(),
                 words => words,
             };
-            Err(refused(query, &why, "`ssh -G` with that host says the same; mend it there"))
+            // ssh names the place; which host was asked for does not matter to it.
+            Err(Failure::new(
+                FailureKind::Config,
+                format!("ssh refuses its configuration: {why}"),
+                "mend it there, or in options of the tunnel's file; `ssh -G HOST` shows whether it is right",
+            ))
         }
         Err(Silent::Late) => Err(Failure::new(
             FailureKind::TimedOut,

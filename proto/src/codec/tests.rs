@@ -99,7 +99,13 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("trust", Request::Trust { name: "a".into(), fingerprint: "f".into(), replace: true }),
         ("unlock", Request::Unlock { name: "a".into() }),
         ("environment", Request::Environment { agent: "/a".into() }),
-        ("answers", Request::Answers { answers: vec![Secret::new("x".into()), Secret::new(String::new())] }),
+        (
+            "answers",
+            Request::Answers {
+                number: 3,
+                answers: vec![Secret::new("x".into()), Secret::new(String::new())],
+            },
+        ),
         ("doctor", Request::Doctor { name: Some("a".into()) }),
     ]
 }
@@ -173,6 +179,7 @@ fn replies() -> Vec<(&'static str, Reply)> {
     all.push((
         "ask",
         Reply::Ask(Box::new(Question {
+            number: 3,
             tunnel: "a".into(),
             from: "u@h:22".into(),
             title: "t".into(),

@@ -3,6 +3,7 @@
 #![cfg(target_os = "linux")]
 
 mod factors;
+mod new_passwords;
 mod passphrases;
 mod people;
 mod sharing;

@@ -325,9 +325,9 @@ fn all_tunnels_are_looked_at_and_the_broken_one_in_detail() -> Result<()> {
 }
 
 #[test]
-fn where_an_answer_is_needed_none_is_spent_and_the_server_is_not_bothered_again() -> Result<()> {
-    let sshd =
-        Sshd::with(&["PasswordAuthentication yes", "AuthenticationMethods password", "LogLevel DEBUG1"])?;
+fn where_an_answer_is_needed_none_is_spent_and_no_login_is_begun_again() -> Result<()> {
+    let settings = ["PasswordAuthentication yes", "AuthenticationMethods password", "LogLevel DEBUG1"];
+    let mut sshd = Sshd::with(&settings)?;
     let world = world(&sshd.tunnel().forward(net::free_port()?, 1))?;
     let (told, found) = doctor(&world)?;
     ensure!(told.code == 4, "{told:?}");
@@ -336,10 +336,19 @@ fn where_an_answer_is_needed_none_is_spent_and_the_server_is_not_bothered_again(
     ensure!(login["layer"] == "authentication", "{login:#}");
     ensure!(login["hint"].as_str().is_some_and(|hint| hint.contains("nbctl unlock alice")), "{login:#}");
     ensure!(sshd.count_log("method password") == 0, "a password was tried:\n{}", sshd.log());
-    let before = sshd.count_log("Connection from");
-    let (told, _) = doctor(&world)?;
+    // That it asks is known now, whether it is there is looked at all the same.
+    let before = sshd.count_log("userauth-request");
+    ensure!(before > 0, "requests are not logged:\n{}", sshd.log());
+    let (told, found) = doctor(&world)?;
     ensure!(told.code == 4, "{told:?}");
-    ensure!(sshd.count_log("Connection from") == before, "it was contacted again:\n{}", sshd.log());
+    ensure!(verdict_of(&found, "authentication") == Some("broken"), "{found:#?}");
+    for layer in ["tcp", "banner", "host_key"] {
+        ensure!(verdict_of(&found, layer) == Some("ok"), "{layer} was not looked at: {found:#?}");
+    }
+    ensure!(sshd.count_log("userauth-request") == before, "a login was begun again:\n{}", sshd.log());
+    sshd.stop()?;
+    let found = breaks(&world, "tcp", 1, "the SSH server is not running")?;
+    ensure!(verdict_of(&found, "authentication") == Some("skipped"), "{found:#?}");
     Ok(())
 }
 

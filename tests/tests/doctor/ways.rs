@@ -113,6 +113,25 @@ fn the_session_of_a_jump_host_that_is_up_is_used_and_not_made_again() -> Result<
 }
 
 #[test]
+fn a_jump_host_that_asks_is_looked_at_as_far_as_its_login() -> Result<()> {
+    let settings = ["PasswordAuthentication yes", "AuthenticationMethods password", "LogLevel DEBUG1"];
+    let (jump, sshd, mut world) = (Sshd::with(&settings)?, Sshd::start()?, World::new()?);
+    let file = over(&world, &jump, &sshd, "")?;
+    world.write("alice", &file.forward(net::free_port()?, 1))?;
+    world.start()?;
+    world.wait_for("alice", "parked")?;
+    let before = jump.count_log("userauth-request");
+    let (told, found) = doctor(&world)?;
+    ensure!(told.code == 4, "{told:?}");
+    for (layer, verdict) in [("tcp", "ok"), ("host_key", "ok"), ("authentication", "broken")] {
+        ensure!(at(&found, &jump, layer).is_some_and(|one| one["verdict"] == verdict), "{layer}: {found:#?}");
+    }
+    ensure!(jump.count_log("userauth-request") == before, "a login was begun:\n{}", jump.log());
+    ensure!(sshd.count_log("Connection from") == 0, "{}", sshd.log());
+    Ok(())
+}
+
+#[test]
 fn a_proxy_command_that_fails_says_why() -> Result<()> {
     let (sshd, mut world) = (Sshd::start()?, World::new()?);
     let file = sshd.tunnel().set("options", "[\"ProxyCommand=echo no way >&2; exit 7\"]");

@@ -2,6 +2,9 @@
 #![cfg(unix)]
 
 mod dynamic;
+mod ends;
 mod kinds;
 mod remote;
+mod strange;
 mod support;
+mod words;

@@ -1,10 +1,12 @@
 //! Forwards that listen at the server: what it denies, what comes back, who is let in.
 
+use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use nbtunnel_tests::child::Signal;
 use nbtunnel_tests::net::Pattern;
 use nbtunnel_tests::server::SEED;
 use nbtunnel_tests::{Server, Sshd, World, http, net, wait};
@@ -46,6 +48,37 @@ fn a_port_that_the_server_chose_is_asked_for_again() -> Result<()> {
     sshd.start_again()?;
     wait::until("the same port is there", wait::SOON, || net::echoes(chosen, wait::SOON))?;
     ensure!(port_of(&listening(&world)?[0]["listens"][0])? == chosen);
+    Ok(())
+}
+
+/// What the daemon of `world` keeps of its tunnels.
+fn history(world: &World) -> Result<String> {
+    let files = fs::read_dir(world.path("state/nbtunnel"))?.flatten().map(|entry| entry.path());
+    let mut files = files.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
+    Ok(fs::read_to_string(files.next().context("there is no history")?)?)
+}
+
+#[test]
+fn a_port_that_the_server_chose_outlives_the_daemon() -> Result<()> {
+    let (sshd, echo) = (Sshd::start()?, Server::echo()?);
+    let mut world = up(&remotes(&sshd, &[format!("0:localhost:{}", echo.port()), "0".to_owned()]))?;
+    let ports = |world: &World| -> Result<Vec<u16>> {
+        listening(world)?.iter().map(|forward| port_of(&forward["listens"][0])).collect()
+    };
+    let chosen = ports(&world)?;
+    for signal in [Signal::Term, Signal::Kill] {
+        if signal == Signal::Kill {
+            // Nothing else is written in its first minute; this does not wait for that.
+            wait::until("it is written down", wait::SOON, || {
+                history(&world).is_ok_and(|text| text.contains(&chosen[1].to_string()))
+            })?;
+        }
+        world.end(signal)?;
+        world.start()?;
+        world.wait_for("alice", "up")?;
+        ensure!(ports(&world)? == chosen, "{chosen:?} became {:?} after {signal:?}", ports(&world)?);
+        ensure!(net::echoes(chosen[0], wait::SOON));
+    }
     Ok(())
 }
 

@@ -65,3 +65,24 @@ fn a_host_with_a_forward_becomes_a_tunnel_that_follows_it() -> Result<()> {
     ensure!(answer.body == "hello", "{answer:?}");
     Ok(())
 }
+
+#[test]
+fn a_second_import_makes_nothing_that_the_first_one_left_out() -> Result<()> {
+    let world = World::new()?;
+    let file = world.path("ssh_config");
+    fs::write(&file, "Host one two\n  HostName 127.0.0.1\n  LocalForward 6000 localhost:7000\n")?;
+    let file = file.to_str().context("a path is text")?;
+    for _ in 0..2 {
+        let told = world.nbctl(["import", file])?;
+        ensure!(
+            told.code == 0 && told.stderr.contains("skipped two: it has the same forwards as one"),
+            "{told:?}"
+        );
+        ensure!(!world.tunnel_path("two").exists(), "{told:?}");
+    }
+    fs::write(file, "Bogus yes\n")?;
+    let told = world.nbctl(["import", file])?;
+    ensure!(told.code == 1 && told.stderr.contains("line 1: Bad configuration option: bogus"), "{told:?}");
+    ensure!(!told.stderr.contains("nobody"), "a name that nobody wrote is told: {told:?}");
+    Ok(())
+}

@@ -2,6 +2,7 @@
 
 #![cfg(target_os = "linux")]
 
+mod agents;
 mod lasting;
 mod manager;
 mod units;

@@ -149,16 +149,21 @@ impl Manager {
 
     /// Waits until nbctl, without any option, shows the tunnel as up, and something goes through it.
     pub(super) fn carries(&self) -> Result<()> {
-        let mut last = None;
-        let up = || {
-            last = Some(self.nbctl(&["status", "alice", "--json"]));
-            let Some(Ok(told)) = &last else { return false };
-            let status = serde_json::from_str::<serde_json::Value>(&told.stdout).unwrap_or_default();
-            status["tunnels"][0]["state"] == "up"
-        };
-        wait::until("the tunnel is up", wait::SOON, up).with_context(|| format!("{last:?}"))?;
+        self.becomes("alice", "up")?;
         wait::until("it carries", wait::SOON, || net::echoes(self.local, wait::SOON))?;
         self.wait_for("ActiveState", "active")
+    }
+
+    /// Waits until nbctl, without any option, shows a tunnel in a state.
+    pub(super) fn becomes(&self, name: &str, state: &str) -> Result<()> {
+        let mut last = None;
+        let there = || {
+            last = Some(self.nbctl(&["status", name, "--json"]));
+            let Some(Ok(told)) = &last else { return false };
+            let status = serde_json::from_str::<serde_json::Value>(&told.stdout).unwrap_or_default();
+            status["tunnels"][0]["state"] == state
+        };
+        wait::until(&format!("{name} is {state}"), wait::SOON, there).with_context(|| format!("{last:?}"))
     }
 
     /// The directory of the control socket, as seen from outside.

@@ -27,6 +27,8 @@ pub(super) struct Forward {
     pub(super) listener: Listener,
     /// How often in a row it could not be bound.
     failed_binds: u32,
+    /// Why not the last time: that holds until it is bound.
+    last_failure: Option<Failure>,
     /// How its connections fare.
     pub(super) faring: Faring,
 }
@@ -56,7 +58,8 @@ pub(super) enum Listener {
 
 impl Forward {
     pub(super) fn new(spec: ForwardSpec) -> Self {
-        Forward { spec, id: None, listener: Listener::Idle, failed_binds: 0, faring: Faring::default() }
+        let (listener, faring) = (Listener::Idle, Faring::default());
+        Forward { spec, id: None, listener, failed_binds: 0, last_failure: None, faring }
     }
 
     pub(super) fn timer(&self) -> Option<Timer> {
@@ -72,10 +75,8 @@ impl Forward {
     pub(super) fn problem(&self) -> Option<&Failure> {
         match &self.listener {
             Listener::Failed { why, .. } | Listener::Unbinding { why: Some(why), .. } => Some(why),
-            Listener::Idle
-            | Listener::Binding { .. }
-            | Listener::Bound { .. }
-            | Listener::Unbinding { .. } => self.faring.problem(),
+            Listener::Binding { .. } => self.last_failure.as_ref().or(self.faring.problem()),
+            Listener::Idle | Listener::Bound { .. } | Listener::Unbinding { .. } => self.faring.problem(),
         }
     }
 
@@ -83,6 +84,7 @@ impl Forward {
         let delay = FIRST_RETRY.saturating_mul(1 << self.failed_binds.min(8)).min(LONGEST_RETRY);
         self.failed_binds = self.failed_binds.saturating_add(1);
         self.id = None;
+        self.last_failure = Some(why.clone());
         self.listener = Listener::Failed { why, retry_at: now + delay };
     }
 }
@@ -141,7 +143,7 @@ impl Tunnel {
         let transition = match (report, &forward.listener) {
             (ListenerReport::Bound { listens, note }, Listener::Binding { .. }) => {
                 let mended = forward.failed_binds > 0;
-                forward.failed_binds = 0;
+                (forward.failed_binds, forward.last_failure) = (0, None);
                 forward.listener = Listener::Bound { listens, note };
                 mended.then_some(Transition { about, from: "failed", to: "bound", why: None, retry_in: None })
             }
@@ -303,7 +305,7 @@ impl Tunnel {
                 ) => {}
             }
             if !wanted {
-                forward.failed_binds = 0;
+                (forward.failed_binds, forward.last_failure) = (0, None);
                 forward.faring = Faring::default();
             }
         }

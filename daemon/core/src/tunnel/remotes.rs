@@ -161,6 +161,20 @@ impl Remote {
 }
 
 impl Tunnel {
+    /// The ports that servers chose for its forwards.
+    pub fn chosen_ports(&self) -> impl Iterator<Item = (&RemoteSpec, u16)> {
+        self.remotes.iter().filter_map(|remote| Some((&remote.spec, remote.chosen?)))
+    }
+
+    /// Servers chose these before a restart of the daemon: they are asked for again first.
+    pub(crate) fn recall_ports(&mut self, ports: &[(RemoteSpec, u16)]) {
+        let mut ports: Vec<_> = ports.iter().collect();
+        for remote in self.remotes.iter_mut().filter(|remote| remote.spec.listen.port() == Some(0)) {
+            let known = ports.iter().position(|(spec, _)| *spec == remote.spec);
+            remote.chosen = known.map(|at| ports.remove(at).1);
+        }
+    }
+
     /// The session whose server may be asked to listen.
     fn asks(&self) -> Option<Epoch> {
         self.link.session().filter(|session| session.serves()).map(Session::epoch)

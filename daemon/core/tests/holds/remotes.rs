@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use nbtunnel_core::{
-    Failure, FailureKind, ForwardKind, Gate, Input, LinkReport, ListenId, Moment, Output, Policy,
-    RemoteReport, RemoteSpec, Start, State, Tunnel, TunnelSpec, WaitFor, WaitId,
+    Change, Epoch, Failure, FailureKind, Fleet, FleetInput, ForwardId, ForwardKind, Gate, Input, LinkReport,
+    ListenId, ListenerReport, Moment, Name, Output, Policy, RemoteReport, RemoteSpec, Start, State, Tunnel,
+    TunnelSpec, WaitFor, WaitId,
 };
 
 use super::progress::any_spec;
@@ -92,7 +93,7 @@ fn a_denial_is_retried_ever_more_seldom_and_troubles_nobody_else() {
     let mut up = Up::new(&["8080:localhost:3000", "8081:localhost:3000"], Policy::default());
     let (id, _) = first(&mut up);
     let other = ListenId { request: id.request + 1, ..id };
-    let other = ListenId { forward: nbtunnel_core::ForwardId(other.forward.0 + 1), ..other };
+    let other = ListenId { forward: ForwardId(other.forward.0 + 1), ..other };
     up.answer(other, RemoteReport::Listens { port: 8081 });
     up.answer(id, denied());
     let mut waits = Vec::new();
@@ -129,6 +130,26 @@ fn a_chosen_port_is_asked_for_again_for_a_minute_and_then_another_will_do() {
     assert!(up.now.since(began) > Duration::from_secs(55), "it is given up too soon");
     up.answer(id, RemoteReport::Listens { port: 45_678 });
     assert_eq!(up.tunnel.view(up.now).forwards[0].listens, ["localhost:45678"]);
+}
+
+#[test]
+fn a_port_that_was_chosen_before_a_restart_is_asked_for_again_by_the_same_forward_alone() {
+    let parse = |text: &str| text.parse::<RemoteSpec>().unwrap();
+    let kept = |text: &str, port| (parse(text), port);
+    let name = Name::parse("a").unwrap();
+    let ports =
+        vec![kept("0:h:1", 41_001), kept("0:h:1", 41_002), kept("0:gone:1", 41_003), kept("80:h:1", 5)];
+    let remotes = ["0:h:1", "0:h:1", "0:h:1", "0:other:1", "80:h:1"].map(parse).to_vec();
+    let spec = TunnelSpec { start: Start::Login, remotes, ..any_spec() };
+    let mut fleet = Fleet::new(1, Default::default()).with_ports([(name.clone(), ports)].into());
+    let now = Moment::from_origin(Duration::from_secs(9));
+    fleet.handle(now, FleetInput::Apply(vec![Change::Add(name.clone(), Box::new(spec))]));
+    let up = Input::Link(Epoch(fleet.tunnels()[&name].next_epoch().0 - 1), LinkReport::Up);
+    fleet.handle(now, FleetInput::Tunnel(name, up));
+    let outputs = std::iter::from_fn(|| fleet.poll_output().map(|(_, output)| output));
+    let asked: Vec<_> =
+        asked(outputs.collect()).iter().map(|(_, spec)| spec.listen.port().unwrap()).collect();
+    assert_eq!(asked, [41_001, 41_002, 0, 0, 80]);
 }
 
 #[test]
@@ -174,14 +195,30 @@ fn all_or_nothing_closes_the_link_and_tries_again_ever_more_seldom() -> Result<(
 }
 
 #[test]
+fn a_port_that_is_taken_stays_told_while_it_is_tried_again() {
+    let forwards = vec!["6000:localhost:7000".parse().unwrap()];
+    let spec = TunnelSpec { start: Start::Login, forwards, remotes: Vec::new(), ..any_spec() };
+    let mut up = Up { tunnel: real(&spec), now: Moment::ZERO };
+    let taken = Failure::new(FailureKind::PortInUse, "port 6000 is in use", "stop it");
+    let problem = |up: &Up| up.tunnel.view(up.now).forwards[0].problem.clone();
+    up.say(Input::Listener(ForwardId(0), ListenerReport::Failed(taken.clone())));
+    (up.now, _) = up.tunnel.poll_timeout().unwrap();
+    let outputs = up.say(Input::Timeout);
+    assert!(outputs.iter().any(|output| matches!(output, Output::Bind(ForwardId(1), _))), "{outputs:?}");
+    assert_eq!(problem(&up), Some(taken));
+    up.say(Input::Listener(ForwardId(1), ListenerReport::Bound { listens: vec![], note: None }));
+    assert_eq!(problem(&up), None);
+}
+
+#[test]
 fn all_or_nothing_does_not_dial_before_every_listener_is_there() {
     let forwards = vec!["6000:localhost:7000".parse().unwrap()];
     let policy = Policy { all_or_nothing: true, ..Policy::default() };
     let spec = TunnelSpec { start: Start::Login, forwards, remotes: Vec::new(), policy, ..any_spec() };
     let mut up = Up { tunnel: real(&spec), now: Moment::ZERO };
     let taken = Failure::new(FailureKind::PortInUse, "port 6000 is in use", "stop it");
-    let failed = nbtunnel_core::ListenerReport::Failed(taken.clone());
-    up.say(Input::Listener(nbtunnel_core::ForwardId(0), failed));
+    let failed = ListenerReport::Failed(taken.clone());
+    up.say(Input::Listener(ForwardId(0), failed));
     assert_eq!((up.tunnel.state(), up.tunnel.queued_since()), (State::Binding, None));
     assert_eq!(up.tunnel.view(up.now).problem, Some(taken));
     let outputs = up.say(Input::Wait(WaitId(1), WaitFor::Up));
@@ -190,14 +227,14 @@ fn all_or_nothing_does_not_dial_before_every_listener_is_there() {
     up.now = at;
     up.say(Input::Timeout);
     assert_eq!(up.tunnel.queued_since(), None, "it dials while it binds");
-    let bound = nbtunnel_core::ListenerReport::Bound { listens: vec!["127.0.0.1:6000".into()], note: None };
-    up.say(Input::Listener(nbtunnel_core::ForwardId(1), bound));
+    let bound = ListenerReport::Bound { listens: vec!["127.0.0.1:6000".into()], note: None };
+    up.say(Input::Listener(ForwardId(1), bound));
     assert!(up.tunnel.queued_since().is_some());
     up.dial();
     assert_eq!(up.tunnel.state(), State::Up);
     let gate = up.say(Input::Listener(
-        nbtunnel_core::ForwardId(1),
-        nbtunnel_core::ListenerReport::Failed(Failure::new(FailureKind::CannotListen, "it died", "")),
+        ForwardId(1),
+        ListenerReport::Failed(Failure::new(FailureKind::CannotListen, "it died", "")),
     ));
     assert!(gate.iter().any(|output| matches!(output, Output::Close(_))), "{gate:?}");
     assert!(!gate.contains(&Output::Gate(Gate::Reset)), "{gate:?}");

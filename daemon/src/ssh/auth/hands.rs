@@ -57,6 +57,8 @@ pub(super) struct Hands<'a> {
 pub(super) enum Unsigned {
     /// The SSH session is gone.
     Session,
+    /// It went while somebody was asked for a passphrase.
+    Late,
     /// The agent refused, or its user, or it did not answer in time.
     Agent,
     /// There is no agent any more.
@@ -164,9 +166,12 @@ impl<'a> Hands<'a> {
             self.unlocked.insert(path.to_owned(), Arc::clone(&key));
             return Ok(key);
         }
-        let (key, is_kept) = match self.wait(Asks::Person, self.ask_passphrase(path, print)).await {
-            (Some(unlocked), _) => unlocked?,
-            (None, _) => return Err(Unsigned::Session),
+        let (key, is_kept) = match self.open_as_said(path).await {
+            Some(key) => (key, false),
+            None => match self.wait(Asks::Person, self.ask_passphrase(path, print)).await {
+                (Some(unlocked), _) => unlocked?,
+                (None, _) => return Err(Unsigned::Late),
+            },
         };
         self.unlocked.insert(path.to_owned(), Arc::clone(&key));
         if !self.add_to_agent(&key).await && !is_kept {

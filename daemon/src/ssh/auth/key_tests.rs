@@ -243,6 +243,25 @@ async fn a_locked_key_with_a_certificate_asks_once() {
 }
 
 #[tokio::test]
+async fn a_passphrase_is_asked_for_once_for_all_machines_on_the_way_while_the_person_is_there() {
+    let (jump, sshd) = (Sshd::start("ed25519", ""), Sshd::start("ed25519", ""));
+    let first = own(&jump, "locked", "ed25519", "secret words");
+    authorize(&jump, &["locked"]);
+    fs::copy(jump.at("authorized"), sshd.at("authorized")).unwrap();
+    let mut second = sshd.hop();
+    second.login.identity_files = first.login.identity_files.clone();
+    let (asker, asked) = person(&["secret words", "secret words"]);
+    for hop in [&first, &second] {
+        let attempt = log_in(hop, &no_agent(), Some(&asker)).await;
+        assert_eq!(attempt.is_in(), Asked::Typed, "another login would take that person again");
+    }
+    asker.forget_all();
+    log_in(&second, &no_agent(), Some(&asker)).await.is_in();
+    drop(asker);
+    assert_eq!(asked.await.unwrap().len(), 2, "once, and once more for who came back");
+}
+
+#[tokio::test]
 async fn a_certificate_that_is_refused_says_why_it_may_be() {
     let sshd = Sshd::start("ed25519", "");
     keygen(&sshd.at("ca"), "ed25519", "");

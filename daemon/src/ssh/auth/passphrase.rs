@@ -46,6 +46,12 @@ impl Hands<'_> {
         opened.ok().flatten()
     }
 
+    /// The key in `path`, opened by what the person who is there said of it in this or another login.
+    pub(super) async fn open_as_said(&self, path: &Path) -> Option<Arc<PrivateKey>> {
+        let said = self.asker?.passphrase_of(path)?;
+        open(path, said).await.ok().flatten()
+    }
+
     /// Asks until the key in `path` opens. Says whether what was typed is kept, so that nobody is asked again.
     pub(super) async fn ask_passphrase(
         &self,
@@ -56,6 +62,7 @@ impl Hands<'_> {
             let Some(said) = self.passphrase(path, print, attempt).await else { break };
             if let Some(key) = open(path, said.clone()).await? {
                 let remember = self.shared.to.login.remember;
+                self.asker.inspect(|asker| asker.keep_passphrase(path, &said));
                 return Ok((key, self.agents.passphrases.keep(path, &said, remember)));
             }
         }

@@ -75,7 +75,7 @@ impl Login<'_> {
         )
     }
 
-    fn not_waited_for(&self) -> Failure {
+    pub(super) fn not_waited_for(&self) -> Failure {
         not_waited_for(&self.shared.hop, self.shared.reporter.tunnel())
     }
 

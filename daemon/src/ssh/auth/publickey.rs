@@ -132,6 +132,7 @@ impl Login<'_> {
             Unsigned::Locked(path) => self.unwilling.locked.push(path),
             Unsigned::Unusable(why) => self.shared.reporter.note(&why),
             Unsigned::Session => return Err(self.last_words().await),
+            Unsigned::Late => return Err(self.not_waited_for()),
         }
         Ok(Tried::Refused)
     }

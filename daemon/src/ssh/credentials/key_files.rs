@@ -124,6 +124,10 @@ pub(in crate::ssh) fn unlock(path: &Path, passphrase: &SecretString) -> Result<P
 }
 
 fn read(path: &Path) -> io::Result<String> {
+    // Opening a pipe would block.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
     let mut text = String::new();
     File::open(path)?.take(MAX_KEY + 1).read_to_string(&mut text)?;
     if text.len() as u64 > MAX_KEY {
