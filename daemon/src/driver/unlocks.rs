@@ -77,7 +77,8 @@ impl Unlocks {
     /// meet on their way, and what was typed for one server is not for another.
     pub(super) fn answers(&mut self, client: ClientId, number: u64, answers: Vec<Secret>) {
         if let Some(unlock) = self.open.iter_mut().find(|unlock| unlock.asked.client == client)
-            && let Some((_, question)) = unlock.questions.pop_front_if(|(asked, _)| *asked == number)
+            && unlock.questions.front().is_some_and(|(asked, _)| *asked == number)
+            && let Some((_, question)) = unlock.questions.pop_front()
         {
             // Whoever asked may have gone meanwhile.
             let _ = question.reply.send(convert::answers(answers));
