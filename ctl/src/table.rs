@@ -150,6 +150,10 @@ fn notes(status: &Status, paint: Paint) -> String {
 pub(crate) fn past(tunnel: &TunnelStatus, now_ms: u64, paint: Paint) -> String {
     let history = &tunnel.history;
     let mut said = Vec::new();
+    if !tunnel.via.is_empty() {
+        let via: Vec<String> = tunnel.via.iter().map(|machine| plain(machine)).collect();
+        said.push(format!("by way of {}", via.join(" > ")));
+    }
     match history.reconnects {
         0 => {}
         1 => said.push("reconnected once".to_owned()),

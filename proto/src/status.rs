@@ -51,6 +51,9 @@ pub struct TunnelStatus {
     pub port: u16,
     /// The user at the far end.
     pub user: String,
+    /// What it goes by, nearest first: jump hosts as `user@host:port`, and `proxy command` where the first machine
+    /// is reached by one. Empty for a straight way, and before its way is known.
+    pub via: Vec<String>,
     /// Seconds in this state.
     pub since_s: f64,
     /// Attempts that failed since it was last up.

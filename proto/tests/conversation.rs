@@ -34,6 +34,7 @@ fn big_status(tunnels: usize) -> Reply {
         host: "x".repeat(2000),
         port: 22,
         user: "me".into(),
+        via: Vec::new(),
         since_s: 0.0,
         attempt: 1,
         retry_in_s: Some(1.0),

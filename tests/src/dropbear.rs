@@ -66,6 +66,17 @@ impl Dropbear {
         self.dir.path().join(name)
     }
 
+    /// What ssh_config says of it, below the line of its Host.
+    pub fn said(&self) -> String {
+        format!(
+            "  HostName 127.0.0.1\n  Port {}\n  User {}\n  IdentityFile {}\n  UserKnownHostsFile {}\n",
+            self.port,
+            self.user,
+            self.path("user_key").display(),
+            self.path("known_hosts").display()
+        )
+    }
+
     /// A tunnel file that leads here.
     pub fn tunnel(&self) -> TunnelFile {
         TunnelFile::default()

@@ -1,11 +1,16 @@
 //! Ways over jump hosts and ProxyCommands, with the real daemon and real servers.
 
 use std::fs;
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+#[cfg(target_os = "linux")]
+use nbtunnel_tests::dropbear::Dropbear;
 use nbtunnel_tests::tunnel_file::{paths, quoted};
 use nbtunnel_tests::{Server, Sshd, TunnelFile, World, net, wait};
+use serde_json::Value;
 
 /// A server, a jump host, and a world whose ssh_config knows the jump host.
 struct Place {
@@ -64,6 +69,10 @@ fn an_unknown_jump_host_is_named_trusted_and_then_jumped_over() -> Result<()> {
     ensure!(told.code == 0, "{told:?}");
     place.world.wait_for("alice", "up")?;
     ensure!(fs::read_to_string(place.jump.known_hosts())?.contains("ssh-ed25519"));
+    let via = format!("{}@127.0.0.1:{}", place.jump.user(), place.jump.port());
+    ensure!(place.world.tunnel("alice")?["via"] == serde_json::json!([via]));
+    let told = place.world.nbctl(["status", "alice"])?;
+    ensure!(told.stdout.contains(&format!("by way of {via}")), "{told:?}");
     carries(local)
 }
 
@@ -127,6 +136,7 @@ fn what_a_proxy_command_says_is_in_the_logs_and_it_ends_with_its_tunnel() -> Res
     place.world.start()?;
     place.world.wait_for("alice", "up")?;
     carries(local)?;
+    ensure!(place.world.tunnel("alice")?["via"] == serde_json::json!(["proxy command"]));
     let logs = place.world.nbctl(["logs", "alice"])?;
     ensure!(logs.stdout.contains("says: knocking"), "{logs:?}");
     let pids = fs::read_to_string(&pids)?;
@@ -138,6 +148,62 @@ fn what_a_proxy_command_says_is_in_the_logs_and_it_ends_with_its_tunnel() -> Res
     let told = place.world.nbctl(["stop", "alice", "--wait=10"])?;
     ensure!(told.code == 0, "{told:?}");
     wait::until("nothing of it is left", wait::SOON, || !pids.lines().any(runs))
+}
+
+/// A dropbear is a jump host like any other, and a dropbear behind it a server like any other.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_dropbear_is_jumped_over_and_arrived_at() -> Result<()> {
+    let (mut place, locals) = (Place::new()?, [net::free_port()?, net::free_port()?]);
+    let (jump, last) = (Dropbear::start()?, Dropbear::start()?);
+    let mut config = fs::read_to_string(place.world.path("ssh_config"))?;
+    config += &format!("Host small\n{}", jump.said());
+    fs::write(place.world.path("ssh_config"), config)?;
+    let file = |file: TunnelFile, local: u16| {
+        let config = paths(&[&place.world.path("ssh_config")]);
+        file.set("ssh_config", config.trim_matches(['[', ']']))
+            .set("jump", "[\"small\"]")
+            .forward(local, place.echo.port())
+    };
+    let files = [file(place.sshd.tunnel(), locals[0]), file(last.tunnel(), locals[1])];
+    for (name, file) in ["alice", "bob"].into_iter().zip(&files) {
+        place.world.write(name, file)?;
+    }
+    place.world.start()?;
+    for (name, local) in ["alice", "bob"].into_iter().zip(locals) {
+        place.world.wait_for(name, "up")?;
+        carries(local)?;
+    }
+    // One login for both.
+    let log = fs::read_to_string(jump.path("log"))?;
+    ensure!(log.matches("Pubkey auth succeeded").count() == 1, "{log}");
+    Ok(())
+}
+
+/// Somebody who does not read what comes over one tunnel harms none of the others over the same jump host.
+#[test]
+fn a_slow_reader_harms_no_other_tunnel_over_the_same_jump_host() -> Result<()> {
+    let (mut place, slow, quick) = (Place::new()?, net::free_port()?, net::free_port()?);
+    // Little memory and no disk, so that the session is left unread.
+    place.world.write("slow", &place.tunnel(slow).set("buffer", quoted("64KiB")))?;
+    place.world.write("quick", &place.tunnel(quick))?;
+    fs::write(place.world.config_dir().join("nbtunnel.toml"), "[daemon]\nspool = \"0B\"\n")?;
+    place.world.start()?;
+    place.world.wait_for("slow", "up")?;
+    place.world.wait_for("quick", "up")?;
+    carries(quick)?;
+    let mut unread = TcpStream::connect(("127.0.0.1", slow))?;
+    unread.set_write_timeout(Some(Duration::from_secs(2)))?;
+    let bytes = vec![7; 1 << 20];
+    // Until nothing goes any more: what comes back is not read.
+    while unread.write_all(&bytes).is_ok() {}
+    let is_clogged = |tunnel: &Value| tunnel["forwards"][0]["problem"]["code"] == "slow_reader";
+    place.world.wait_until("slow", "its reader is found slow", is_clogged)?;
+    for _ in 0..5 {
+        ensure!(net::echoes(quick, Duration::from_secs(5)), "{:#}", place.world.tunnel("quick")?);
+    }
+    ensure!(place.world.tunnel("quick")?["reconnects"] == 0 && place.logins() == 1, "{}", place.jump.log());
+    Ok(())
 }
 
 /// What worked in a terminal is pasted as it is: -J, -F, -o, -C, -4 and an alias of ssh_config.

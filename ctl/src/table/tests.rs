@@ -30,6 +30,7 @@ fn tunnel(name: &str, state: &str, forwards: Vec<ForwardStatus>) -> TunnelStatus
         host: "h.example.org".into(),
         port: 22,
         user: "me".into(),
+        via: vec![],
         since_s: 4.2,
         attempt: 0,
         retry_in_s: None,
@@ -164,6 +165,13 @@ fn what_a_tunnel_went_through_is_one_line() {
         past(&tunnel, now, Paint(false)),
         "\nreconnected once, no gap as long as a second, an older session finishes what it carries\n"
     );
+}
+
+#[test]
+fn the_way_is_told_to_who_asks_for_one_tunnel() {
+    let mut tunnel = tunnel("alice", "up", vec![]);
+    tunnel.via = vec!["proxy command".into(), "me@gate\x1b[2J:22".into()];
+    assert_eq!(past(&tunnel, 0, Paint(false)), "\nby way of proxy command > me@gate [2J:22\n");
 }
 
 #[test]

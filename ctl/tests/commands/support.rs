@@ -204,6 +204,7 @@ pub(crate) fn tunnel(name: &str, state: &str) -> TunnelStatus {
         host: "h".into(),
         port: 22,
         user: "me".into(),
+        via: Vec::new(),
         since_s: 4.2,
         attempt: 0,
         retry_in_s: None,

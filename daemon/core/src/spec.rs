@@ -187,6 +187,9 @@ pub enum Start {
 pub struct Policy {
     /// How long silence lasts before the server is probed.
     pub keepalive: Duration,
+    /// So many probes, a keepalive apart, may be without an answer before a link is given up
+    /// (`ServerAliveCountMax` in ssh_config(5)); none for what is usual.
+    pub unanswered: Option<u32>,
     /// Deadline of each step of connecting, not of the whole.
     pub connect_timeout: Duration,
     /// How long a new local connection waits while the tunnel is away; zero resets it at once.
@@ -206,10 +209,19 @@ pub struct Policy {
     pub all_or_nothing: bool,
 }
 
+impl Policy {
+    /// How long a server may be silent for a probe before its link is given up, where somebody said so.
+    pub fn patience(&self) -> Option<Duration> {
+        // Without one, nothing would ever be waited for.
+        self.unanswered.map(|probes| self.keepalive.saturating_mul(probes.max(1)))
+    }
+}
+
 impl Default for Policy {
     fn default() -> Self {
         Policy {
             keepalive: Duration::from_secs(10),
+            unanswered: None,
             connect_timeout: Duration::from_secs(20),
             hold: Duration::from_secs(30),
             idle: Duration::from_secs(15 * 60),

@@ -184,6 +184,7 @@ pub(super) fn lay(
                  write \"*:{text}\" to let other machines in"
             )
         }));
+        spec.policy.unanswered = host.server_alive_count;
         spec.policy.all_or_nothing = host.exit_on_forward_failure.unwrap_or(false);
         if takes_forwards {
             notes.extend(followed::add_forwards(&mut spec, host, &ctx.home));
@@ -236,6 +237,7 @@ fn spec(sum: Layer, ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
                 |p| p.keepalive,
                 |t| values::duration(t, &values::KEEPALIVE),
             )?,
+            unanswered: Policy::default().unanswered,
             connect_timeout: or_default(
                 sum.connect_timeout,
                 |p| p.connect_timeout,

@@ -92,6 +92,7 @@ fn every_key_reaches_the_spec() {
     let secs = Duration::from_secs;
     let policy = Policy {
         keepalive: secs(5),
+        unanswered: None,
         connect_timeout: secs(60),
         hold: secs(10),
         idle: secs(5400),

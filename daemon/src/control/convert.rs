@@ -96,6 +96,7 @@ pub fn tunnel(
         host: view.spec.route.host,
         port: server.map(|server| server.port).or(view.spec.route.port).unwrap_or(22),
         user: server.map(|server| server.user.clone()).or(view.spec.route.user).unwrap_or_default(),
+        via: planned.map(via).unwrap_or_default(),
         since_s: view.since.as_secs_f64(),
         attempt: view.attempt,
         retry_in_s: view.retry_in.map(|retry_in| retry_in.as_secs_f64()),
@@ -110,6 +111,13 @@ pub fn tunnel(
         asking: asking(view.asks).map(str::to_owned),
         answer_in_s: view.answer_in.map(|left| left.as_secs_f64()),
     }
+}
+
+/// What a way leads over, nearest first.
+fn via(plan: &Plan) -> Vec<String> {
+    let proxied = plan.hops().next().is_some_and(|first| first.dialling.proxy_command.is_some());
+    let proxy = proxied.then(|| "proxy command".to_owned());
+    proxy.into_iter().chain(plan.jumps.iter().map(|jump| format!("{}@{}", jump.user, jump.label()))).collect()
 }
 
 /// Whom a login waits for, in the word that users see.

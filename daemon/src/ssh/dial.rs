@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use nbtunnel_core::session::{PATIENCE, PATIENCE_WITH_PERSON};
+use nbtunnel_core::session::PATIENCE;
 use nbtunnel_core::{Failure, FailureKind};
 use socket2::{SockRef, Socket, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
@@ -25,10 +25,11 @@ const CONNECT_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How long bytes may stay unacknowledged: never shorter than the patience of core with a link that does not
 /// answer, which begins when the answer to a probe is overdue, at most a minute after it was sent.
-const SILENCE: Duration = Duration::from_secs(2 * PATIENCE.as_secs() + 10);
-/// The same where logging in took a person.
-const SILENCE_WITH_PERSON: Duration =
-    Duration::from_secs(PATIENCE_WITH_PERSON.as_secs() + PATIENCE.as_secs() + 10);
+const SILENCE: Duration = Duration::from_secs(PATIENCE.as_secs() + AFTER_A_PROBE.as_secs());
+/// How long after a probe patience begins at the latest, and a little.
+const AFTER_A_PROBE: Duration = Duration::from_secs(PATIENCE.as_secs() + 10);
+/// The system counts in milliseconds, and has room for three weeks.
+const LONGEST_SILENCE: Duration = Duration::from_secs(14 * 86_400);
 
 /// So long a connection is idle before the system itself keeps NATs and firewalls from forgetting it.
 const KEEPALIVE: Duration = Duration::from_secs(60);
@@ -136,12 +137,13 @@ fn none_may_be_used(hop: &str, how: &Dialling) -> Failure {
     )
 }
 
-/// Makes the system as patient with a connection as core is with one that took a person.
+/// Makes the system no less patient with a connection than whoever waits for an answer on it for `patience`.
 ///
 /// # Errors
 /// The system's, if it will not.
-pub(super) fn be_patient(socket: &Socket) -> io::Result<()> {
-    system::bound_silence(SockRef::from(socket), SILENCE_WITH_PERSON)
+pub(super) fn be_patient(socket: &Socket, patience: Duration) -> io::Result<()> {
+    let silence = patience.saturating_add(AFTER_A_PROBE).clamp(SILENCE, LONGEST_SILENCE);
+    system::bound_silence(SockRef::from(socket), silence)
 }
 
 /// One failure for all addresses: a refusal tells more than silence, silence more than a missing route.
@@ -253,8 +255,15 @@ mod tests {
         let Dialled { tcp, .. } = dialled("there", vec![server.local_addr().unwrap()]).await.unwrap();
         let socket = SockRef::from(&tcp);
         assert_eq!(socket.tcp_user_timeout().unwrap(), Some(SILENCE));
-        be_patient(&socket.try_clone().unwrap()).unwrap();
-        assert_eq!(socket.tcp_user_timeout().unwrap(), Some(SILENCE_WITH_PERSON));
+        let with_person = nbtunnel_core::session::PATIENCE_WITH_PERSON;
+        for (patience, silence) in [
+            (with_person, with_person + AFTER_A_PROBE),
+            (Duration::from_secs(1), SILENCE),
+            (Duration::MAX, LONGEST_SILENCE),
+        ] {
+            be_patient(&socket.try_clone().unwrap(), patience).unwrap();
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(silence));
+        }
     }
 
     #[tokio::test]

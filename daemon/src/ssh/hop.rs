@@ -2,6 +2,7 @@
 //! and logged in to. `plan` makes it of what the files and ssh_config say; the rest of `ssh` only follows it.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use nbtunnel_core::{HostKeyPolicy, LoginKey};
 
@@ -35,6 +36,26 @@ pub struct Hop {
     pub algorithms: Algorithms,
     /// What proves to it who we are.
     pub login: LoginWith,
+    /// How long it may be silent, where somebody said so.
+    pub alive: Option<Alive>,
+    /// The time of `RekeyLimit`: so old are keys that new ones are agreed on.
+    pub rekey_after: Option<Duration>,
+}
+
+/// `ServerAliveInterval` and `ServerAliveCountMax`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Alive {
+    /// After so much silence it is asked.
+    pub every: Duration,
+    /// How many questions may be without an answer.
+    pub most: u32,
+}
+
+impl Alive {
+    /// How long it may be silent once it was asked.
+    pub(super) fn patience(&self) -> Duration {
+        self.every.saturating_mul(self.most.max(1))
+    }
 }
 
 /// How a machine is reached.
@@ -51,7 +72,7 @@ pub struct Dialling {
     /// `TCPKeepAlive no`.
     pub no_tcp_keepalive: bool,
     /// `ConnectTimeout`, for this machine alone.
-    pub connect_timeout: Option<std::time::Duration>,
+    pub connect_timeout: Option<Duration>,
 }
 
 /// Which addresses of a name may be used.
@@ -144,8 +165,10 @@ pub struct LoginWith {
     pub gssapi: bool,
     /// `GSSAPIDelegateCredentials`.
     pub gssapi_delegate: bool,
+    /// `BatchMode`: nobody is asked for anything.
+    pub batch: bool,
     /// How long a passphrase that was typed may be kept in memory.
-    pub remember: std::time::Duration,
+    pub remember: Duration,
 }
 
 /// What to tell the agent of a key whose passphrase was typed.
@@ -155,9 +178,9 @@ pub enum AddToAgent {
     #[default]
     No,
     /// Hold it, for so long if a time is given.
-    Yes(Option<std::time::Duration>),
+    Yes(Option<Duration>),
     /// Hold it, and ask before each use.
-    Confirm(Option<std::time::Duration>),
+    Confirm(Option<Duration>),
 }
 
 impl Hop {

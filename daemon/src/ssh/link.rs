@@ -14,7 +14,7 @@ use super::Links;
 use super::auth::Asked;
 use super::carry::SshCarrier;
 use super::credentials::Survey;
-use super::hop::Key;
+use super::hop::{Alive, Key};
 use super::logged_in::Lease;
 use super::plan::{Planned, plan};
 use super::pool::{Role, Wanted};
@@ -165,7 +165,13 @@ impl Attempt {
     async fn connect(&self) -> Result<Lease, Failure> {
         let Attempt { links, reporter, .. } = self;
         reporter.step(Step::Resolve);
-        let Planned { plan, notes } = plan(&self.route, &links.account).await?;
+        let Planned { mut plan, notes } = plan(&self.route, &links.account).await?;
+        // Core gives the server up; the system must not do so before.
+        let (every, unanswered) = {
+            let policy = self.policy.borrow();
+            (policy.keepalive, policy.unanswered)
+        };
+        plan.server.alive = unanswered.map(|most| Alive { every, most });
         notes.iter().for_each(|note| reporter.note(note));
         reporter.tell(LinkEvent::Planned(Box::new(plan.clone())));
         if let Some(snapshot) = Survey::of(&plan, &links.agents).await.snapshot(&plan).await {

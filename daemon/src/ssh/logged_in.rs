@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::ops::Deref;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -55,6 +57,8 @@ pub(super) struct LoggedIn {
     pub(super) _end: EndOnDrop,
     /// The session that it goes over.
     pub(super) over: Option<Lease>,
+    /// How patient the system was asked to be, in milliseconds.
+    pub(super) patience: AtomicU64,
     /// How many links each tunnel has over it.
     pub(super) holders: Mutex<BTreeMap<String, u32>>,
 }
@@ -145,16 +149,19 @@ impl LoggedIn {
         Ok(JumpStream::new(far, one, runtime, explain))
     }
 
-    /// Makes the system as patient with silence as core is where logging in took a person: there and on all that
-    /// it goes over.
-    pub(super) fn be_patient(&self) {
+    /// Makes the system no less patient with silence than `patience`, with which it is waited for an answer: there
+    /// and on all that it goes over.
+    pub(super) fn be_patient(&self, patience: Duration) {
+        let wanted = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        let before = self.patience.fetch_max(wanted, Relaxed);
         if let Some(socket) = &self.socket
-            && let Err(error) = be_patient(socket)
+            && before < wanted
+            && let Err(error) = be_patient(socket, patience)
         {
             tracing::debug!("{}: the system keeps its patience with silence: {error}", self.shared.hop);
         }
         if let Some(over) = &self.over {
-            over.be_patient();
+            over.be_patient(patience);
         }
     }
 }

@@ -6,6 +6,7 @@
 mod address;
 mod agent;
 mod algorithms;
+mod alive;
 mod auth;
 mod carry;
 mod certificate;
@@ -105,6 +106,10 @@ mod code_tests;
 #[cfg(test)]
 #[cfg(unix)]
 mod ways_tests;
+
+#[cfg(test)]
+#[cfg(unix)]
+mod hints_tests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -4,10 +4,12 @@
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use nbtunnel_core::{Failure, FailureKind, HostKeyPolicy, Route};
+use nbtunnel_core::{Failure, FailureKind, HostKeyPolicy, Policy, Route};
 
 use super::AgentAt;
-use super::hop::{AddToAgent, Algorithms, Dialling, Family, Hop, HostKeys, LoginWith, Plan, UpdateHostKeys};
+use super::hop::{
+    AddToAgent, Algorithms, Alive, Dialling, Family, Hop, HostKeys, LoginWith, Plan, UpdateHostKeys,
+};
 use super::system;
 use crate::ssh_config::{
     AddKeys, AddressFamily, ConfigFile, HostConfig, HostKeyChecking, IdentityAgent, JumpHost as Jump, Query,
@@ -163,6 +165,7 @@ fn hop(name: &str, said: HostConfig, account: &Account) -> Hop {
     let in_home = |names: &[&str]| -> Vec<PathBuf> {
         names.iter().map(|name| Path::new(&account.home).join(name)).collect()
     };
+    let usual = Policy::default().keepalive;
     Hop {
         name: name.to_owned(),
         host: said.hostname,
@@ -214,8 +217,14 @@ fn hop(name: &str, said: HostConfig, account: &Account) -> Hop {
             preferred: said.preferred_authentications,
             gssapi: said.gssapi_authentication.unwrap_or_default(),
             gssapi_delegate: said.gssapi_delegate_credentials.unwrap_or_default(),
+            batch: said.batch_mode.unwrap_or_default(),
             ..LoginWith::default()
         },
+        alive: said.server_alive_count.map(|most| Alive {
+            every: said.server_alive_interval.filter(|every| !every.is_zero()).unwrap_or(usual),
+            most,
+        }),
+        rekey_after: said.rekey_after,
     }
 }
 

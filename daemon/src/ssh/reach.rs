@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use nbtunnel_core::session::PATIENCE_WITH_PERSON;
 use nbtunnel_core::{Failure, Step};
 use russh::Error;
 use russh::client::{Handle, connect_stream};
@@ -16,6 +18,7 @@ use tokio::time::timeout;
 
 use super::Links;
 use super::algorithms::preferred;
+use super::alive::{give_up_when_silent, renew_keys};
 use super::auth::{Asked, Login, not_waited_for, shortfall};
 use super::carry::SshCarrier;
 use super::classify::{broken, overdue};
@@ -82,13 +85,15 @@ impl Approach {
 
     async fn log_in(self) -> Result<LoggedIn, Failure> {
         let Approach { links, to, role, reporter, asker, no_login, .. } = &self;
+        // BatchMode: as if nobody were there.
+        let asker = asker.as_ref().filter(|_| !to.login.batch);
         let offer = look(&links.agents, to).await;
         for note in &offer.notes {
             reporter.note(note);
         }
         // Nothing is sent to the server, not even a connection attempt, before there is something to offer, or
         // somebody who may be asked.
-        let shortfall = shortfall(&offer, to, reporter, &links.agents, asker.as_ref());
+        let shortfall = shortfall(&offer, to, reporter, &links.agents, asker);
         if let Some(failure) = shortfall.as_ref().filter(|_| *role != Role::Look) {
             return Err(failure.clone());
         }
@@ -109,7 +114,7 @@ impl Approach {
             return Err(failure);
         }
         reporter.step(Step::Authenticate);
-        let login = Login::new(&shared, &mut session, &links.agents, asker.as_ref());
+        let login = Login::new(&shared, &mut session, &links.agents, asker);
         let asked = tokio::select! {
             asked = login.run(&offer) => asked?,
             () = watch(socket.as_deref()) => return Err(not_waited_for(hop, reporter.tunnel())),
@@ -117,11 +122,19 @@ impl Approach {
         let session = Arc::new(RwLock::new(session));
         let carrier = Arc::new(SshCarrier::new(Arc::clone(&session), &shared, links.data.clone()));
         links.data.spawn(rotation::follow(Arc::clone(&shared), Arc::clone(&session)));
+        let alive = shared.to.alive;
+        if let Some(alive) = alive.filter(|_| matches!(role, Role::Jump { .. })) {
+            let watched = (Arc::clone(&shared), Arc::clone(&session));
+            links.data.spawn(give_up_when_silent(watched.0, watched.1, alive, asked));
+        }
+        if let Some(after) = shared.to.rekey_after {
+            links.data.spawn(renew_keys(Arc::clone(&shared), Arc::clone(&session), after));
+        }
         let logged_in = LoggedIn {
             silences: watch_silence(&shared, &links.data),
             is_offered: role.is_offered(),
             // Later links over it may want the system to be patient.
-            socket: socket.filter(|_| role.is_offered() || asked != Asked::Nobody),
+            socket: socket.filter(|_| role.is_offered() || asked != Asked::Nobody || alive.is_some()),
             _end: end,
             audience: self.audience.clone(),
             holders: Mutex::new(BTreeMap::new()),
@@ -132,9 +145,13 @@ impl Approach {
             path,
             carrier,
             over,
+            patience: AtomicU64::default(),
         };
         if asked != Asked::Nobody {
-            logged_in.be_patient();
+            logged_in.be_patient(PATIENCE_WITH_PERSON);
+        }
+        if let Some(alive) = alive {
+            logged_in.be_patient(alive.patience());
         }
         Ok(logged_in)
     }

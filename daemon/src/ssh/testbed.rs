@@ -371,5 +371,7 @@ pub(super) fn hop(host: &str, port: u16) -> Hop {
         },
         algorithms: Algorithms::default(),
         login: LoginWith::default(),
+        alive: None,
+        rekey_after: None,
     }
 }

@@ -68,9 +68,11 @@ pub struct HostConfig {
     /// Signature algorithms for public key authentication.
     pub pubkey_accepted_algorithms: Option<Vec<String>>,
 
-    /// Authentication methods in their order, without those that PubkeyAuthentication, PasswordAuthentication,
-    /// KbdInteractiveAuthentication or BatchMode switch off.
+    /// Authentication methods in their order, without those that PubkeyAuthentication, PasswordAuthentication or
+    /// KbdInteractiveAuthentication switch off.
     pub preferred_authentications: Option<Vec<String>>,
+    /// Whether nobody may be asked for anything.
+    pub batch_mode: Option<bool>,
     /// Whether Kerberos is tried.
     pub gssapi_authentication: Option<bool>,
     /// Whether a Kerberos ticket is handed on.
@@ -78,8 +80,12 @@ pub struct HostConfig {
 
     /// How long silence lasts before the server is probed; zero: never.
     pub server_alive_interval: Option<Duration>,
+    /// How many probes may be without an answer before the server is given up.
+    pub server_alive_count: Option<u32>,
     /// After how many bytes new session keys are due.
     pub rekey_bytes: Option<u64>,
+    /// After which time new session keys are due.
+    pub rekey_after: Option<Duration>,
 
     /// Local forwards in the grammar of `ssh -L`; GatewayPorts is in them already.
     pub local_forwards: Vec<String>,

@@ -20,7 +20,7 @@ use Care::{Harmless, Honoured, Partly, Told};
 const KEYWORDS: &[(&str, Care)] = &[
     ("AddKeysToAgent", Honoured),
     ("AddressFamily", Honoured),
-    ("BatchMode", Partly("`nbctl unlock` still asks for the passphrase of a key")),
+    ("BatchMode", Honoured),
     ("BindAddress", Honoured),
     ("BindInterface", Honoured),
     ("CanonicalDomains", Honoured),
@@ -97,10 +97,7 @@ const KEYWORDS: &[(&str, Care)] = &[
     ("PubkeyAcceptedAlgorithms", Honoured),
     ("PubkeyAuthentication", Honoured),
     ("RefuseConnection", Told("the connection is made")),
-    (
-        "RekeyLimit",
-        Partly("another session follows after so many bytes, at least 1 GiB; a time is not followed"),
-    ),
+    ("RekeyLimit", Partly("another session follows after so many bytes, at least 1 GiB")),
     ("RemoteCommand", Harmless),
     ("RemoteForward", Honoured),
     ("RequestTTY", Harmless),
@@ -108,7 +105,7 @@ const KEYWORDS: &[(&str, Care)] = &[
     ("RevokedHostKeys", Told("revoked keys are those that known_hosts marks @revoked")),
     ("SecurityKeyProvider", Told("security keys are used through an agent")),
     ("SendEnv", Harmless),
-    ("ServerAliveCountMax", Told("another session is tried after the first probe without an answer")),
+    ("ServerAliveCountMax", Honoured),
     ("ServerAliveInterval", Honoured),
     ("SessionType", Harmless),
     ("SetEnv", Harmless),
@@ -140,6 +137,8 @@ pub(super) fn find(keyword: &str) -> Option<(&'static str, Care)> {
 pub(super) fn sentence(keyword: &str, value: &str) -> Option<String> {
     match find(keyword) {
         Some((_, Honoured | Harmless)) => None,
+        // A time alone is followed.
+        Some(("RekeyLimit", _)) if value.starts_with("0 ") => None,
         Some((name, Partly(what))) => Some(format!("{name} {value} is followed in part: {what}")),
         Some((name, Told(why))) => Some(format!("{name} {value} is not followed: {why}")),
         None => Some(format!("{keyword} {value} is not followed: it is newer than this nbtunnel")),
@@ -166,9 +165,10 @@ mod tests {
             "HostbasedAuthentication yes is not followed: host-based logins are not offered"
         );
         assert_eq!(
-            sentence("batchmode", "yes").unwrap(),
-            "BatchMode yes is followed in part: `nbctl unlock` still asks for the passphrase of a key"
+            sentence("rekeylimit", "1024 60").unwrap(),
+            "RekeyLimit 1024 60 is followed in part: another session follows after so many bytes, at least 1 GiB"
         );
+        assert_eq!(sentence("rekeylimit", "0 60"), None);
         assert!(sentence("brandnewthing", "x").unwrap().contains("newer"));
         assert_eq!(sentence("sendenv", "LANG"), None);
     }

@@ -1,6 +1,7 @@
 //! What `ssh -G` prints, understood. Pure, and total for any text.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::host_config::{HostConfig, Way};
 use super::values::{self, Expected};
@@ -8,6 +9,10 @@ use super::{JumpHost, forwards, keywords};
 
 /// The order in which ssh tries them (PreferredAuthentications in ssh_config(5)).
 const METHODS: [&str; 5] = ["gssapi-with-mic", "hostbased", "publickey", "keyboard-interactive", "password"];
+
+/// What Debian's ssh says of ServerAliveInterval under BatchMode by itself. It looks as if somebody had said so, and
+/// makes a dead server go unseen for minutes.
+const DEBIAN_BATCH_INTERVAL: Duration = Duration::from_secs(300);
 
 /// Reads the output of `ssh -G`; `baseline` is that of `ssh -F none -G`, and what is equal there counts as not set.
 /// Tokens, and `~`, stand as ssh leaves them.
@@ -162,11 +167,11 @@ fn authentication(config: &mut HostConfig, lines: &Lines<'_>) -> Result<(), Stri
     config.gssapi_authentication = lines.set("gssapiauthentication", values::switch)?;
     config.gssapi_delegate_credentials = lines.set("gssapidelegatecredentials", values::switch)?;
     config.pubkey_accepted_algorithms = lines.words("pubkeyacceptedalgorithms");
-    let asking = lines.set("batchmode", values::switch)? != Some(true);
+    config.batch_mode = lines.set("batchmode", values::switch)?;
     let on = |method: &str| match method {
         "publickey" => !lines.off("pubkeyauthentication"),
-        "keyboard-interactive" => asking && !lines.off("kbdinteractiveauthentication"),
-        "password" => asking && !lines.off("passwordauthentication"),
+        "keyboard-interactive" => !lines.off("kbdinteractiveauthentication"),
+        "password" => !lines.off("passwordauthentication"),
         _ => true,
     };
     let preferred = lines.words("preferredauthentications");
@@ -200,6 +205,11 @@ fn connection(config: &mut HostConfig, lines: &Lines<'_>) -> Result<(), String> 
     config.tcp_keep_alive = lines.set("tcpkeepalive", values::switch)?;
     config.compression = lines.set("compression", values::switch)?;
     config.server_alive_interval = lines.set("serveraliveinterval", values::seconds)?.flatten();
-    config.rekey_bytes = lines.set("rekeylimit", values::rekey)?.flatten();
+    if config.batch_mode == Some(true) && config.server_alive_interval == Some(DEBIAN_BATCH_INTERVAL) {
+        config.server_alive_interval = None;
+    }
+    config.server_alive_count = lines.set("serveralivecountmax", values::number)?;
+    let rekey = lines.set("rekeylimit", values::rekey)?.unwrap_or_default();
+    (config.rekey_bytes, config.rekey_after) = (rekey.bytes, rekey.after);
     Ok(())
 }

@@ -88,12 +88,18 @@ pub(super) fn add_keys(text: &str) -> Result<Option<AddKeys>, Expected> {
     Ok(Some(add))
 }
 
-/// The bytes of `bytes seconds`; 0 for the default.
-pub(super) fn rekey(text: &str) -> Result<Option<u64>, Expected> {
+/// RekeyLimit; neither where it is the default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Rekey {
+    pub(super) bytes: Option<u64>,
+    pub(super) after: Option<Duration>,
+}
+
+/// `bytes seconds`; 0 for the default.
+pub(super) fn rekey(text: &str) -> Result<Rekey, Expected> {
     let (bytes, time) = text.split_once(' ').unwrap_or((text, "0"));
-    let bytes = number::<u64>(bytes)?;
-    number::<u64>(time)?;
-    Ok((bytes > 0).then_some(bytes))
+    let bytes = Some(number::<u64>(bytes)?).filter(|bytes| *bytes > 0);
+    Ok(Rekey { bytes, after: seconds(time)?.filter(|time| !time.is_zero()) })
 }
 
 /// Files on one line, which are not quoted: what does not begin like a path belongs to the one before it.
@@ -133,8 +139,9 @@ mod tests {
 
     #[test]
     fn times_limits_and_agents() {
-        assert_eq!(rekey("0 0"), Ok(None));
-        assert_eq!(rekey("1073741824 3600"), Ok(Some(1 << 30)));
+        assert_eq!(rekey("0 0"), Ok(Rekey::default()));
+        let both = Rekey { bytes: Some(1 << 30), after: Some(Duration::from_secs(3600)) };
+        assert_eq!(rekey("1073741824 3600"), Ok(both));
         assert_eq!(rekey("x"), Err("a number"));
         assert_eq!(seconds("none"), Ok(None));
         assert_eq!(seconds("-1"), Err("a number"));

@@ -38,6 +38,7 @@ fn tunnel(name: &str, message: &str) -> TunnelStatus {
         host: "h".into(),
         port: 22,
         user: "u".into(),
+        via: vec!["v".into()],
         since_s: 1.5,
         attempt: 0,
         retry_in_s: None,

@@ -164,6 +164,47 @@ fn the_silence_of_one_that_is_left_unread_means_nothing() {
     assert_eq!(session.due(at(30.0), &policy), Some(Due::Probe));
 }
 
+/// Until it is given up, in seconds after the last answer, though it is probed.
+fn given_up_after(policy: &Policy, asked: bool) -> f64 {
+    let mut session = Session::queued(Epoch(1), at(0.0));
+    session.go(at(0.0), policy);
+    if asked {
+        session.asked();
+    }
+    session.came_up(at(0.0));
+    session.answered(at(0.0), Duration::from_millis(20), policy);
+    loop {
+        let (next, _) = session.timer(policy).unwrap();
+        while let Some(due) = session.due(next, policy) {
+            if let Due::Overdue(_) = due {
+                return next.since(at(0.0)).as_secs_f64();
+            }
+        }
+    }
+}
+
+#[test]
+fn it_is_given_up_after_as_many_unanswered_probes_as_somebody_said() {
+    let policy = |keepalive, unanswered| Policy {
+        keepalive: Duration::from_secs(keepalive),
+        unanswered,
+        ..Policy::default()
+    };
+    assert_eq!(given_up_after(&policy(10, None), false), 75.0);
+    // As ssh does: an interval of silence, and one more for each probe.
+    for (keepalive, count, after) in [(10, 1, 20.0), (10, 2, 30.0), (15, 3, 60.0), (15, 20, 315.0)] {
+        assert_eq!(given_up_after(&policy(keepalive, Some(count)), false), after, "{count} of {keepalive} s");
+    }
+    // No probe is given up before its answer is overdue.
+    for (keepalive, count) in [(1, 1), (2, 0)] {
+        assert_eq!(given_up_after(&policy(keepalive, Some(count)), false), keepalive as f64 + 5.0);
+    }
+    // An answer that somebody typed is not given away for it.
+    let usual = given_up_after(&policy(10, None), true);
+    assert_eq!(given_up_after(&policy(10, Some(2)), true), usual);
+    assert!(given_up_after(&policy(10, Some(200)), true) > usual);
+}
+
 #[test]
 fn age_wears_it_out_once() {
     let policy = Policy { renew_after: Duration::from_secs(3), ..Policy::default() };

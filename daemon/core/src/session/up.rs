@@ -123,8 +123,13 @@ impl Up {
         self.address_gone = false;
     }
 
-    fn patience_ends(&self) -> Option<Moment> {
-        let patience = if self.asked { PATIENCE_WITH_PERSON } else { PATIENCE };
+    /// What somebody said counts from the first probe without an answer, and never costs an answer of a person.
+    fn patience_ends(&self, policy: &Policy) -> Option<Moment> {
+        let said = policy.patience().map(|patience| patience.saturating_sub(PROBE_DEADLINE));
+        let patience = match (self.asked, said) {
+            (false, said) => said.unwrap_or(PATIENCE),
+            (true, said) => said.unwrap_or_default().max(PATIENCE_WITH_PERSON),
+        };
         self.suspect_since.map(|since| since + patience)
     }
 
@@ -146,7 +151,7 @@ impl Up {
             self.worn = true;
             return Some(Due::Old);
         }
-        if let Some(ends) = self.patience_ends().filter(|at| *at <= now) {
+        if let Some(ends) = self.patience_ends(policy).filter(|at| *at <= now) {
             if !is_late(ends, now) {
                 return Some(Due::Overdue(dead_peer()));
             }
@@ -177,7 +182,7 @@ impl Up {
             Pulse::Quiet { probe_at } => Some((probe_at, TimerReason::ProbeDue)),
             Pulse::Asked { deadline } => Some((deadline, TimerReason::ProbeDeadline)),
         };
-        let patience = self.patience_ends().map(|at| (at, TimerReason::Patience));
+        let patience = self.patience_ends(policy).map(|at| (at, TimerReason::Patience));
         let renew = self.renew_at(policy).map(|at| (at, TimerReason::Renew));
         let steady = self.steady_at().map(|at| (at, TimerReason::Steady));
         [pulse, patience, renew, steady].into_iter().flatten().min()

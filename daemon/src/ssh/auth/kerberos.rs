@@ -48,9 +48,9 @@ impl Login<'_> {
 
     /// The failure that says why there is no ticket, where one would be taken. Some systems want Kerberos of everybody:
     /// who runs a build without it hears of that only where there is no other way in.
-    pub(super) fn ticket_missing(&self, takes_answers: bool) -> Option<Failure> {
+    pub(super) fn ticket_missing(&self, by_hand: &[&str]) -> Option<Failure> {
         let why = self.no_ticket.as_ref()?;
-        if !IS_HERE && (takes_answers || self.takes_keys()) {
+        if !IS_HERE && (!by_hand.is_empty() || self.takes_keys()) {
             return None;
         }
         let refused = match self.refused.len() {
@@ -60,8 +60,7 @@ impl Login<'_> {
         };
         let message = format!("{} takes Kerberos, and {why}{refused}", self.shared.hop);
         Some(if IS_HERE {
-            let hint =
-                format!("run kinit; the tunnel then connects by itself{}", self.besides(takes_answers));
+            let hint = format!("run kinit; the tunnel then connects by itself{}", self.besides(by_hand));
             Failure::new(FailureKind::NoCredentials, message, hint)
         } else {
             let hint = "ask the server's administrator for a login by key, or use a build of nbtunneld with the cargo feature gssapi";

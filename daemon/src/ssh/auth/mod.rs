@@ -13,13 +13,16 @@ mod kerberos;
 #[cfg(test)]
 #[cfg(unix)]
 mod key_tests;
+#[cfg(test)]
+#[cfg(unix)]
+mod order_tests;
 mod passphrase;
 mod password;
 mod person;
 mod publickey;
+mod verdict;
 
 use std::future::Future;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,7 +34,7 @@ use tokio::time::timeout;
 
 use super::agent::Agents;
 use super::classify::{broken, ended, overdue, too_many_keys};
-use super::credentials::{Key, Offer, passphrase_needed};
+use super::credentials::{Key, Offer};
 use super::handler::{Client, Shared};
 use super::hop::Hop;
 use super::report::{LinkEvent, Reporter};
@@ -41,7 +44,7 @@ use crate::ask::Asker;
 use hands::Hands;
 use publickey::Unwilling;
 
-pub(super) use person::not_waited_for;
+pub(super) use person::{allowed, not_waited_for};
 pub(super) use publickey::flaw;
 
 /// How long one answer of the server may take, a user's touch on a key included.
@@ -167,7 +170,9 @@ impl<'a> Login<'a> {
                 Tried::Partly | Tried::Refused => self.spent.push(method),
             }
         }
-        Err(self.verdict())
+        let why = self.verdict();
+        // It was the agent that asked somebody, which BatchMode does not forbid.
+        Err(if self.unwilling.agent.is_empty() { allowed(why, &self.shared.to) } else { why })
     }
 
     fn let_in(self) -> Asked {
@@ -213,98 +218,6 @@ impl<'a> Login<'a> {
         }
         failure
     }
-
-    /// Nothing worked: what would?
-    fn verdict(&self) -> Failure {
-        let Shared { hop, to, .. } = &**self.shared;
-        let takes_answers = !self.by_hand().is_empty();
-        if takes_answers && self.asker.is_some() {
-            return Failure::new(
-                FailureKind::AnswerNeeded,
-                format!("{hop} did not accept what was answered for {}", to.user),
-                format!("try again with `{}`", self.unlock()),
-            );
-        }
-        if !self.accepted.is_empty() {
-            let (wants, accepted) = (in_words(&self.methods), self.accepted.join(" and "));
-            let message = format!("{hop} accepted {accepted} of {}, and wants {wants} besides", to.user);
-            return if takes_answers {
-                let hint = format!("answer what it asks with `{}`", self.unlock());
-                Failure::new(FailureKind::AnswerNeeded, message, hint)
-            } else {
-                let hint = "ask the server's administrator for a login by what there is";
-                Failure::new(FailureKind::AuthRefused, message, hint)
-            };
-        }
-        if let Some(locked) = passphrase_needed(self.unwilling.locked.iter().map(PathBuf::as_path)) {
-            return locked;
-        }
-        if !self.unwilling.agent.is_empty() {
-            let keys = self.unwilling.agent.join(", ");
-            let message = format!("{hop} takes the key {keys}, but the agent did not sign with it");
-            return Failure::new(FailureKind::AnswerNeeded, message, self.start_again());
-        }
-        let preferred = in_order(to.login.preferred.as_deref());
-        if !preferred.iter().any(|method| self.methods.contains(method)) && to.login.preferred.is_some() {
-            return Failure::new(
-                FailureKind::AuthRefused,
-                format!("{hop} takes {}, which PreferredAuthentications rules out", in_words(&self.methods)),
-                "add one of these methods to PreferredAuthentications",
-            );
-        }
-        if let Some(failure) = self.ticket_missing(takes_answers) {
-            return failure;
-        }
-        if self.refused.is_empty() && !self.takes_keys() {
-            let methods = in_words(&self.methods);
-            let message = format!("{hop} takes no keys from {}, only {methods}", to.user);
-            return if takes_answers {
-                let hint = format!("answer what it asks with `{}`", self.unlock());
-                Failure::new(FailureKind::AnswerNeeded, message, hint)
-            } else {
-                Failure::new(
-                    FailureKind::AuthRefused,
-                    message,
-                    "ask the server's administrator for a login by key",
-                )
-            };
-        }
-        let offered = if self.refused.is_empty() {
-            "no key could be offered".to_owned()
-        } else {
-            let more = match self.refused.len().saturating_sub(MAX_TOLD) {
-                0 => String::new(),
-                more => format!(" and {more} more"),
-            };
-            let told: Vec<&str> = self.refused.iter().take(MAX_TOLD).map(String::as_str).collect();
-            format!("it refused {}{more}", told.join(", "))
-        };
-        Failure::new(
-            FailureKind::AuthRefused,
-            format!("{hop} did not let {} in: {offered}", to.user),
-            format!(
-                "check user in the tunnel's file, and add your public key to ~/.ssh/authorized_keys there (ssh-copy-id -p {} {}@{}){}",
-                to.port,
-                to.user,
-                to.host,
-                self.besides(takes_answers)
-            ),
-        )
-    }
-
-    /// What a hint ends with where the server would also take an answer.
-    fn besides(&self, takes_answers: bool) -> String {
-        match takes_answers {
-            true => format!("; it also takes {}: `{}`", in_words(&self.by_hand()), self.unlock()),
-            false => String::new(),
-        }
-    }
-
-    /// The methods by which somebody types something.
-    fn by_hand(&self) -> MethodSet {
-        let typed = [MethodKind::KeyboardInteractive, MethodKind::Password];
-        typed.into_iter().filter(|kind| self.methods.contains(kind)).collect::<Vec<_>>().as_slice().into()
-    }
 }
 
 /// Why there is no sense in asking `server` at all: nothing can be offered to it, and nobody is there to answer.
@@ -324,15 +237,19 @@ pub(super) fn shortfall(
     if why.kind == FailureKind::NoCredentials && wants_a_person(server) {
         let message = format!("{}@{} asks for what only you can type", server.user, server.label());
         why = Failure::new(FailureKind::AnswerNeeded, message, format!("answer it with `{unlock}`"));
-    } else {
+    } else if !server.login.batch {
         why.hint.push_str(&format!("; or answer what is asked with `{unlock}`"));
     }
+    let why = allowed(why, server);
     says_what_it_needs(&why, server, reporter);
     Some(why)
 }
 
 /// Whether the files say that somebody types something there (`PreferredAuthentications`).
 pub(super) fn wants_a_person(server: &Hop) -> bool {
+    if server.login.batch {
+        return false;
+    }
     let first = server.login.preferred.iter().flatten().find(|method| *method != "none");
     first.is_some_and(|method| method == "password" || method == "keyboard-interactive")
 }

@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use super::Login;
 use crate::ask::Prompt;
 use crate::ssh::classify::{quote, quote_up_to};
+use crate::ssh::hop::Hop;
 use crate::ssh::report::LinkEvent;
 
 /// So many things may be asked at once, and so many lines be said about it.
@@ -102,6 +103,27 @@ pub(in crate::ssh) fn not_waited_for(hop: &str, tunnel: &str) -> Failure {
         format!("{hop} did not wait for the answer any longer"),
         format!("try again with `nbctl unlock {tunnel}`, and answer sooner"),
     )
+}
+
+/// What a failure means where nobody may be asked (BatchMode): there is nothing that somebody could answer.
+pub(in crate::ssh) fn allowed(why: Failure, to: &Hop) -> Failure {
+    if !to.login.batch {
+        return why;
+    }
+    let message = format!("{}, and BatchMode forbids to ask for it", why.message);
+    match why.kind {
+        FailureKind::PassphraseNeeded => Failure::new(
+            FailureKind::NoCredentials,
+            message,
+            format!("{}; or take BatchMode out of ssh_config for {}", why.hint, to.name),
+        ),
+        FailureKind::AnswerNeeded => Failure::new(
+            FailureKind::AuthRefused,
+            message,
+            format!("take BatchMode out of ssh_config for {}, or have a key let in there", to.name),
+        ),
+        _ => why,
+    }
 }
 
 /// Several lines of the other side, fit to be shown.

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::finding::{Finding, Layer};
 use crate::ssh::agent::{Agents, Said, Why};
-use crate::ssh::auth::{flaw, wants_a_person};
+use crate::ssh::auth::{allowed, flaw, wants_a_person};
 use crate::ssh::credentials::{Holder, Key, Offer, look};
 use crate::ssh::hop::Hop;
 use crate::ssh_config::{self, Query};
@@ -93,7 +93,7 @@ fn told(silent: Vec<String>, which: String) -> Finding {
 fn credentials(offer: &Offer, agents: &Agents, hop: &Hop) -> Finding {
     let is_remembered = |path: &Path| agents.passphrases.has(path);
     let remembered = offer.keys.iter().filter_map(Key::locked_in).any(is_remembered);
-    if let Some(failure) = offer.shortfall(hop).filter(|_| !remembered) {
+    if let Some(failure) = offer.shortfall(hop).map(|why| allowed(why, hop)).filter(|_| !remembered) {
         if failure.kind == FailureKind::NoCredentials && wants_a_person(hop) {
             return Finding::ok(Layer::Credentials, "there is no key, and a person is to be asked");
         }
