@@ -237,7 +237,7 @@ fn denied(hop: &str, target: &Target, why: &ChannelOpenFailure) -> Failure {
         | ChannelOpenFailure::Other { .. } => Failure::new(
             FailureKind::ForwardingDenied,
             format!("{hop} does not allow forwarding to {target}"),
-            "ask its administrator: AllowTcpForwarding, AllowStreamLocalForwarding and PermitOpen in sshd_config decide",
+            "ask its administrator: AllowTcpForwarding, AllowStreamLocalForwarding and PermitOpen in sshd_config decide, and a password that has expired forbids it, too",
         ),
     }
 }

@@ -64,6 +64,8 @@ fn a_wrong_answer_is_asked_for_again_three_times_and_then_given_up() -> Result<(
     }
     ensure!(person.ends()? == 4, "{}", person.shown());
     ensure!(server.heard().len() == 3, "{:?}", server.heard());
+    let told = person.shown().matches("what was answered was not accepted").count();
+    ensure!(told == 2, "{}", person.shown());
     super::parked(&world, "alice")
 }
 

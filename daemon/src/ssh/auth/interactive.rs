@@ -20,12 +20,12 @@ impl Login<'_> {
         if self.asker.is_none() {
             return Ok(Tried::Refused);
         }
-        for _ in 0..TRIES {
+        for again in 0..TRIES {
             let user = self.shared.to.user.clone();
             let begun = self.session.authenticate_keyboard_interactive_start(user, None);
             let said = to_its_end(self.shared, begun).await?;
             let was_asked = matches!(said, Said::InfoRequest { .. });
-            let tried = self.converse(said).await;
+            let tried = self.converse(said, again > 0).await;
             self.waits_for(Asks::Nobody);
             match tried? {
                 // It has nothing to ask, or nothing more.
@@ -45,7 +45,7 @@ impl Login<'_> {
         Ok(Tried::Refused)
     }
 
-    async fn converse(&mut self, mut said: Said) -> Result<Tried, Failure> {
+    async fn converse(&mut self, mut said: Said, again: bool) -> Result<Tried, Failure> {
         let mut answered = false;
         for _ in 0..MAX_ROUNDS {
             match said {
@@ -54,7 +54,11 @@ impl Login<'_> {
                     let end = self.take(AuthResult::Failure { remaining_methods, partial_success }).await;
                     return end.map_err(|why| if answered { self.after_answers(why) } else { why });
                 }
-                Said::InfoRequest { name, instructions, prompts } => {
+                Said::InfoRequest { mut name, instructions, prompts } => {
+                    // Most servers ask the same again without a word.
+                    if again && !answered && name.is_empty() {
+                        name = "what was answered was not accepted".into();
+                    }
                     answered |= !prompts.is_empty();
                     let prompts =
                         prompts.into_iter().map(|p| Prompt { text: p.prompt, echo: p.echo }).collect();
