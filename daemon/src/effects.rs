@@ -186,6 +186,7 @@ impl Effects {
                     | LinkReport::Asking(_)
                     | LinkReport::Needs(_)
                     | LinkReport::Opened(_)
+                    | LinkReport::Typed(_)
                     | LinkReport::Asked
                     | LinkReport::Answers(_)
                     | LinkReport::Heard

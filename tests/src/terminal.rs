@@ -38,8 +38,9 @@ impl Typist {
         let noctty = i32::try_from(OpenptFlags::NOCTTY.bits())?;
         let slave = File::options().read(true).write(true).custom_flags(noctty).open(path.to_str()?)?;
         // Makes it the terminal that the program belongs to, which no Command of ours can.
-        let mut at_terminal = Command::new("setsid");
-        at_terminal.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
+        // As a shell does: whoever runs us in the background may ignore Ctrl-C, which programs inherit.
+        let mut at_terminal = Command::new("env");
+        at_terminal.args(["--default-signal", "setsid", "--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
         as_in(command, &mut at_terminal)?;
         for set in [Command::stdin, Command::stdout, Command::stderr] {
             set(&mut at_terminal, Stdio::from(slave.try_clone()?));

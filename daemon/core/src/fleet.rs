@@ -192,7 +192,7 @@ impl Fleet {
             }
         }
         if let Some(key) = opened {
-            let waiting = self.tunnels.iter().filter(|(_, tunnel)| tunnel.needs() == Some(&key));
+            let waiting = self.tunnels.iter().filter(|(_, tunnel)| tunnel.is_helped_by(&key));
             let waiting: Vec<Name> = waiting.map(|(name, _)| name.clone()).collect();
             for name in waiting {
                 self.tell(now, &name, Input::Opened);

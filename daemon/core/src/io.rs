@@ -200,6 +200,9 @@ pub enum LinkReport {
     Needs(LoginKey),
     /// This login took an answer and is there now, for everybody who needs it.
     Opened(LoginKey),
+    /// It logs in by this, for which somebody typed an answer, now or for another link over the same session.
+    /// `Asked` comes before.
+    Typed(LoginKey),
     /// Logging in took a person: an answer that was typed, a key that was touched. Comes before `Up`, if at
     /// all. Such a link is not replaced by another one without need.
     Asked,

@@ -19,9 +19,9 @@ fn core_depends_on_no_other_crate() {
 fn the_reference_model_stays_small_enough_to_be_believed() {
     let model = include_str!("model/mod.rs").lines().map(str::trim);
     let lines = model.filter(|line| !line.is_empty() && !line.starts_with("//")).count();
-    // It was under 150 when a tunnel had one session at a time, and under 250 before somebody could be asked and a
-    // server could listen.
-    assert!(lines < 310, "the reference model has {lines} lines");
+    // It was under 150 when a tunnel had one session at a time, under 250 before somebody could be asked and a server
+    // could listen, and under 310 before one answer helped those, too, whose session does not answer.
+    assert!(lines < 320, "the reference model has {lines} lines");
 }
 
 #[test]

@@ -139,6 +139,9 @@ impl Attempt {
         if lease.asked != Asked::Nobody {
             reporter.tell(LinkEvent::Report(LinkReport::Asked));
         }
+        if lease.asked == Asked::Typed {
+            reporter.tell(LinkEvent::Report(LinkReport::Typed(lease.shared.to.login_key())));
+        }
         reporter.tell(LinkEvent::Report(LinkReport::Up));
         let upkeep = Upkeep {
             before: shared.tap.traffic.both(),

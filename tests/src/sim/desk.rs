@@ -9,7 +9,7 @@ use nbtunnel_core::{Asks as Whom, Epoch, FailureKind, LinkReport, LoginKey};
 use super::dial::{Path, Went};
 use super::far::{Asks, At};
 use super::machine::Machine;
-use super::room::{Known, Stage};
+use super::room::{Known, Link, Stage};
 use super::shell::{Event, Sim};
 use super::{Checked, probe};
 
@@ -25,6 +25,15 @@ pub(super) struct Desk {
     flight: Option<(usize, Epoch)>,
     /// What somebody let in.
     pub(super) session: Option<Session>,
+    /// The number of the last one, over or not.
+    newest: Option<u64>,
+}
+
+impl Desk {
+    /// Whether somebody was let in since that link was.
+    pub(super) fn opened_since(&self, link: &Link) -> bool {
+        link.shared.is_some() && self.newest > link.shared
+    }
 }
 
 /// A session that several links may share.
@@ -193,7 +202,7 @@ impl<M: Machine> Sim<M> {
         }
         link.shared = Some(number);
         let session = Session { number, bound_to: link.bound_to, opened_at: self.now, silent_since: None };
-        self.desks[host] = Desk { asks: true, flight: None, session: Some(session) };
+        self.desks[host] = Desk { asks: true, flight: None, session: Some(session), newest: Some(number) };
         self.report(slot, epoch, LinkReport::Opened(key(host)));
     }
 

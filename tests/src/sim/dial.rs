@@ -5,6 +5,7 @@ use std::time::Duration;
 use nbtunnel_core::{Epoch, Failure, FailureKind, HostKeyPolicy, LinkReport, Step};
 
 use super::Checked;
+use super::desk::key;
 use super::far::{Asks, Power};
 use super::machine::Machine;
 use super::room::Stage;
@@ -183,6 +184,10 @@ impl<M: Machine> Sim<M> {
         let asked = self.rooms[slot].links.get(&epoch).is_some_and(|link| link.asked);
         if asked {
             self.report(slot, epoch, LinkReport::Asked);
+        }
+        let shared = self.rooms[slot].links.get(&epoch).filter(|link| link.shared.is_some());
+        if let Some(host) = shared.map(|link| link.host) {
+            self.report(slot, epoch, LinkReport::Typed(key(host)));
         }
         self.report(slot, epoch, LinkReport::Up);
     }

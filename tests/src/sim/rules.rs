@@ -135,6 +135,7 @@ impl<M: Machine> Sim<M> {
             LinkReport::Up
             | LinkReport::Needs(_)
             | LinkReport::Opened(_)
+            | LinkReport::Typed(_)
             | LinkReport::Asked
             | LinkReport::Unanswered
             | LinkReport::Worn => {}
@@ -203,7 +204,10 @@ impl<M: Machine> Sim<M> {
         let mut links = room.links.values();
         let dials = links.clone().any(|link| link.known == Known::Dialling);
         hold("one_successor_at_a_time", !dials, || format!("t{slot} dials already: {:?}", room.links))?;
-        let kept = links.clone().all(|link| link.known != Known::Up || !link.asked) || with_person;
+        // Where somebody opened the same login anew, another one takes nobody.
+        let open = |link: &Link| self.desks.get(link.host).is_some_and(|desk| desk.opened_since(link));
+        let kept =
+            with_person || links.clone().all(|link| link.known != Known::Up || !link.asked || open(link));
         hold("a_link_that_needs_a_person_is_kept", kept, || format!("t{slot}: {:?}", room.links))?;
         let needed = room.desire() == Desire::Up
             || held > 0
@@ -307,6 +311,7 @@ fn word(report: &LinkReport) -> &'static str {
         LinkReport::Asking(_) => "Asking",
         LinkReport::Needs(_) => "Needs",
         LinkReport::Opened(_) => "Opened",
+        LinkReport::Typed(_) => "Typed",
         LinkReport::Asked => "Asked",
         LinkReport::Up => "Up",
         LinkReport::Answers(_) => "Answers",

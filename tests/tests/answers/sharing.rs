@@ -73,6 +73,20 @@ fn after_one_code_five_tunnels_are_up_and_without_one_nobody_asks_the_server() -
         world.wait_for(name, "up")?;
     }
     ensure!(factor.used()? == 2, "{} codes were used", factor.used()?);
+
+    // It does not answer any more: who logs in anew does so for all who are stuck in it.
+    sshd.freeze_sessions(true);
+    for name in TUNNELS {
+        world.wait_until(name, "it is suspect", |tunnel| tunnel["health"] == "suspect")?;
+    }
+    let mut person = unlock(&world, "b")?;
+    let code = factor.code()?;
+    person.answers("Verification code:", &code)?;
+    ensure!(person.ends()? == 0, "{}", person.shown());
+    for name in TUNNELS {
+        world.wait_until(name, "it answers", |tunnel| tunnel["health"] == "ok")?;
+    }
+    ensure!(factor.used()? == 3, "{} codes were used", factor.used()?);
     Ok(())
 }
 

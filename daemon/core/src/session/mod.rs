@@ -1,14 +1,17 @@
 //! One SSH session: dialling step by step, then up and probed, perhaps suspect. Knows nothing of forwards, or
 //! of what comes after it; its tunnel decides that.
 
+mod overdue;
 mod up;
 
 use std::time::Duration;
 
+pub use overdue::overdue;
+use overdue::unanswered;
 use up::Up;
 
-use crate::failure::{Failure, FailureKind};
-use crate::io::{Asks, Epoch, Nudge, Step, Timer, TimerReason};
+use crate::failure::Failure;
+use crate::io::{Asks, Epoch, LoginKey, Nudge, Step, Timer, TimerReason};
 use crate::moment::Moment;
 use crate::spec::Policy;
 use crate::view::Health;
@@ -57,6 +60,7 @@ struct Dialling {
     /// How long the connection took to open: about one round trip, if no packet was lost.
     opened_in: Duration,
     asked: bool,
+    login: Option<LoginKey>,
     asks: Asks,
 }
 
@@ -90,6 +94,7 @@ impl Session {
             at: now,
             opened_in: Duration::ZERO,
             asked: false,
+            login: None,
             asks: Asks::Nobody,
         };
         Session { epoch, phase: Phase::Dialling(dialling) }
@@ -178,6 +183,11 @@ impl Session {
         }
     }
 
+    /// The login that it came up by, if somebody typed an answer for it: whoever opens that again opens it for all.
+    pub fn login(&self) -> Option<&LoginKey> {
+        self.up().and_then(|up| up.login.as_ref())
+    }
+
     /// The smoothed round trip, once one was measured.
     pub fn rtt(&self) -> Option<Duration> {
         self.up().and_then(|up| up.rtt.smoothed())
@@ -256,6 +266,16 @@ impl Session {
             && dialling.step != Step::Queued
         {
             dialling.asked = true;
+            dialling.login = None;
+        }
+    }
+
+    /// Somebody typed an answer for this login, by which it comes up.
+    pub fn typed(&mut self, login: LoginKey) {
+        if let Phase::Dialling(dialling) = &mut self.phase
+            && dialling.step != Step::Queued
+        {
+            dialling.login = Some(login);
         }
     }
 
@@ -277,11 +297,12 @@ impl Session {
 
     /// It is authenticated. Returns whether that was news: then it is to be probed.
     pub fn came_up(&mut self, now: Moment) -> bool {
-        let Phase::Dialling(dialling) = &self.phase else { return false };
+        let Phase::Dialling(dialling) = &mut self.phase else { return false };
         if dialling.step == Step::Queued {
             return false;
         }
-        self.phase = Phase::Up(Up::new(now, dialling.opened_in, dialling.asked));
+        let login = dialling.login.take();
+        self.phase = Phase::Up(Up::new(now, dialling.opened_in, dialling.asked, login));
         true
     }
 
@@ -361,39 +382,6 @@ impl Session {
 /// Whether nobody looked when `deadline` passed.
 pub(crate) fn is_late(deadline: Moment, now: Moment) -> bool {
     deadline + LATE <= now
-}
-
-/// A question that was left standing is not asked again by itself.
-fn unanswered() -> Failure {
-    Failure::new(
-        FailureKind::AnswerNeeded,
-        "what the login asked was not answered within 10 minutes",
-        "run `nbctl unlock` for it again when you are there",
-    )
-}
-
-/// That `step` of dialling did not end in time.
-pub fn overdue(step: Step) -> Failure {
-    let (message, hint) = match step {
-        Step::Queued => ("the connection waited too long for its turn", ""),
-        Step::Resolve => ("looking up the host name took too long", "check the network and its DNS"),
-        Step::Tcp => (
-            "the server did not answer the connection attempt in time",
-            "check host, port, VPN and firewall; it is tried again by itself",
-        ),
-        Step::Banner => (
-            "the server took the connection but did not say that it is an SSH server",
-            "check the port; an overloaded server may also be this slow; it is tried again by itself",
-        ),
-        Step::KeyExchange => {
-            ("the key exchange with the server took too long", "it is tried again by itself")
-        }
-        Step::Authenticate => (
-            "the server or the agent took too long to authenticate us",
-            "if the agent asks for a confirmation, answer it; otherwise it is tried again by itself",
-        ),
-    };
-    Failure::new(FailureKind::TimedOut, message, hint)
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
 use super::*;
+use crate::failure::FailureKind;
 
 fn at(seconds: f64) -> Moment {
     Moment::from_origin(Duration::from_secs_f64(seconds))

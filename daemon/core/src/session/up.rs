@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Due, NUDGED_DEADLINE, PATIENCE, PATIENCE_WITH_PERSON, PROBE_DEADLINE, STEADY_AFTER, is_late};
 use crate::failure::{Failure, FailureKind};
-use crate::io::{Timer, TimerReason};
+use crate::io::{LoginKey, Timer, TimerReason};
 use crate::moment::Moment;
 use crate::round_trip::RoundTrip;
 use crate::spec::Policy;
@@ -27,6 +27,7 @@ pub(super) struct Up {
     pub(super) clogged: bool,
     pub(super) worn: bool,
     pub(super) asked: bool,
+    pub(super) login: Option<LoginKey>,
     pub(super) rtt: RoundTrip,
     /// How many probes were answered, up to a few.
     answers: u8,
@@ -42,7 +43,7 @@ enum Pulse {
 impl Up {
     /// A session that has just logged in. `opened_in` is what is known of the path: one round trip, and what
     /// was lost on the way.
-    pub(super) fn new(now: Moment, opened_in: Duration, asked: bool) -> Self {
+    pub(super) fn new(now: Moment, opened_in: Duration, asked: bool, login: Option<LoginKey>) -> Self {
         let first = PROBE_DEADLINE.max((opened_in * 4).min(PATIENCE));
         Up {
             since: now,
@@ -54,6 +55,7 @@ impl Up {
             clogged: false,
             worn: false,
             asked,
+            login,
             rtt: RoundTrip::default(),
             answers: 0,
         }

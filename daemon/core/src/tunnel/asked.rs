@@ -3,9 +3,10 @@
 
 use super::link::Link;
 use super::{Desire, Tunnel};
-use crate::failure::Failure;
+use crate::failure::{Failure, FailureKind};
 use crate::io::{About, AskerId, Epoch, LoginKey, Order, Output, Timer, TimerReason, Transition};
 use crate::moment::Moment;
+use crate::session::Session;
 
 impl Tunnel {
     /// Somebody is there to answer. What is up and answers needs no answer; what dials without that person begins
@@ -21,7 +22,7 @@ impl Tunnel {
             Link::Live(session) if session.is_up() && !session.is_suspect() => {}
             // Where it took a person, the successor was waiting for this one.
             Link::Live(session) if session.is_up() => {
-                self.asker = Some(asker);
+                (self.asker, self.joins) = (Some(asker), false);
                 self.withdraw_successor();
                 self.forget_failures();
             }
@@ -56,6 +57,20 @@ impl Tunnel {
     /// The login that it needs an answer for, while nothing else helps it.
     pub fn needs(&self) -> Option<&LoginKey> {
         self.needs.as_ref().filter(|_| self.refusal().is_some_and(|why| why.kind.wants_an_answer()))
+    }
+
+    /// Whether it would go on by `login`, now that this is open: it needs that, or came up by it before.
+    pub fn is_helped_by(&self, login: &LoginKey) -> bool {
+        self.needs() == Some(login) || self.link.session().and_then(Session::login) == Some(login)
+    }
+
+    /// Somebody opened the login that helps it.
+    pub(super) fn login_opened(&mut self) {
+        self.unpark(FailureKind::wants_an_answer);
+        if self.link.session().is_some_and(|link| link.login().is_some()) {
+            self.joins = true;
+            self.encourage_successor();
+        }
     }
 
     /// The session is over that a person had let in. That is told once it is certain that only a person helps.

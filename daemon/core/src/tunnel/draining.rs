@@ -121,6 +121,7 @@ impl Tunnel {
             | LinkReport::Asking(_)
             | LinkReport::Needs(_)
             | LinkReport::Opened(_)
+            | LinkReport::Typed(_)
             | LinkReport::Asked
             | LinkReport::Up
             | LinkReport::Worn => return,

@@ -106,6 +106,7 @@ impl Tunnel {
             self.backoff.ease();
         }
         (self.asker, self.needs, self.lost_login) = (None, None, None);
+        self.joins = false;
         self.authenticated = true;
         self.refusals = 0;
         self.ups += u64::from(anew);
@@ -123,6 +124,7 @@ impl Tunnel {
                 LinkReport::Asking(asks) => session.asking(now, asks, policy),
                 LinkReport::Needs(key) if !session.is_up() => self.needs = Some(key),
                 LinkReport::Asked => session.asked(),
+                LinkReport::Typed(login) => session.typed(login),
                 LinkReport::Up => self.came_up(now),
                 LinkReport::Answers(took) => session.answered(now, took, policy),
                 LinkReport::Heard => session.heard(now),

@@ -128,6 +128,8 @@ pub struct Tunnel {
     asker: Option<AskerId>,
     /// The login that the last attempt needed an answer for.
     needs: Option<LoginKey>,
+    /// The login that its link took a person for was opened anew since: a successor takes nobody.
+    joins: bool,
     /// Why the session was lost that a person had let in, until users know.
     lost_login: Option<Failure>,
     backoff: Backoff,
@@ -174,6 +176,7 @@ impl Tunnel {
             next_epoch: first_epoch.0,
             asker: None,
             needs: None,
+            joins: false,
             lost_login: None,
             backoff: Backoff::new(seed),
             authenticated: false,
@@ -206,7 +209,7 @@ impl Tunnel {
             }
             Input::Unlock(asker) => self.unlock(now, asker),
             Input::Left(asker) => self.left(asker),
-            Input::Opened => self.unpark(FailureKind::wants_an_answer),
+            Input::Opened => self.login_opened(),
             Input::Nudge(nudge) => self.nudged(now, nudge),
             Input::Timeout => self.timed_out(now),
             Input::Listener(id, report) => self.listener_reported(now, id, report),

@@ -52,7 +52,7 @@ impl Tunnel {
     /// Whether the link should be followed by another session.
     pub(super) fn wants_successor(&self) -> bool {
         let Link::Live(link) = &self.link else { return false };
-        if !link.is_up() || link.took_a_person() && self.asker.is_none() {
+        if !link.is_up() || link.took_a_person() && self.asker.is_none() && !self.joins {
             return false;
         }
         let (somebody_waits, somebody_is_there) = match self.desire() {
@@ -130,6 +130,7 @@ impl Tunnel {
             LinkReport::Step(step) => session.stepped(now, step, &self.spec.policy),
             LinkReport::Asking(asks) => session.asking(now, asks, &self.spec.policy),
             LinkReport::Asked => session.asked(),
+            LinkReport::Typed(login) => session.typed(login),
             LinkReport::Needs(key) => self.needs = Some(key),
             LinkReport::Up => self.succeed(now),
             LinkReport::Lost(failure) => self.successor_failed(now, failure),
@@ -155,6 +156,11 @@ impl Tunnel {
     }
 
     fn successor_failed(&mut self, now: Moment, failure: Failure) {
+        if self.joins && self.asker.is_none() && failure.kind.wants_an_answer() {
+            // What was open is not any more.
+            (self.joins, self.successor) = (false, Successor::None);
+            return;
+        }
         let link = self.link.session();
         let word = link_word(link.is_some_and(Session::is_suspect));
         // While it does not, whoever comes is held: then there is as much hurry as without a link.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use nbtunnel_core::io::About;
 use nbtunnel_core::session::ANSWER_DEADLINE;
 use nbtunnel_core::{
-    AskerId, Asks, Change, Epoch, Failure, FailureKind, Fleet, FleetInput, Input, LinkReport, LoginKey,
-    Moment, Name, Order, Output, Settled, Start, State, Tunnel, TunnelSpec, WaitFor, WaitId,
+    AskerId, Asks, Change, Epoch, Failure, FailureKind, Fleet, FleetInput, Health, Input, LinkReport,
+    LoginKey, Moment, Name, Order, Output, Settled, Start, State, Tunnel, TunnelSpec, WaitFor, WaitId,
 };
 
 use super::progress::any_spec;
@@ -199,6 +199,72 @@ fn a_question_that_was_left_standing_is_helped_by_another_answer() {
     fleet.handle(now, FleetInput::Tunnel(name("b"), Input::Unlock(PERSON)));
     says(&mut fleet, now, "b", LinkReport::Opened(LoginKey("here".into())));
     assert_eq!(fleet.tunnels()[&name("a")].state(), State::Connecting);
+}
+
+/// Both are up over the session that somebody opened `by` a login, which then stops answering.
+fn stuck(by: [&str; 2]) -> (Fleet, Moment) {
+    let mut fleet = Fleet::new(1, BTreeMap::new());
+    let now = Moment::from_origin(Duration::from_secs(9));
+    let add = |at: &str| Change::Add(Name::parse(at).unwrap(), Box::new(any_spec()));
+    fleet.handle(now, FleetInput::Apply(["a", "b"].map(add).into()));
+    for (at, login) in ["a", "b"].into_iter().zip(by) {
+        let reports = [
+            LinkReport::Asked,
+            LinkReport::Typed(LoginKey(login.into())),
+            LinkReport::Up,
+            LinkReport::AddressGone,
+        ];
+        reports.into_iter().for_each(|report| tell(&mut fleet, now, at, report));
+    }
+    while fleet.poll_output().is_some() {}
+    (fleet, now)
+}
+
+/// What the newest session of a tunnel says.
+fn tell(fleet: &mut Fleet, now: Moment, at: &str, report: LinkReport) {
+    let name = Name::parse(at).unwrap();
+    let epoch = newest(&fleet.tunnels()[&name]);
+    fleet.handle(now, FleetInput::Tunnel(name, Input::Link(epoch, report)));
+}
+
+/// Those that dial, and whether with somebody to be asked.
+fn dials(fleet: &mut Fleet) -> Vec<(String, bool)> {
+    let outputs = std::iter::from_fn(|| fleet.poll_output());
+    let dial = |(name, output): (Name, Output)| match output {
+        Output::Connect(_, _, asker) => Some((name.as_str().to_owned(), asker.is_some())),
+        _ => None,
+    };
+    outputs.filter_map(dial).collect()
+}
+
+#[test]
+fn who_is_stuck_in_a_login_that_somebody_opened_anew_joins_it_without_being_asked() {
+    let (mut fleet, now) = stuck(["here", "here"]);
+    assert!(dials(&mut fleet).is_empty(), "nobody is there");
+    fleet.handle(now, FleetInput::Tunnel(Name::parse("a").unwrap(), Input::Unlock(PERSON)));
+    assert_eq!(dials(&mut fleet), [("a".to_owned(), true)]);
+    tell(&mut fleet, now, "a", LinkReport::Opened(LoginKey("here".into())));
+    assert_eq!(dials(&mut fleet), [("b".to_owned(), false)]);
+    tell(&mut fleet, now, "b", LinkReport::Asked);
+    tell(&mut fleet, now, "b", LinkReport::Typed(LoginKey("here".into())));
+    tell(&mut fleet, now, "b", LinkReport::Up);
+    assert_eq!(fleet.tunnels()[&Name::parse("b").unwrap()].view(now).health, Some(Health::Ok));
+}
+
+#[test]
+fn who_is_stuck_in_another_login_or_finds_nothing_new_stays_where_it_is() {
+    let (mut fleet, now) = stuck(["here", "there"]);
+    fleet.handle(now, FleetInput::Tunnel(Name::parse("a").unwrap(), Input::Unlock(PERSON)));
+    tell(&mut fleet, now, "a", LinkReport::Opened(LoginKey("here".into())));
+    assert_eq!(dials(&mut fleet), [("a".to_owned(), true)]);
+    // What was opened is over before it was joined.
+    let (mut fleet, now) = stuck(["here", "here"]);
+    fleet.handle(now, FleetInput::Tunnel(Name::parse("a").unwrap(), Input::Unlock(PERSON)));
+    tell(&mut fleet, now, "a", LinkReport::Opened(LoginKey("here".into())));
+    dials(&mut fleet);
+    tell(&mut fleet, now, "b", lost(FailureKind::AnswerNeeded));
+    assert!(dials(&mut fleet).is_empty(), "it is tried once");
+    assert_eq!(fleet.tunnels()[&Name::parse("b").unwrap()].view(now).health, Some(Health::Suspect));
 }
 
 #[test]

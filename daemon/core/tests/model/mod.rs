@@ -24,6 +24,8 @@ enum Link {
 struct Known {
     epoch: u64,
     asked: bool,
+    /// Somebody typed an answer for it, or for a session that it shares.
+    login: bool,
     /// A person is being asked.
     asking: bool,
     suspect: bool,
@@ -48,6 +50,8 @@ pub(crate) struct Model {
     open: u32,
     /// Who may be asked.
     asker: Option<AskerId>,
+    /// What the link took a person for is open elsewhere.
+    joins: bool,
     /// An attempt failed since failures were last forgotten: the next failure is not retried at once.
     failed: bool,
 }
@@ -70,6 +74,7 @@ impl Model {
             held,
             open,
             asker,
+            joins: false,
             failed,
         }
     }
@@ -123,7 +128,13 @@ impl Model {
             }
             (Input::Unlock(asker), link) if !self.removing => self.unlock(*asker, link),
             (Input::Left(asker), _) if self.asker == Some(*asker) => self.asker = None,
-            (Input::Opened, _) => self.changed(FailureKind::wants_an_answer),
+            (Input::Opened, link) => {
+                self.changed(FailureKind::wants_an_answer);
+                if link == Up && self.known.login {
+                    self.joins = true;
+                    self.next = if matches!(self.next, Waiting | Parked(_)) { Rest } else { self.next };
+                }
+            }
             (Input::Nudge(nudge), link) => self.nudged(*nudge, link, listening.dials_lately),
             (Input::Activity { held, open }, _) => (self.held, self.open) = (*held, *open),
             (Input::Go, Queued) => self.link = Dialling(Step::Resolve),
@@ -161,7 +172,7 @@ impl Model {
         let somebody = self.held > 0 || self.asker.is_some();
         let spent = (worn && !full || clogged) && (up || somebody || self.open > 0);
         self.link == Up
-            && (!asked || self.asker.is_some())
+            && (!asked || self.asker.is_some() || self.joins)
             && self.desire() != Desire::Down
             && (suspect && self.needed() || spent)
     }
@@ -190,7 +201,7 @@ impl Model {
         if link == Up && !self.known.suspect {
             return;
         }
-        self.asker = Some(asker);
+        (self.asker, self.joins) = (Some(asker), self.joins && link != Up);
         self.next = Rest;
         self.forget(true);
         if let Dialling(_) = link {
@@ -212,8 +223,9 @@ impl Model {
                 (self.link, self.known.asking) = (Dialling(*step), false);
             }
             (Says::Asking(whom), Dialling(_)) => self.known.asking = *whom == Asks::Person,
-            (Says::Asked, Dialling(_)) => self.known.asked = true,
-            (Says::Up, Dialling(_)) => (self.link, self.asker) = (Up, None),
+            (Says::Asked, Dialling(_)) => (self.known.asked, self.known.login) = (true, false),
+            (Says::Typed(_), Dialling(_)) => self.known.login = true,
+            (Says::Up, Dialling(_)) => (self.link, self.asker, self.joins) = (Up, None, false),
             (Says::Answers(_) | Says::Heard, Up) => self.known.suspect = false,
             (Says::AddressGone, Up) => self.known.suspect = true,
             (Says::Worn, Up) => self.known.worn = true,
@@ -233,8 +245,11 @@ impl Model {
                 (self.next, self.next_known.asking) = (Dialling(*step), false);
             }
             (Says::Asking(whom), Dialling(_)) => self.next_known.asking = *whom == Asks::Person,
-            (Says::Asked, Dialling(_)) => self.next_known.asked = true,
-            (Says::Up, Dialling(_)) => (self.known, self.next, self.asker) = (self.next_known, Rest, None),
+            (Says::Asked, Dialling(_)) => (self.next_known.asked, self.next_known.login) = (true, false),
+            (Says::Typed(_), Dialling(_)) => self.next_known.login = true,
+            (Says::Up, Dialling(_)) => {
+                (self.known, self.next, self.asker, self.joins) = (self.next_known, Rest, None, false);
+            }
             (Says::Lost(why), Dialling(_)) => self.lose_next(why.kind),
             (Says::Closed, Dialling(_)) => self.lose_next(FailureKind::Disconnected),
             _ => {}
@@ -313,6 +328,10 @@ impl Model {
     }
 
     fn lose_next(&mut self, why: FailureKind) {
+        if self.joins && self.asker.is_none() && why.wants_an_answer() {
+            (self.joins, self.next) = (false, Rest);
+            return;
+        }
         self.renewing = !self.known.suspect && !self.known.clogged;
         self.next = match why.verdict() {
             Park(_) => {

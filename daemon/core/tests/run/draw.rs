@@ -248,6 +248,7 @@ fn about_a_person() -> impl Strategy<Value = LinkReport> {
         2 => select(vec![Asks::Person, Asks::Agent, Asks::Nobody]).prop_map(LinkReport::Asking),
         1 => Just(LinkReport::Needs(key())),
         1 => Just(LinkReport::Opened(key())),
+        1 => Just(LinkReport::Typed(key())),
     ]
 }
 

@@ -2,7 +2,8 @@
 
 use nbtunnel_core::tunnel::Desire;
 use nbtunnel_core::{
-    ForwardSpec, Health, Input, LinkReport, ListenAt, Moment, Nudge, Order, Settled, State, Tunnel, WaitFor,
+    ForwardSpec, Health, Input, LinkReport, ListenAt, ListenerReport, Moment, Nudge, Order, Settled, State,
+    Tunnel, WaitFor,
 };
 
 use super::ledger::CLOSE_DEADLINE;
@@ -43,6 +44,27 @@ impl LinkFact {
 }
 
 impl Listener {
+    /// Takes in what is said of it; `failed` are the addresses where the last one failed.
+    pub(super) fn reported(&mut self, report: &ListenerReport, failed: &mut Vec<ListenAt>) {
+        let listen = &self.spec.listen;
+        match (self.fact, report) {
+            (ListenerFact::Asked { .. }, ListenerReport::Bound { .. }) => {
+                self.fact = ListenerFact::Bound;
+                failed.retain(|failed| failed != listen);
+            }
+            (ListenerFact::Asked { .. } | ListenerFact::Bound, ListenerReport::Failed(_))
+            | (
+                ListenerFact::Closing { failed: true, .. },
+                ListenerReport::Failed(_) | ListenerReport::Unbound,
+            ) => {
+                failed.push(listen.clone());
+                self.fact = ListenerFact::Gone;
+            }
+            (_, ListenerReport::Failed(_) | ListenerReport::Unbound) => self.fact = ListenerFact::Gone,
+            (_, ListenerReport::Bound { .. }) => {}
+        }
+    }
+
     /// It listens, or will.
     pub(super) fn listens(&self) -> bool {
         matches!(self.fact, ListenerFact::Asked { .. } | ListenerFact::Bound)
@@ -83,6 +105,7 @@ pub(super) fn is_of_a_dial(report: &LinkReport) -> bool {
             | LinkReport::Asking(_)
             | LinkReport::Needs(_)
             | LinkReport::Asked
+            | LinkReport::Typed(_)
             | LinkReport::Up
     )
 }

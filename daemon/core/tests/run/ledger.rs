@@ -33,6 +33,9 @@ pub(crate) struct Ledger {
     /// Those that said something for which another session may follow them, and those for which none may.
     spent: BTreeSet<Epoch>,
     asked: BTreeSet<Epoch>,
+    /// Those whose login somebody else can open, and whether somebody did.
+    typed: BTreeSet<Epoch>,
+    opened: bool,
     /// Those that are left unread.
     unread: BTreeSet<Epoch>,
     /// Those that were closed while they were the link, and not beside it.
@@ -133,11 +136,9 @@ impl Ledger {
                 (Some(LinkFact::Closing { .. }), report) => {
                     !matches!(report, LinkReport::Lost(_) | LinkReport::Closed)
                 }
-                (Some(LinkFact::Up { .. }), report) => {
-                    is_of_a_dial(report) || matches!(report, LinkReport::Opened(_) | LinkReport::Drained)
-                }
+                (Some(LinkFact::Up { .. }), report) => is_of_a_dial(report) || *report == LinkReport::Drained,
                 (Some(LinkFact::Draining { .. }), report) => {
-                    is_of_a_dial(report) || matches!(report, LinkReport::Opened(_) | LinkReport::Worn)
+                    is_of_a_dial(report) || *report == LinkReport::Worn
                 }
                 (Some(LinkFact::Dialling), report) => {
                     !is_of_a_dial(report) && !matches!(report, LinkReport::Lost(_) | LinkReport::Closed)
@@ -163,13 +164,18 @@ impl Ledger {
     /// Takes in what the world did.
     pub(super) fn happened(&mut self, now: Moment, input: &Input, before: &Tunnel) {
         match input {
-            Input::Listener(id, report) => self.listener_reported(*id, report),
+            Input::Listener(id, report) => {
+                let listener = self.listeners.get_mut(id);
+                listener.into_iter().for_each(|listener| listener.reported(report, &mut self.failed));
+            }
             Input::Remote(epoch, id, report) => self.remotes.happened(*epoch, *id, report),
             Input::Link(epoch, report) => {
                 if let Some(link) = self.links.get_mut(epoch) {
                     match (report, *link) {
                         (LinkReport::Lost(_) | LinkReport::Closed, _) => *link = LinkFact::Ended,
-                        (LinkReport::Up, LinkFact::Dialling) => *link = LinkFact::Up { probed: false },
+                        (LinkReport::Up, LinkFact::Dialling) => {
+                            (*link, self.opened) = (LinkFact::Up { probed: false }, false);
+                        }
                         (LinkReport::Answers(_), LinkFact::Up { .. }) => {
                             *link = LinkFact::Up { probed: false };
                         }
@@ -178,6 +184,10 @@ impl Ledger {
                         }
                         (LinkReport::Asked, LinkFact::Dialling) => {
                             self.asked.insert(*epoch);
+                            self.typed.remove(epoch);
+                        }
+                        (LinkReport::Typed(_), LinkFact::Dialling) => {
+                            self.typed.insert(*epoch);
                         }
                         (LinkReport::Worn | LinkReport::Clogged(true), _) => {
                             self.spent.insert(*epoch);
@@ -200,6 +210,7 @@ impl Ledger {
                 }
             }
             Input::Activity { open, .. } => self.open = *open,
+            Input::Opened => self.opened = true,
             Input::Wait(id, wait) => {
                 self.waits.insert(*id, Some(*wait));
             }
@@ -231,27 +242,6 @@ impl Ledger {
         }
         if is_encouraging(input) {
             self.connects.clear();
-        }
-    }
-
-    fn listener_reported(&mut self, id: ForwardId, report: &ListenerReport) {
-        let Some(listener) = self.listeners.get_mut(&id) else { return };
-        let listen = &listener.spec.listen;
-        match (listener.fact, report) {
-            (ListenerFact::Asked { .. }, ListenerReport::Bound { .. }) => {
-                listener.fact = ListenerFact::Bound;
-                self.failed.retain(|failed| failed != listen);
-            }
-            (ListenerFact::Asked { .. } | ListenerFact::Bound, ListenerReport::Failed(_))
-            | (
-                ListenerFact::Closing { failed: true, .. },
-                ListenerReport::Failed(_) | ListenerReport::Unbound,
-            ) => {
-                self.failed.push(listen.clone());
-                listener.fact = ListenerFact::Gone;
-            }
-            (_, ListenerReport::Failed(_) | ListenerReport::Unbound) => listener.fact = ListenerFact::Gone,
-            (_, ListenerReport::Bound { .. }) => {}
         }
     }
 
@@ -324,7 +314,8 @@ impl Ledger {
                     LinkFact::Closing { at } => *at + CLOSE_DEADLINE <= now,
                     LinkFact::Up { .. } => {
                         let has_reason = suspect || self.ages || self.spent.contains(other);
-                        has_reason && (asker.is_some() || !self.asked.contains(other))
+                        let joins = self.opened && self.typed.contains(other);
+                        has_reason && (asker.is_some() || joins || !self.asked.contains(other))
                     }
                     LinkFact::Dialling => false,
                 });
