@@ -40,7 +40,10 @@ impl Typist {
         // Makes it the terminal that the program belongs to, which no Command of ours can.
         // As a shell does: whoever runs us in the background may ignore Ctrl-C, which programs inherit.
         let mut at_terminal = Command::new("env");
-        at_terminal.args(["--default-signal", "setsid", "--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
+        at_terminal
+            .args(["--default-signal", "setsid", "--ctty", "--wait"])
+            .arg(command.get_program())
+            .args(command.get_args());
         as_in(command, &mut at_terminal)?;
         for set in [Command::stdin, Command::stdout, Command::stderr] {
             set(&mut at_terminal, Stdio::from(slave.try_clone()?));
