@@ -132,6 +132,8 @@ pub enum Input {
     CredentialsChanged,
     /// A known_hosts file changed.
     KnownHostsChanged,
+    /// The files were read again, ssh_config among them, and what they say of this tunnel is right.
+    FilesRead,
     /// Another tunnel of ours gave up a local address.
     AddressesFreed,
     /// Answer once this is reached.

@@ -9,14 +9,12 @@ mod tell;
 mod unlocks;
 mod waits;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nbtunnel_core::{
-    FailureKind, Fleet, FleetInput, Input, Moment, Name, Nudge, Output, State, Tunnel, TunnelSpec,
-};
+use nbtunnel_core::{Fleet, FleetInput, Input, Moment, Name, Nudge, Output, TunnelSpec};
 use nbtunnel_proto::FileProblem;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
@@ -321,7 +319,12 @@ impl Driver {
         self.notes = loaded.notes;
         self.recall(&loaded.broken, loaded.all_broken);
         self.tell(FleetInput::Apply(changes.clone()));
-        self.try_what_was_wrong(&loaded.broken);
+        if !loaded.all_broken {
+            let right = self.fleet.tunnels().keys().filter(|name| !loaded.broken.contains(*name));
+            for name in right.cloned().collect::<Vec<_>>() {
+                self.tell(FleetInput::Tunnel(name, Input::FilesRead));
+            }
+        }
         self.answer_reloads(loaded.asked, &changes);
         if !self.loaded_once {
             self.loaded_once = true;
@@ -331,23 +334,6 @@ impl Driver {
             self.answer_early();
         }
         readiness::ready(&self.count());
-    }
-
-    /// Tunnels that an attempt found misconfigured though their files are right now: a line of ssh_config was wrong for
-    /// a while, which leaves no trace in what they are to be.
-    fn try_what_was_wrong(&mut self, broken: &BTreeSet<Name>) {
-        let now = self.clock.now();
-        let is_wrong = |(name, tunnel): &(&Name, &Tunnel)| {
-            let view = tunnel.view(now);
-            view.state == State::Parked
-                && view.problem.is_some_and(|why| why.kind == FailureKind::Config)
-                && !broken.contains(*name)
-        };
-        let wrong: Vec<Name> =
-            self.fleet.tunnels().iter().filter(is_wrong).map(|(name, _)| name.clone()).collect();
-        for name in wrong {
-            self.tell(FleetInput::Tunnel(name, Input::Nudge(Nudge::Operator)));
-        }
     }
 
     fn count(&self) -> String {

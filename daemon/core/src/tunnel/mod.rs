@@ -227,6 +227,8 @@ impl Tunnel {
             Input::KnownHostsChanged => {
                 self.unpark(|kind| matches!(kind, FailureKind::HostKeyUnknown | FailureKind::HostKeyChanged))
             }
+            // An attempt met what was wrong for a while and left no trace in the spec.
+            Input::FilesRead => self.unpark(|kind| kind == FailureKind::Config),
             Input::AddressesFreed => self.retry_listeners(now, |kind| kind == FailureKind::PortInUse),
             Input::Wait(id, wait) => self.waits.push((id, wait)),
             Input::Unwait(id) => self.waits.retain(|(waiting, _)| *waiting != id),

@@ -2,13 +2,14 @@
 
 use nbtunnel_core::io::About;
 use nbtunnel_core::{
-    Epoch, Failure, FailureKind, ForwardId, ForwardReport, Input, Moment, Output, Start, Transition, Tunnel,
-    TunnelSpec,
+    Epoch, Failure, FailureKind, ForwardId, ForwardReport, Input, LinkReport, Moment, Output, Start, State,
+    Transition, Tunnel, TunnelSpec,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
+use super::progress::any_spec;
 use super::{reported, runs};
 use crate::run::draw::{Edit, op, op_or_sleep, spec, story};
 use crate::run::{Broken, Run, draw::Op};
@@ -78,6 +79,22 @@ fn held_connections_that_are_given_up_are_told_with_how_long_they_waited() -> Re
         format!("{about}: 256 connections wait for the tunnel; further ones are reset")
     );
     assert_eq!(told(ForwardReport::Expired(0)), []);
+    Ok(())
+}
+
+#[test]
+fn files_that_are_right_again_wake_who_met_them_while_they_were_wrong_and_nobody_else() -> Result<(), Broken>
+{
+    for (kind, wakes) in [(FailureKind::Config, true), (FailureKind::HostKeyUnknown, false)] {
+        let spec = any_spec();
+        let mut run = Run::new(&real(&spec), spec)?;
+        run.step(Input::Go)?;
+        let lost = LinkReport::Lost(Failure::new(kind, "it did not work", ""));
+        run.step(Input::Link(Epoch(run.machine.next_epoch().0 - 1), lost))?;
+        assert_eq!(run.machine.state(), State::Parked);
+        run.step(Input::FilesRead)?;
+        assert_eq!(run.machine.state() == State::Connecting, wakes, "{kind:?}");
+    }
     Ok(())
 }
 

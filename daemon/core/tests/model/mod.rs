@@ -140,6 +140,7 @@ impl Model {
             (Input::Go, Queued) => self.link = Dialling(Step::Resolve),
             (Input::Go, _) if self.next == Queued => self.next = Dialling(Step::Resolve),
             (Input::CredentialsChanged, _) => self.changed(|why| why.verdict() == Park(On::Credentials)),
+            (Input::FilesRead, _) => self.changed(|why| why == FailureKind::Config),
             (Input::KnownHostsChanged, _) => self.changed(|why| why.verdict() == Park(On::KnownHosts)),
             (Input::Link(epoch, said), link) if epoch.0 == self.known.epoch => self.heard(said, link),
             (Input::Link(epoch, said), _) if epoch.0 == self.next_known.epoch => self.heard_of_next(said),

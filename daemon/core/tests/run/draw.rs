@@ -298,6 +298,7 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Say(Input::Opened)),
         1 => Just(Op::Say(Input::CredentialsChanged)),
         1 => Just(Op::Say(Input::KnownHostsChanged)),
+        1 => Just(Op::Say(Input::FilesRead)),
         1 => Just(Op::Say(Input::AddressesFreed)),
         2 => select(vec![WaitFor::Up, WaitFor::Down]).prop_map(Op::Wait),
         1 => (0..3u8).prop_map(Op::Unwait),

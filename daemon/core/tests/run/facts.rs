@@ -94,6 +94,7 @@ pub(super) fn is_encouraging(input: &Input) -> bool {
             | Input::Remove
             | Input::CredentialsChanged
             | Input::KnownHostsChanged
+            | Input::FilesRead
     )
 }
 

@@ -196,6 +196,7 @@ fn parked_stays_parked<M: Machine>(step: &Step<'_, M>) -> Checked {
         Input::KnownHostsChanged => {
             matches!(kind, Some(FailureKind::HostKeyUnknown | FailureKind::HostKeyChanged))
         }
+        Input::FilesRead => kind == Some(FailureKind::Config),
         Input::Timeout => kind == Some(FailureKind::AuthRefused) && due,
         _ => false,
     };
