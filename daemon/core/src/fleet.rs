@@ -154,8 +154,9 @@ impl Fleet {
         let order = self.remembered.get(&name).copied();
         let mut tunnel =
             Tunnel::new(now, spec, Epoch(self.next_epoch), self.seed ^ hash(name.as_str()), order);
-        if let Some(ports) = self.ports.get(&name) {
-            tunnel.recall_ports(ports);
+        // Once: another tunnel that takes the name later never had them.
+        if let Some(ports) = self.ports.remove(&name) {
+            tunnel.recall_ports(&ports);
         }
         self.tunnels.insert(name.clone(), tunnel);
         self.collect(now, &name);

@@ -143,13 +143,23 @@ fn a_port_that_was_chosen_before_a_restart_is_asked_for_again_by_the_same_forwar
     let spec = TunnelSpec { start: Start::Login, remotes, ..any_spec() };
     let mut fleet = Fleet::new(1, Default::default()).with_ports([(name.clone(), ports)].into());
     let now = Moment::from_origin(Duration::from_secs(9));
-    fleet.handle(now, FleetInput::Apply(vec![Change::Add(name.clone(), Box::new(spec))]));
-    let up = Input::Link(Epoch(fleet.tunnels()[&name].next_epoch().0 - 1), LinkReport::Up);
-    fleet.handle(now, FleetInput::Tunnel(name, up));
-    let outputs = std::iter::from_fn(|| fleet.poll_output().map(|(_, output)| output));
-    let asked: Vec<_> =
-        asked(outputs.collect()).iter().map(|(_, spec)| spec.listen.port().unwrap()).collect();
-    assert_eq!(asked, [41_001, 41_002, 0, 0, 80]);
+    let mut asked_by_a_new_one = || {
+        fleet.handle(now, FleetInput::Apply(vec![Change::Add(name.clone(), Box::new(spec.clone()))]));
+        let newest = Epoch(fleet.tunnels()[&name].next_epoch().0 - 1);
+        let mut say = |said| {
+            fleet.handle(now, FleetInput::Tunnel(name.clone(), Input::Link(newest, said)));
+            std::iter::from_fn(|| fleet.poll_output().map(|(_, output)| output)).collect::<Vec<_>>()
+        };
+        let asked = asked(say(LinkReport::Up));
+        fleet.handle(now, FleetInput::Apply(vec![Change::Remove(name.clone())]));
+        fleet.handle(now, FleetInput::Tunnel(name.clone(), Input::Link(newest, LinkReport::Closed)));
+        assert!(fleet.tunnels().is_empty());
+        while fleet.poll_output().is_some() {}
+        asked.iter().map(|(_, spec)| spec.listen.port().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(asked_by_a_new_one(), [41_001, 41_002, 0, 0, 80]);
+    // Another one that has its name later never had them.
+    assert_eq!(asked_by_a_new_one(), [0, 0, 0, 0, 80]);
 }
 
 #[test]
