@@ -28,12 +28,7 @@ pub(crate) fn broken(layer: &str, code: &str, message: &str, hint: &str) -> Find
 
 /// A mistake in a file.
 pub(crate) fn of_file(problem: &FileProblem) -> Finding {
-    let place = match (&problem.file, problem.line) {
-        (Some(file), Some(line)) => format!("{file}:{line}: "),
-        (Some(file), None) => format!("{file}: "),
-        (None, _) => String::new(),
-    };
-    broken("config", "config", &format!("{place}{}", problem.message), &problem.hint)
+    broken("config", "config", &problem.with_place(), &problem.hint)
 }
 
 fn ours(layer: &str, verdict: &str, code: Option<&str>, message: &str, hint: &str) -> Finding {

@@ -171,6 +171,15 @@ pub struct FileProblem {
 }
 
 impl FileProblem {
+    /// The message behind its file and line, as far as these are known.
+    pub fn with_place(&self) -> String {
+        match (&self.file, self.line) {
+            (Some(file), Some(line)) => format!("{file}:{line}: {}", self.message),
+            (Some(file), None) => format!("{file}: {}", self.message),
+            (None, _) => self.message.clone(),
+        }
+    }
+
     /// What people are shown of `problems`: those that say the same of several files are one, which names the first. A
     /// line of ssh_config may be wrong for every tunnel.
     pub fn once_each<'a>(problems: impl IntoIterator<Item = &'a FileProblem>) -> Vec<FileProblem> {

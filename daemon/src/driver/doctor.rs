@@ -2,7 +2,6 @@
 //! Neither the loop nor the tunnels take part in that.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use nbtunnel_core::{
@@ -15,6 +14,7 @@ use super::Driver;
 use crate::control::convert;
 use crate::event::Asked;
 use crate::finding::{Finding, Layer};
+use crate::history::span;
 use crate::service::starter::starter;
 use crate::ssh::{HAS_KERBEROS, Links, Patient};
 
@@ -76,7 +76,7 @@ impl Driver {
             env!("CARGO_PKG_VERSION"),
             std::process::id(),
             starter(),
-            in_words(up)
+            span(up)
         );
         match self.exhausted {
             false => Finding::ok(Layer::Daemon, text),
@@ -177,13 +177,7 @@ fn file_of(name: &str) -> String {
 
 /// A mistake in a file, as the layer shows it.
 fn broken_file(problem: &FileProblem) -> Finding {
-    let place = match (&problem.file, problem.line) {
-        (Some(file), Some(line)) => format!("{file}:{line}: "),
-        (Some(file), None) => format!("{file}: "),
-        (None, _) => String::new(),
-    };
-    let failure =
-        Failure::new(FailureKind::Config, format!("{place}{}", problem.message), problem.hint.clone());
+    let failure = Failure::new(FailureKind::Config, problem.with_place(), problem.hint.clone());
     Finding::broken(Layer::Config, &failure)
 }
 
@@ -227,12 +221,4 @@ fn listeners(view: &TunnelView) -> Vec<Finding> {
 
 fn mistakes(count: usize) -> String {
     if count == 1 { "1 mistake".to_owned() } else { format!("{count} mistakes") }
-}
-
-fn in_words(time: Duration) -> String {
-    match time.as_secs() {
-        seconds @ 0..120 => format!("{seconds} s"),
-        seconds @ 120..7200 => format!("{} min", seconds / 60),
-        seconds => format!("{} h", seconds / 3600),
-    }
 }

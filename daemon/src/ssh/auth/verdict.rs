@@ -27,8 +27,7 @@ impl Login<'_> {
             let (wants, accepted) = (in_words(&self.methods), self.accepted.join(" and "));
             let message = format!("{hop} accepted {accepted} of {}, and wants {wants} besides", to.user);
             return if takes_answers {
-                let hint = format!("answer what it asks with `{}`", self.unlock());
-                Failure::new(FailureKind::AnswerNeeded, message, hint)
+                self.answer_needed(message)
             } else {
                 let hint = "ask the server's administrator for a login by what there is";
                 Failure::new(FailureKind::AuthRefused, message, hint)
@@ -54,18 +53,13 @@ impl Login<'_> {
         }
         if takes_answers && self.takes_keys() && !preferred.contains(&MethodKind::PublicKey) {
             let message = format!("{hop} wants {} of {}", by_hand.join(" or "), to.user);
-            return Failure::new(
-                FailureKind::AnswerNeeded,
-                message,
-                format!("answer what it asks with `{}`", self.unlock()),
-            );
+            return self.answer_needed(message);
         }
         if self.refused.is_empty() && !self.takes_keys() {
             let methods = in_words(&self.methods);
             let message = format!("{hop} takes no keys from {}, only {methods}", to.user);
             return if takes_answers {
-                let hint = format!("answer what it asks with `{}`", self.unlock());
-                Failure::new(FailureKind::AnswerNeeded, message, hint)
+                self.answer_needed(message)
             } else {
                 Failure::new(
                     FailureKind::AuthRefused,
@@ -95,6 +89,11 @@ impl Login<'_> {
                 self.besides(&by_hand)
             ),
         )
+    }
+
+    fn answer_needed(&self, message: String) -> Failure {
+        let hint = format!("answer what it asks with `{}`", self.unlock());
+        Failure::new(FailureKind::AnswerNeeded, message, hint)
     }
 
     /// What a hint ends with where the server would also take an answer.
