@@ -11,7 +11,6 @@ use tempfile::TempDir;
 use crate::TunnelFile;
 use crate::child::Running;
 use crate::programs::{repository, system};
-use crate::tunnel_file::paths;
 use crate::wait;
 
 /// The password that is right.
@@ -50,12 +49,7 @@ impl NewPassword {
 
     /// A tunnel file that leads here.
     pub fn tunnel(&self) -> TunnelFile {
-        TunnelFile::default()
-            .set("host", "\"127.0.0.1\"")
-            .set("port", self.port)
-            .set("user", "\"somebody\"")
-            .set("identity_file", paths(&[&self.dir.path().join("no_key")]))
-            .set("known_hosts", paths(&[&self.dir.path().join("known_hosts")]))
+        TunnelFile::without_key(self.port, self.dir.path())
     }
 
     /// How many passwords came.

@@ -17,7 +17,6 @@ use tokio::sync::oneshot;
 
 use crate::TunnelFile;
 use crate::net;
-use crate::tunnel_file::paths;
 
 /// What is asked at once.
 #[derive(Clone, Debug)]
@@ -88,12 +87,7 @@ impl StrangeServer {
 
     /// A tunnel file that leads here.
     pub fn tunnel(&self) -> TunnelFile {
-        TunnelFile::default()
-            .set("host", "\"127.0.0.1\"")
-            .set("port", self.port)
-            .set("user", "\"somebody\"")
-            .set("identity_file", paths(&[&self.dir.path().join("no_key")]))
-            .set("known_hosts", paths(&[&self.dir.path().join("known_hosts")]))
+        TunnelFile::without_key(self.port, self.dir.path())
     }
 
     /// What was answered, round by round.

@@ -11,6 +11,18 @@ pub struct TunnelFile {
 }
 
 impl TunnelFile {
+    /// A tunnel to a server at `port` of this machine which is no sshd: with no key at all, the known_hosts file in
+    /// `dir`, and nothing of this machine's own ssh_config.
+    pub fn without_key(port: u16, dir: &Path) -> TunnelFile {
+        TunnelFile::default()
+            .set("host", "\"127.0.0.1\"")
+            .set("port", port)
+            .set("user", "\"somebody\"")
+            .set("identity_file", paths(&[&dir.join("no_key")]))
+            .set("known_hosts", paths(&[&dir.join("known_hosts")]))
+            .set("ssh_config", "\"none\"")
+    }
+
     /// A tunnel to `sshd` with its key and its known_hosts file and nothing of this machine's own ssh_config, wanted
     /// from the start.
     pub fn to(sshd: &Sshd) -> TunnelFile {

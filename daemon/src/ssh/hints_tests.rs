@@ -2,14 +2,13 @@
 //! BatchMode.
 
 use std::fs;
-use std::sync::Arc;
 use std::time::Duration;
 
 use nbtunnel_core::{FailureKind, LinkReport, Route, SshConfig};
 use tokio::time::timeout;
 
-use super::testbed::{Sshd, Watched, keygen, links, start, start_asking, until};
-use super::{AgentAt, Links};
+use super::testbed::{Sshd, keygen, start, start_asking, until};
+use super::ways_tests::{answers, here};
 use crate::ask::Asker;
 
 /// The way to `server`, of which ssh_config says this in addition.
@@ -32,15 +31,6 @@ fn over(jump: &Sshd, server: &Sshd, of_jump: &str) -> Route {
     let path = server.at("config");
     fs::write(&path, text).unwrap();
     Route { ssh_config: SshConfig::File(path), jump: Some(vec!["jump".into()]), ..server.route() }
-}
-
-fn here() -> Arc<Links> {
-    links(AgentAt::Nowhere)
-}
-
-async fn answers(link: &mut Watched) {
-    link.link.probe();
-    assert!(matches!(link.report().await, LinkReport::Answers(_)));
 }
 
 #[tokio::test]

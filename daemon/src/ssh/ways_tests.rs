@@ -66,11 +66,11 @@ fn logins(sshd: &Sshd) -> usize {
     sshd.log().matches("Accepted publickey").count()
 }
 
-fn here() -> Arc<Links> {
+pub(super) fn here() -> Arc<Links> {
     links(AgentAt::Nowhere)
 }
 
-async fn answers(link: &mut Watched) {
+pub(super) async fn answers(link: &mut Watched) {
     link.link.probe();
     assert!(matches!(link.report().await, LinkReport::Answers(_)));
 }

@@ -13,7 +13,7 @@ mod strange;
 use anyhow::{Result, ensure};
 use nbtunnel_tests::terminal::Typist;
 use nbtunnel_tests::tunnel_file::paths;
-use nbtunnel_tests::{Sshd, TunnelFile, World};
+use nbtunnel_tests::{Sshd, TunnelFile, World, net};
 
 /// A key and a code, and neither alone.
 const KEY_AND_CODE: &str = "AuthenticationMethods publickey,keyboard-interactive";
@@ -25,6 +25,15 @@ fn parked(world: &World, name: &str) -> Result<()> {
     let hint = tunnel["problem"]["hint"].as_str().unwrap_or_default();
     ensure!(hint.contains("nbctl unlock"), "{tunnel:#}");
     Ok(())
+}
+
+/// With `alice`, parked since nothing but answers lets it in.
+fn asked_by(tunnel: TunnelFile) -> Result<World> {
+    let mut world = World::new()?;
+    world.write("alice", &tunnel.forward(net::free_port()?, 1))?;
+    world.start()?;
+    world.wait_for("alice", "parked")?;
+    Ok(world)
 }
 
 fn without_key(sshd: &Sshd, world: &World) -> TunnelFile {

@@ -2,22 +2,13 @@
 
 use anyhow::{Result, ensure};
 use nbtunnel_tests::new_password::{NewPassword, PASSWORD};
-use nbtunnel_tests::{World, net};
 
-use super::{parked, unlock};
-
-fn world(server: &NewPassword) -> Result<World> {
-    let mut world = World::new()?;
-    world.write("alice", &server.tunnel().forward(net::free_port()?, 1))?;
-    world.start()?;
-    world.wait_for("alice", "parked")?;
-    Ok(world)
-}
+use super::{asked_by, parked, unlock};
 
 #[test]
 fn a_server_that_wants_a_new_password_is_told_of_at_once() -> Result<()> {
     let server = NewPassword::start(false)?;
-    let world = world(&server)?;
+    let world = asked_by(server.tunnel())?;
     let mut person = unlock(&world, "alice")?;
     person.answers("password of", "wrong")?;
     person.answers("password of", PASSWORD)?;
@@ -32,7 +23,7 @@ fn a_server_that_wants_a_new_password_is_told_of_at_once() -> Result<()> {
 #[test]
 fn a_server_that_takes_its_time_and_says_so_is_waited_for() -> Result<()> {
     let server = NewPassword::start(true)?;
-    let world = world(&server)?;
+    let world = asked_by(server.tunnel())?;
     let mut person = unlock(&world, "alice")?;
     person.answers("password of", PASSWORD)?;
     ensure!(person.ends()? == 0, "{}", person.shown());

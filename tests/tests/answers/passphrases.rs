@@ -9,6 +9,19 @@ use super::{parked, unlock};
 
 const SAID: &str = "open, 5esame";
 
+/// `alice`, whose only key needs a passphrase that nobody has said yet.
+fn with_locked_key() -> Result<(Sshd, World)> {
+    let (sshd, mut world) = (Sshd::start()?, World::new()?);
+    let key = world.path("locked");
+    keygen(&key, SAID)?;
+    std::fs::copy(key.with_extension("pub"), sshd.path("authorized_keys"))?;
+    let file = sshd.tunnel().forward(net::free_port()?, 1).set("identity_file", paths(&[&key]));
+    world.write("alice", &file)?;
+    world.start()?;
+    parked(&world, "alice")?;
+    Ok((sshd, world))
+}
+
 #[test]
 fn a_passphrase_that_may_be_kept_opens_every_tunnel_that_needs_the_key_and_comes_back_by_itself() -> Result<()>
 {
@@ -42,14 +55,7 @@ fn a_passphrase_that_may_be_kept_opens_every_tunnel_that_needs_the_key_and_comes
 
 #[test]
 fn a_passphrase_that_takes_longer_than_the_server_waits_is_not_asked_for_again() -> Result<()> {
-    let (sshd, mut world) = (Sshd::start()?, World::new()?);
-    let key = world.path("locked");
-    keygen(&key, SAID)?;
-    std::fs::copy(key.with_extension("pub"), sshd.path("authorized_keys"))?;
-    let file = sshd.tunnel().forward(net::free_port()?, 1).set("identity_file", paths(&[&key]));
-    world.write("alice", &file)?;
-    world.start()?;
-    parked(&world, "alice")?;
+    let (sshd, world) = with_locked_key()?;
     let mut person = unlock(&world, "alice")?;
     person.sees("passphrase of")?;
     // As after its LoginGraceTime.
@@ -63,14 +69,7 @@ fn a_passphrase_that_takes_longer_than_the_server_waits_is_not_asked_for_again()
 
 #[test]
 fn a_passphrase_is_not_kept_unless_a_file_says_so() -> Result<()> {
-    let (sshd, mut world) = (Sshd::start()?, World::new()?);
-    let key = world.path("locked");
-    keygen(&key, SAID)?;
-    std::fs::copy(key.with_extension("pub"), sshd.path("authorized_keys"))?;
-    let file = sshd.tunnel().forward(net::free_port()?, 1).set("identity_file", paths(&[&key]));
-    world.write("alice", &file)?;
-    world.start()?;
-    parked(&world, "alice")?;
+    let (sshd, world) = with_locked_key()?;
     let mut person = unlock(&world, "alice")?;
     person.answers("passphrase of", SAID)?;
     ensure!(person.ends()? == 0, "{}", person.shown());

@@ -2,19 +2,10 @@
 
 use anyhow::{Result, ensure};
 use nbtunnel_tests::strange_server::{Round, StrangeServer};
-use nbtunnel_tests::{World, net};
 
-use super::unlock;
+use super::{asked_by, unlock};
 
 const NOTHING: Round = Round { title: "", instructions: "", prompts: &[], answers: &[] };
-
-fn world(server: &StrangeServer) -> Result<World> {
-    let mut world = World::new()?;
-    world.write("alice", &server.tunnel().forward(net::free_port()?, 1))?;
-    world.start()?;
-    world.wait_for("alice", "parked")?;
-    Ok(world)
-}
 
 #[test]
 fn rounds_with_no_two_and_three_questions_are_answered_each_in_its_order() -> Result<()> {
@@ -34,7 +25,7 @@ fn rounds_with_no_two_and_three_questions_are_answered_each_in_its_order() -> Re
             answers: &["1", "", "3"],
         },
     ])?;
-    let world = world(&server)?;
+    let world = asked_by(server.tunnel())?;
     let mut person = unlock(&world, "alice")?;
     person.sees("alice: somebody@127.0.0.1")?;
     person.sees("  | Two things")?;
@@ -57,7 +48,7 @@ fn rounds_with_no_two_and_three_questions_are_answered_each_in_its_order() -> Re
 fn a_wrong_answer_is_asked_for_again_three_times_and_then_given_up() -> Result<()> {
     let ask = Round { prompts: &[("Code", false)], answers: &["right"], ..NOTHING };
     let server = StrangeServer::asking(vec![ask])?;
-    let world = world(&server)?;
+    let world = asked_by(server.tunnel())?;
     let mut person = unlock(&world, "alice")?;
     for _ in 0..3 {
         person.answers("Code:", "wrong")?;
@@ -78,7 +69,7 @@ fn a_server_cannot_move_the_cursor_or_speak_for_us() -> Result<()> {
         answers: &["x"],
     };
     let server = StrangeServer::asking(vec![ask])?;
-    let world = world(&server)?;
+    let world = asked_by(server.tunnel())?;
     let mut person = unlock(&world, "alice")?;
     person.answers("Code:", "x")?;
     ensure!(person.ends()? == 0, "{}", person.shown());
