@@ -16,7 +16,7 @@ use lab::Lab;
 use nbtunnel_tests::child::Running;
 use nbtunnel_tests::programs::system;
 use nbtunnel_tests::tunnel_file::quoted;
-use nbtunnel_tests::{TunnelFile, World, wait};
+use nbtunnel_tests::{Server, Sshd, TunnelFile, World, net, wait};
 use record::{Beginning, Record};
 
 /// Goes there with ssh, and says what the servers saw.
@@ -94,4 +94,29 @@ fn where_ssh_goes_a_tunnel_goes_in_the_same_way() -> Result<()> {
 /// Only those whose name contains `$NBTUNNEL_TEST_CORPUS`, while one of them is being looked into.
 fn wanted(case: &Case) -> bool {
     std::env::var("NBTUNNEL_TEST_CORPUS").map_or(true, |part| case.name.contains(&part))
+}
+
+/// With the file's own words the server is reached, and with those of ssh_config it is not: that tells which counted.
+#[test]
+fn without_an_ssh_program_the_words_of_the_file_are_enough() -> Result<()> {
+    let (sshd, echo) = (Sshd::start()?, Server::echo()?);
+    for has_ssh in [true, false] {
+        let mut world = World::new()?;
+        let (nothing, config) = (world.path("no_programs"), world.path("ssh_config"));
+        std::fs::create_dir(&nothing)?;
+        std::fs::write(&config, "Host *\n  ProxyCommand false\n")?;
+        let local = net::free_port()?;
+        let file = sshd
+            .tunnel()
+            .forward(local, echo.port())
+            .set("ssh_config", quoted(&config.display().to_string()));
+        world.write("alice", &file)?;
+        if !has_ssh {
+            world.set_env("PATH", &nothing);
+        }
+        world.start()?;
+        world.wait_for("alice", if has_ssh { "waiting" } else { "up" })?;
+        ensure!(has_ssh || net::echoes(local, wait::SOON), "it does not carry");
+    }
+    Ok(())
 }
