@@ -42,10 +42,11 @@ impl Sleeper {
 
     /// Does something that must not cost the link: its session, and a connection that is open all the time.
     fn keeps_its_link(mut self, during: impl FnOnce(&mut Sleeper) -> Result<()>) -> Result<()> {
-        let sessions = self.sshd.sessions();
-        ensure!(!sessions.is_empty(), "there is no session that could be kept");
         let mut open = net::connect(self.local, wait::SOON)?;
         net::echo(&mut open, b"before")?;
+        // Only now: until it carries something, the process that led the login may still be ending.
+        let sessions = self.sshd.sessions();
+        ensure!(!sessions.is_empty(), "there is no session that could be kept");
         during(&mut self)?;
         // Longer than a probe after a wake may take to be answered.
         wait::throughout("it is the same session", Duration::from_secs(4), || {
