@@ -28,7 +28,8 @@ fn world(sshd: &Sshd, remotes: &[u16], file: impl Fn(TunnelFile) -> TunnelFile) 
     }
     world.write("alice", &text)?;
     world.start()?;
-    world.wait_for("alice", "up")?;
+    // Up, and through with the login at the other end, too: what leads it there ends before anything is answered.
+    world.wait_until("alice", "a probe was answered", |tunnel| tunnel["rtt_ms"].is_number())?;
     Ok((world, locals))
 }
 
