@@ -76,6 +76,14 @@ pub enum FailureKind {
     SlowReader,
     /// The local machine ran out of something (descriptors, memory).
     Exhausted,
+    /// No notebook's server is where it should be, or anywhere.
+    NotebookMissing,
+    /// What listens where a notebook should be is another user's.
+    NotYours,
+    /// A notebook's server does not take the token.
+    TokenRefused,
+    /// A notebook's server answers as none should, or could not be started.
+    NotebookFailed,
     /// The configuration cannot work.
     Config,
     /// A fault of ours.
@@ -111,7 +119,7 @@ pub enum Verdict {
 
 impl FailureKind {
     /// Every kind, for tables and tests.
-    pub const ALL: [FailureKind; 20] = [
+    pub const ALL: [FailureKind; 24] = [
         FailureKind::HostKeyUnknown,
         FailureKind::HostKeyChanged,
         FailureKind::AuthRefused,
@@ -130,6 +138,10 @@ impl FailureKind {
         FailureKind::ForwardingDenied,
         FailureKind::SlowReader,
         FailureKind::Exhausted,
+        FailureKind::NotebookMissing,
+        FailureKind::NotYours,
+        FailureKind::TokenRefused,
+        FailureKind::NotebookFailed,
         FailureKind::Config,
         FailureKind::Internal,
     ];
@@ -154,6 +166,10 @@ impl FailureKind {
             FailureKind::ForwardingDenied => "forwarding_denied",
             FailureKind::SlowReader => "slow_reader",
             FailureKind::Exhausted => "exhausted",
+            FailureKind::NotebookMissing => "notebook_missing",
+            FailureKind::NotYours => "not_yours",
+            FailureKind::TokenRefused => "token_refused",
+            FailureKind::NotebookFailed => "notebook_failed",
             FailureKind::Config => "config",
             FailureKind::Internal => "internal",
         }
@@ -181,6 +197,10 @@ impl FailureKind {
             | FailureKind::ForwardingDenied
             | FailureKind::SlowReader
             | FailureKind::Exhausted
+            | FailureKind::NotebookMissing
+            | FailureKind::NotYours
+            | FailureKind::TokenRefused
+            | FailureKind::NotebookFailed
             | FailureKind::Internal => Verdict::Retry,
         }
     }

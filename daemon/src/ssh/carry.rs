@@ -81,19 +81,14 @@ impl SshCarrier {
                 pump(local, far.reader, far.writer).await;
                 Carried::Over
             }
-            Err(Unreached::Denied(why)) => {
-                let failure = denied(&self.hop, &target, &why);
-                local.refuse(&failure).await;
-                Carried::Denied(failure)
-            }
+            Err(Unreached::Denied(why)) => Carried::Denied(denied(&self.hop, &target, &why), local),
             Err(Unreached::Late) => {
                 let failure = Failure::new(
                     FailureKind::TimedOut,
                     format!("{} could not reach {target} within a minute", self.hop),
                     "check the target of the forward; a firewall over there may swallow the connection",
                 );
-                local.refuse(&failure).await;
-                Carried::Denied(failure)
+                Carried::Denied(failure, local)
             }
             Err(Unreached::LinkGone) => Carried::LinkGone(local),
         }
@@ -164,8 +159,8 @@ impl SshCarrier {
                             .await
                     }
                     Target::Socket(path) => session.channel_open_direct_streamlocal(path).await,
-                    // Whoever asks has been asked already.
-                    Target::Socks => Err(Error::WrongChannel),
+                    // Whoever asks has been asked already, and who waits for a notebook still waits.
+                    Target::Socks | Target::Notebook(_) => Err(Error::WrongChannel),
                 }
             };
             if result.is_err() {
