@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::ask::Asker;
 use crate::event::{Event, Events};
+use crate::forward::FarSide;
 use crate::forward::carrier::{Carrier, GateNow};
 use crate::forward::{Activity, Forward, RemoteForward, Services, Tally};
 use crate::ssh::{Changed, Hop, Link, LinkEvent, Links, Lookout, OfferedKey, Plan, Snapshot};
@@ -242,6 +243,20 @@ impl Effects {
     pub fn offered(&self, name: &Name, route: &Route) -> Option<(&Hop, &OfferedKey)> {
         let (shown_at, hop, offered) = self.rooms.get(name)?.offered.as_ref()?;
         shown_at.leads_where(route).then_some((hop, offered))
+    }
+
+    /// The far end of this link, while it is there.
+    pub fn far_side(&self, name: &Name, epoch: Epoch) -> Option<Arc<dyn FarSide>> {
+        let carrier = self.rooms.get(name)?.carriers.get(&epoch)?;
+        Some(Arc::clone(carrier) as Arc<dyn FarSide>)
+    }
+
+    /// The far end of the link that takes new connections, if there is one.
+    pub fn far_side_now(&self, name: &Name) -> Option<Arc<dyn FarSide>> {
+        match &*self.rooms.get(name)?.gate.borrow() {
+            GateNow::Serve(carrier) => Some(Arc::clone(carrier) as Arc<dyn FarSide>),
+            GateNow::Hold | GateNow::Reset => None,
+        }
     }
 
     /// What all links share.

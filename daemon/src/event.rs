@@ -1,12 +1,13 @@
 //! Everything that can happen to the daemon, in one closed enum. Adding to it makes the compiler list every
 //! place to think about.
 
-use nbtunnel_core::{AskerId, Epoch, Failure, Input, Name, Nudge};
+use nbtunnel_core::{AskerId, Did, Epoch, Failure, Input, Name, Nudge, TaskId};
 use nbtunnel_proto::{Reply, Request, Secret};
 use tokio::sync::mpsc;
 
 use crate::ask::Question;
 use crate::config::Loaded;
+use crate::notebook::Server;
 use crate::ssh::{Changed, LinkEvent, Written};
 
 /// Where parts of the shell send what happened to them.
@@ -34,6 +35,8 @@ pub enum Event {
     Answers(ClientId, u64, Vec<Secret>),
     /// A client is gone: nobody waits for its answers any more.
     HungUp(ClientId),
+    /// What came of a task for this notebook of a tunnel, and the server that was found.
+    Notebook(Name, Name, TaskId, Did, Option<Box<Server>>),
     /// A host key was written down, or not.
     Trusted(Asked, Name, Result<Written, Failure>),
     /// Descriptors ran out, or are there again.

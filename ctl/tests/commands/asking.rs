@@ -280,6 +280,7 @@ fn watch_looks_again_at_once_when_something_happens_and_ends_with_the_daemon() {
                 at_ms: 0,
                 tunnel: Some("alice".into()),
                 forward: None,
+                notebook: None,
                 from: "up".into(),
                 to: "waiting".into(),
                 problem: None,

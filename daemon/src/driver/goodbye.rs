@@ -33,6 +33,7 @@ impl Driver {
         self.note(None, "stopping");
         let fault = || Reply::Fault(control::stopping());
         self.waits.stop(fault);
+        self.notebooks.stop(fault);
         self.reloads
             .drain(..)
             .map(|(_, asked)| asked)

@@ -3,7 +3,9 @@
 
 mod doctor;
 mod goodbye;
+mod loading;
 mod memory;
+mod notebooks;
 mod requests;
 mod tell;
 mod unlocks;
@@ -32,6 +34,7 @@ use crate::service::readiness;
 use crate::ssh::{Changed, LinkEvent, Links};
 use crate::wake::Clock;
 use memory::Memory;
+use notebooks::Notebooks;
 use unlocks::Unlocks;
 use waits::Waits;
 
@@ -87,6 +90,8 @@ pub struct Driver {
     /// When orders that could not be written down are tried once more.
     orders_again_at: Moment,
     waits: Waits,
+    notebooks: Notebooks,
+    data: Handle,
     unlocks: Unlocks,
     desktop: Desktop,
     watch: Watch,
@@ -126,6 +131,8 @@ impl Driver {
             orders,
             orders_again_at: parts.clock.now(),
             waits: Waits::default(),
+            notebooks: Notebooks::default(),
+            data: parts.data.clone(),
             unlocks: Unlocks::default(),
             desktop: Desktop::new(&Handle::current()),
             watch: parts.watch,
@@ -214,10 +221,14 @@ impl Driver {
             Event::HungUp(client) => {
                 self.person_left(client);
                 self.early.retain(|asked| asked.client != client);
-                for (name, wait) in self.waits.hung_up(client) {
+                let notebooks = self.notebooks.hung_up(client);
+                for (name, wait) in self.waits.hung_up(client).into_iter().chain(notebooks) {
                     self.tell(FleetInput::Tunnel(name, Input::Unwait(wait)));
                 }
                 self.reloads.retain(|(_, asked)| asked.client != client);
+            }
+            Event::Notebook(tunnel, notebook, id, did, server) => {
+                self.notebook_did((tunnel, notebook), id, did, server.map(|server| *server));
             }
             Event::Trusted(asked, name, result) => self.trusted(&asked, name, result),
             Event::Exhausted(exhausted) => self.exhausted(exhausted),
@@ -251,7 +262,11 @@ impl Driver {
         while let Some((name, output)) = self.fleet.poll_output() {
             match output {
                 Output::Announce(transition) => self.announce(&name, transition),
-                Output::Answer(wait, settled) => self.waits.answered(wait, settled),
+                Output::Answer(wait, settled) => {
+                    if let Some(settled) = self.notebook_settled(wait, settled) {
+                        self.waits.answered(wait, settled);
+                    }
+                }
                 Output::Gone => {
                     self.effects.carry_out(&name, &nbtunnel_core::Policy::default(), Output::Gone, None);
                     self.journal.forget(name.as_str());
@@ -261,14 +276,8 @@ impl Driver {
                     let asker = self.unlocks.asker(asker);
                     self.carry_out(&name, output, asker);
                 }
-                Output::Notebook(_, notebook, id, _) => {
-                    let why = nbtunnel_core::Failure::new(
-                        nbtunnel_core::FailureKind::NotebookFailed,
-                        "this daemon cannot look for notebooks",
-                        "install a newer one",
-                    );
-                    let did = nbtunnel_core::NotebookInput::Did(id, nbtunnel_core::Did::Failed(why));
-                    let _ = self.events.send(Event::Tunnel(name, Input::Notebook(notebook, did)));
+                Output::Notebook(epoch, notebook, id, task) => {
+                    self.notebook_task(name, epoch, notebook, id, task);
                 }
                 Output::Bind(..)
                 | Output::Unbind(_)
@@ -301,65 +310,6 @@ impl Driver {
         if let Err(why) = self.orders.keep(self.fleet.remembered()) {
             self.note(None, &format!("what you started and stopped cannot be written down: {why}"));
         }
-    }
-
-    fn loaded(&mut self, loaded: Loaded) {
-        self.settle_settings(&loaded);
-        let changes =
-            nbtunnel_core::reconcile(&self.specs, loaded.tunnels, &loaded.broken, loaded.all_broken);
-        for change in &changes {
-            match change {
-                nbtunnel_core::Change::Add(name, spec) | nbtunnel_core::Change::Respec(name, spec) => {
-                    self.specs.insert(name.clone(), (**spec).clone());
-                }
-                nbtunnel_core::Change::Remove(name) => {
-                    self.specs.remove(name);
-                }
-            }
-        }
-        for problem in &loaded.problems {
-            if !self.problems.contains(problem) {
-                let text = tell::problem_sentence(problem);
-                tracing::warn!("{text}");
-                self.journal.line(self.clock.wall_ms(), None, &text);
-            }
-        }
-        self.problems = loaded.problems;
-        self.notes = loaded.notes;
-        self.recall(&loaded.broken, loaded.all_broken);
-        self.tell(FleetInput::Apply(changes.clone()));
-        if !loaded.all_broken {
-            let right = self.fleet.tunnels().keys().filter(|name| !loaded.broken.contains(*name));
-            for name in right.cloned().collect::<Vec<_>>() {
-                self.tell(FleetInput::Tunnel(name, Input::FilesRead));
-            }
-        }
-        self.answer_reloads(loaded.asked, &changes);
-        if !self.loaded_once {
-            self.loaded_once = true;
-            self.services.all_forwards_known();
-            let text = format!("watching {} with {}", self.config_dir.display(), self.count());
-            self.note(None, &text);
-            self.answer_early();
-        }
-        readiness::ready(&self.count());
-    }
-
-    fn count(&self) -> String {
-        match self.specs.len() {
-            1 => "1 tunnel".to_owned(),
-            count => format!("{count} tunnels"),
-        }
-    }
-
-    /// Takes over the settings of the daemon as a whole, unless their file cannot be read.
-    fn settle_settings(&mut self, loaded: &Loaded) {
-        if loaded.all_broken || loaded.daemon == self.settings {
-            return;
-        }
-        self.settings = loaded.daemon.clone();
-        self.filter.set(self.settings.log.as_deref());
-        self.services.set_spool(self.settings.spool);
     }
 
     fn answer_early(&mut self) {

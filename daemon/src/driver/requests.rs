@@ -59,7 +59,10 @@ impl Driver {
                 Ok(()) => return,
                 Err(fault) => Err(fault),
             },
-            Request::Notebook { name, .. } => Err(self.no_such_tunnel(&name)),
+            Request::Notebook { name, ask } => match self.notebook_asked(&asked, &name, ask) {
+                Ok(()) => return,
+                Err(fault) => Err(fault),
+            },
             #[cfg(debug_assertions)]
             Request::Hang => loop {
                 std::thread::park();

@@ -26,12 +26,17 @@ impl Driver {
                 self.effects.unwanted(name);
             }
         }
+        self.notebooks.progress(name, &transition.about, &text);
         self.journal.event(WireEvent {
             at_ms: self.clock.wall_ms(),
             tunnel: Some(name.to_string()),
             forward: match &transition.about {
                 About::Tunnel | About::Link | About::Login | About::Notebook(_) => None,
                 About::Forward(forward) => Some(forward.clone()),
+            },
+            notebook: match &transition.about {
+                About::Notebook(notebook) => Some(notebook.clone()),
+                About::Tunnel | About::Link | About::Login | About::Forward(_) => None,
             },
             from: transition.from.to_owned(),
             to: transition.to.to_owned(),

@@ -140,6 +140,7 @@ fn replies() -> Vec<(&'static str, Reply)> {
                 at_ms: 1,
                 tunnel: Some("a".into()),
                 forward: Some("l:t".into()),
+                notebook: None,
                 from: "up".into(),
                 to: "waiting".into(),
                 problem: Some(problem()),

@@ -300,9 +300,9 @@ impl Notebook {
         self.job.as_ref().is_some_and(|(job, _)| job.node().is_some())
     }
 
-    /// The machine where its server is to be looked for, if a cluster chose one.
-    pub fn node(&self) -> Option<&str> {
-        self.job.as_ref().and_then(|(job, _)| job.node())
+    /// Its job, as far as it is known.
+    pub fn job(&self) -> Option<&Job> {
+        self.job.as_ref().map(|(job, _)| job)
     }
 
     /// What it is doing, in one word.
@@ -376,3 +376,6 @@ impl Job {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
