@@ -2,10 +2,10 @@
 
 use super::{
     Did, Job, Launcher, Notebook, NotebookSpec, Pause, QUEUE_AT_LEAST_EVERY, QUEUE_EVERY, Running,
-    SEEK_EVERY, START_LASTS, Search, TASK_LASTS, Task, TaskId, Wanted, Wish,
+    SEEK_EVERY, START_LASTS, Search, TASK_LASTS, Task, TaskId, WARNED_BEFORE, Wanted, Wish,
 };
 use crate::failure::{Failure, FailureKind};
-use crate::io::{Output, Settled};
+use crate::io::{About, Output, Settled, Transition};
 use crate::moment::Moment;
 
 impl Notebook {
@@ -121,6 +121,7 @@ impl Notebook {
             (None, _) => QUEUE_EVERY,
         };
         self.queue = Some(Pause { next_at: now + pause, pause });
+        self.warn_of_its_end(&job);
         self.job = Some((job, now));
         if node.is_none() {
             (self.place, self.search) = (None, None);
@@ -131,6 +132,26 @@ impl Notebook {
         } else if self.place.is_none() || self.is_wanted() {
             self.search.get_or_insert(Search::once(now));
         }
+    }
+
+    /// Tells once when the time of a job that runs is nearly up.
+    fn warn_of_its_end(&mut self, job: &Job) {
+        let ends_soon = job.node().is_some() && job.left.is_some_and(|left| left <= WARNED_BEFORE);
+        if !ends_soon || self.warned == Some(job.id) {
+            return;
+        }
+        self.warned = Some(job.id);
+        let minutes = job.left.unwrap_or_default().as_secs().div_ceil(60);
+        let (name, id) = (&self.spec.name, job.id);
+        let why = Failure::new(
+            FailureKind::NotebookMissing,
+            format!("the time of {name}'s job {id} is up in {minutes} min"),
+            "save what matters; kernels end with the job",
+        );
+        let about = About::Notebook(name.to_string());
+        let from = self.state().word();
+        let ending = Transition { about, from, to: "ending", why: Some(why), retry_in: None };
+        self.outputs.push_back(Output::Announce(ending));
     }
 
     /// Begins `task` at once, as the next one.

@@ -36,6 +36,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 pub const START_LASTS: Duration = Duration::from_secs(120);
 /// A task is answered by then: each has a deadline of its own, below this.
 const TASK_LASTS: Duration = Duration::from_secs(90);
+/// So long before the time of a job is up, users are told.
+const WARNED_BEFORE: Duration = Duration::from_secs(10 * 60);
 /// A job that waits is asked for so often at first; the pauses double …
 const QUEUE_EVERY: Duration = Duration::from_secs(2);
 /// … up to this.
@@ -58,6 +60,8 @@ pub struct Notebook {
     started_until: Option<Moment>,
     job: Option<(Job, Moment)>,
     queue: Option<Pause>,
+    /// The job of which users know that it ends soon.
+    warned: Option<u64>,
     wishes: Vec<Wanted>,
     why: Option<Failure>,
     announced: NotebookState,
@@ -111,6 +115,7 @@ impl Notebook {
             started_until: None,
             job: None,
             queue: None,
+            warned: None,
             wishes: Vec::new(),
             why: None,
             announced: NotebookState::Unknown,

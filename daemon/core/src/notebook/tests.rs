@@ -343,3 +343,26 @@ fn what_is_ended_is_over_for_all() {
     assert_eq!(answers(&bed.did(id, Did::Stopped)), [(wait, &Settled::Reached)]);
     assert_eq!(bed.notebook.state(), NotebookState::Unknown);
 }
+
+#[test]
+fn that_a_job_ends_soon_is_told_once() {
+    let mut bed = Bed::new(in_slurm);
+    let (mut id, _) = bed.up();
+    let mut told = Vec::new();
+    for left in [700, 601, 600, 300, 10] {
+        let left = Some(Duration::from_secs(left));
+        let state = JobState::Running { node: "n1".into() };
+        let mut outputs = bed.did(id, Did::Job(Some(Job { left, ..job(state) })));
+        if let Some((search, Task::Find)) = task_of(&outputs) {
+            outputs.extend(bed.did(search, Did::Found("n1".into(), 8888)));
+        }
+        told.extend(outputs.into_iter().filter_map(|output| match output {
+            Output::Announce(transition) if transition.to == "ending" => transition.why,
+            _ => None,
+        }));
+        bed.until_due();
+        id = bed.task().unwrap().0;
+    }
+    let messages: Vec<_> = told.iter().map(|why| why.message.as_str()).collect();
+    assert_eq!(messages, ["the time of alice's job 12 is up in 10 min"]);
+}
