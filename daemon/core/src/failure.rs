@@ -78,6 +78,14 @@ pub enum FailureKind {
     SlowReader,
     /// The local machine ran out of something (descriptors, memory).
     Exhausted,
+    /// No notebook's server is where it should be, or anywhere.
+    NotebookMissing,
+    /// What listens where a notebook should be is another user's.
+    NotYours,
+    /// A notebook's server does not take the token.
+    TokenRefused,
+    /// A notebook's server answers as none should, or could not be started.
+    NotebookFailed,
     /// The configuration cannot work.
     Config,
     /// A fault of ours.
@@ -113,7 +121,7 @@ pub enum Verdict {
 
 impl FailureKind {
     /// Every kind, for tables and tests.
-    pub const ALL: [FailureKind; 21] = [
+    pub const ALL: [FailureKind; 25] = [
         FailureKind::HostKeyUnknown,
         FailureKind::HostKeyChanged,
         FailureKind::AuthRefused,
@@ -133,6 +141,10 @@ impl FailureKind {
         FailureKind::NoShell,
         FailureKind::SlowReader,
         FailureKind::Exhausted,
+        FailureKind::NotebookMissing,
+        FailureKind::NotYours,
+        FailureKind::TokenRefused,
+        FailureKind::NotebookFailed,
         FailureKind::Config,
         FailureKind::Internal,
     ];
@@ -158,6 +170,10 @@ impl FailureKind {
             FailureKind::NoShell => "no_shell",
             FailureKind::SlowReader => "slow_reader",
             FailureKind::Exhausted => "exhausted",
+            FailureKind::NotebookMissing => "notebook_missing",
+            FailureKind::NotYours => "not_yours",
+            FailureKind::TokenRefused => "token_refused",
+            FailureKind::NotebookFailed => "notebook_failed",
             FailureKind::Config => "config",
             FailureKind::Internal => "internal",
         }
@@ -186,6 +202,10 @@ impl FailureKind {
             | FailureKind::NoShell
             | FailureKind::SlowReader
             | FailureKind::Exhausted
+            | FailureKind::NotebookMissing
+            | FailureKind::NotYours
+            | FailureKind::TokenRefused
+            | FailureKind::NotebookFailed
             | FailureKind::Internal => Verdict::Retry,
         }
     }

@@ -42,8 +42,8 @@ pub enum Carried {
     /// A channel was opened and carried to some end, or nobody waited for it any more; the local side has
     /// been told how (end or reset).
     Over,
-    /// The far end would not open it: the local connection was reset, the forward has a problem.
-    Denied(Failure),
+    /// The far end would not open it, with nothing read from the local side that its client was not asked for.
+    Denied(Failure, Accepted),
     /// The link was gone before a channel was opened, with nothing read from the local side: it may be held
     /// and tried again on the next link.
     LinkGone(Accepted),

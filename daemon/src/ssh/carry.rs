@@ -94,16 +94,8 @@ impl SshCarrier {
                 pump(local, far.reader, far.writer).await;
                 Carried::Over
             }
-            Err(Unreached::Denied(why)) => {
-                let failure = denied(&self.hop, &target, &why);
-                local.refuse(&failure).await;
-                Carried::Denied(failure)
-            }
-            Err(Unreached::Late) => {
-                let failure = late(&self.hop, &target);
-                local.refuse(&failure).await;
-                Carried::Denied(failure)
-            }
+            Err(Unreached::Denied(why)) => Carried::Denied(denied(&self.hop, &target, &why), local),
+            Err(Unreached::Late) => Carried::Denied(late(&self.hop, &target), local),
             Err(Unreached::LinkGone) => Carried::LinkGone(local),
         }
     }
@@ -177,8 +169,8 @@ impl SshCarrier {
                     Wanted::Way(Target::Socket(path), _) => {
                         session.channel_open_direct_streamlocal(path).await
                     }
-                    // Whoever asks has been asked already.
-                    Wanted::Way(Target::Socks, _) => Err(Error::WrongChannel),
+                    // Whoever asks has been asked already, and who waits for a notebook still waits.
+                    Wanted::Way(Target::Socks | Target::Notebook(_), _) => Err(Error::WrongChannel),
                     Wanted::Program => session.channel_open_session().await,
                 }
             };

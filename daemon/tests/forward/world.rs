@@ -299,8 +299,7 @@ impl FarSide for Denier {
 
 impl Carrier for Denier {
     fn carry(self: Arc<Self>, local: Accepted, _: Target) -> Pin<Box<dyn Future<Output = Carried> + Send>> {
-        local.reset();
-        Box::pin(std::future::ready(Carried::Denied(self.0.clone())))
+        Box::pin(std::future::ready(Carried::Denied(self.0.clone(), local)))
     }
 
     fn listen(&self, _: ListenId, _: ListenAt, _: Landing, _: Tell) {}
