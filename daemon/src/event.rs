@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::ask::Question;
 use crate::config::Loaded;
-use crate::notebook::Server;
+use crate::notebook::{Health, Server};
 use crate::ssh::{Changed, LinkEvent, Written};
 
 /// Where parts of the shell send what happened to them.
@@ -37,6 +37,8 @@ pub enum Event {
     HungUp(ClientId),
     /// What came of a task for this notebook of a tunnel, and the server that was found.
     Notebook(Name, Name, TaskId, Did, Option<Box<Server>>),
+    /// Notebooks were looked at for somebody who asked for the status of these.
+    Looked(Asked, Vec<String>, Vec<(Name, Name, Health)>),
     /// A host key was written down, or not.
     Trusted(Asked, Name, Result<Written, Failure>),
     /// Descriptors ran out, or are there again.

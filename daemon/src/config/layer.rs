@@ -258,6 +258,7 @@ fn spec(sum: Layer, ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
                 |t| values::size(t, &values::RENEW_BYTES),
             )?,
             drain: or_default(sum.drain, |p| p.drain, |t| values::duration(t, &values::DRAIN))?,
+            trusted: Policy::default().trusted,
             all_or_nothing: Policy::default().all_or_nothing,
         },
     };

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use nbtunnel_core::{Asks, Failure, Name, TunnelView};
 use nbtunnel_proto::{
-    Finding, ForwardStatus, History, HostKeyOffer, Order, PastFailure, Problem, RecordedKey, Secret,
-    TunnelStatus,
+    Finding, ForwardStatus, History, HostKeyOffer, NotebookStatus, Order, PastFailure, Problem, RecordedKey,
+    Secret, TunnelStatus,
 };
 use secrecy::SecretString;
 
@@ -71,6 +71,7 @@ pub fn tunnel(
     view: TunnelView,
     planned: Option<&Plan>,
     tallies: &[Counts],
+    notebooks: Vec<NotebookStatus>,
     past: Past,
 ) -> TunnelStatus {
     let forwards = view.forwards.into_iter().zip(tallies).map(|(forward, tally)| ForwardStatus {
@@ -105,7 +106,7 @@ pub fn tunnel(
         tags: view.spec.tags,
         problem: view.problem.as_ref().map(problem),
         forwards: forwards.collect(),
-        notebooks: Vec::new(),
+        notebooks,
         draining: u32::try_from(view.draining).unwrap_or(u32::MAX),
         history: history(past),
         asking: asking(view.asks).map(str::to_owned),

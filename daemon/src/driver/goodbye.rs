@@ -68,13 +68,14 @@ impl Driver {
 /// What came while stopping and somebody waits for.
 fn late(event: Event, fault: impl Fn() -> Reply) {
     match event {
-        Event::Asked(asked) => asked.answer(fault()),
+        Event::Asked(asked) | Event::Looked(asked, ..) => asked.answer(fault()),
         Event::Trusted(asked, _, Ok(written)) => asked
             .answer(Reply::Trusted { file: written.file.display().to_string(), replaced: written.replaced }),
         Event::Trusted(asked, _, Err(_)) => asked.answer(fault()),
         Event::Tunnel(..)
         | Event::Link(..)
         | Event::Changed(..)
+        | Event::Notebook(..)
         | Event::Loaded(_)
         | Event::Question(..)
         | Event::Answers(..)

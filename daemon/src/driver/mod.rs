@@ -4,6 +4,7 @@
 mod doctor;
 mod goodbye;
 mod loading;
+mod looks;
 mod memory;
 mod notebooks;
 mod requests;
@@ -22,7 +23,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::ask::Asker;
-use crate::config::{DaemonSettings, Loaded, Watch};
+use crate::config::{DaemonSettings, Watch};
 use crate::desktop::Desktop;
 use crate::effects::Effects;
 use crate::event::{Asked, Event, Events};
@@ -122,7 +123,12 @@ impl Driver {
         Driver {
             started: parts.clock.now(),
             clock: parts.clock,
-            effects: Effects::new(parts.events.clone(), parts.links, Arc::clone(&parts.services), parts.data),
+            effects: Effects::new(
+                parts.events.clone(),
+                parts.links,
+                Arc::clone(&parts.services),
+                parts.data.clone(),
+            ),
             events: parts.events,
             inbox: parts.inbox,
             fleet: Fleet::new(parts.seed, remembered).with_ports(ports),
@@ -132,7 +138,7 @@ impl Driver {
             orders_again_at: parts.clock.now(),
             waits: Waits::default(),
             notebooks: Notebooks::default(),
-            data: parts.data.clone(),
+            data: parts.data,
             unlocks: Unlocks::default(),
             desktop: Desktop::new(&Handle::current()),
             watch: parts.watch,
@@ -230,6 +236,7 @@ impl Driver {
             Event::Notebook(tunnel, notebook, id, did, server) => {
                 self.notebook_did((tunnel, notebook), id, did, server.map(|server| *server));
             }
+            Event::Looked(asked, names, looked) => self.looked(&asked, &names, looked),
             Event::Trusted(asked, name, result) => self.trusted(&asked, name, result),
             Event::Exhausted(exhausted) => self.exhausted(exhausted),
             Event::Nudged(nudge, reason) => {

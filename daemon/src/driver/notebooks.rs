@@ -1,19 +1,18 @@
 //! Notebooks: whom `nbctl` means, what is done for them at the far end, and what those hear who wait for one.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use nbtunnel_core::io::About;
 use nbtunnel_core::tunnel::Desire;
 use nbtunnel_core::{
-    Did, Epoch, Failure, FailureKind, FleetInput, Input, Job, Launcher, Name, NotebookInput, NotebookSpec,
-    Order, Settled, Task, TaskId, WaitId, Wish,
+    Did, Epoch, Failure, FailureKind, FleetInput, Input, Job, Name, NotebookInput, NotebookSpec, Order,
+    Settled, Task, TaskId, WaitId, Wish,
 };
 use nbtunnel_proto::{Fault, FaultCode, NotebookAsk, NotebookAt, Reply, Secret};
 
 use super::Driver;
+use super::looks::Looked;
 use crate::event::{Asked, ClientId, Event};
-use crate::forward::FarSide;
 use crate::notebook::{self, Errand, Server};
 
 /// A notebook: its tunnel, and its name there.
@@ -26,6 +25,10 @@ pub(super) struct Notebooks {
     pub(super) tokens: BTreeMap<Key, Secret>,
     /// What was found last.
     pub(super) servers: BTreeMap<Key, Server>,
+    /// How those were when somebody looked last.
+    pub(super) health: BTreeMap<Key, Looked>,
+    /// The process of the server that was there last, and what became of the one before.
+    lives: BTreeMap<Key, (u32, Option<String>)>,
     waiting: BTreeMap<WaitId, Waiting>,
 }
 
@@ -202,14 +205,36 @@ impl Driver {
     /// What came of a task.
     pub(super) fn notebook_did(&mut self, key: Key, id: TaskId, did: Did, server: Option<Server>) {
         match server {
-            Some(server) => drop(self.notebooks.servers.insert(key.clone(), server)),
+            Some(server) => self.server_found(&key, server),
             None if matches!(did, Did::Missing(_) | Did::Stopped) => {
-                drop(self.notebooks.servers.remove(&key))
+                self.notebooks.servers.remove(&key);
+                self.notebooks.health.remove(&key);
             }
             None => {}
         }
         let input = Input::Notebook(key.1, NotebookInput::Did(id, did));
         self.tell(FleetInput::Tunnel(key.0, input));
+    }
+
+    fn server_found(&mut self, key: &Key, server: Server) {
+        if let Some(pid) = server.pid {
+            let before = self.notebooks.lives.get(key).map(|(pid, _)| *pid);
+            if before != Some(pid) {
+                self.notebooks.health.remove(key);
+                let text = "its server was started anew: the kernels of the one before are gone";
+                let news = before.map(|_| text.to_owned());
+                if news.is_some() {
+                    self.note(Some(&key.0), &format!("notebook {}: {text}", key.1));
+                }
+                self.notebooks.lives.insert(key.clone(), (pid, news));
+            }
+        }
+        self.notebooks.servers.insert(key.clone(), server);
+    }
+
+    /// What became of the server that was there before, if something did.
+    pub(super) fn news_of(&self, key: &Key) -> Option<&String> {
+        self.notebooks.lives.get(key)?.1.as_ref()
     }
 
     /// A wait is over, if it is one for a notebook.
@@ -297,6 +322,8 @@ impl Driver {
                 .is_some_and(|tunnel| tunnel.spec().notebooks.iter().any(|spec| spec.name == key.1))
         };
         self.notebooks.servers.retain(|key, _| is_there(key));
+        self.notebooks.health.retain(|key, _| is_there(key));
+        self.notebooks.lives.retain(|key, _| is_there(key));
     }
 }
 

@@ -17,7 +17,11 @@ impl Driver {
     pub(super) fn asked(&mut self, asked: Asked) {
         let request = asked.request.clone();
         let result = match request {
-            Request::Status { names } => self.status(&names).map(|status| Reply::Status(Box::new(status))),
+            Request::Status { names } => match self.status_asked(&asked, names) {
+                Ok(Some(reply)) => Ok(reply),
+                Ok(None) => return,
+                Err(fault) => Err(fault),
+            },
             Request::Order { select, order, wait } => match self.order(&asked, &select, order, wait) {
                 Ok(Some(reply)) => Ok(reply),
                 Ok(None) => return,
@@ -72,7 +76,7 @@ impl Driver {
     }
 
     /// The tunnels that `patterns` (names or globs) mean; every pattern has to fit one.
-    fn select(&self, patterns: &[String]) -> Result<Vec<Name>, Fault> {
+    pub(super) fn select(&self, patterns: &[String]) -> Result<Vec<Name>, Fault> {
         let mut chosen = Vec::new();
         for pattern in patterns {
             let glob = Pattern::new(pattern).map_err(|why| {
@@ -112,7 +116,7 @@ impl Driver {
         Fault::new(FaultCode::NoSuchTunnel, format!("there is no tunnel {pattern:?}"), hint)
     }
 
-    fn status(&self, patterns: &[String]) -> Result<Status, Fault> {
+    pub(super) fn status(&self, patterns: &[String]) -> Result<Status, Fault> {
         let now = self.clock.now();
         let names =
             if patterns.is_empty() { self.present().cloned().collect() } else { self.select(patterns)? };
@@ -159,7 +163,8 @@ impl Driver {
         });
         let tallies: Vec<_> = tallies.collect();
         let planned = self.effects.planned(name);
-        Some(convert::tunnel(name, view, planned, &tallies, self.memory.past(name, tunnel, now)))
+        let notebooks = self.notebook_statuses(name, &view, now);
+        Some(convert::tunnel(name, view, planned, &tallies, notebooks, self.memory.past(name, tunnel, now)))
     }
 
     fn order(

@@ -47,6 +47,11 @@ impl Driver {
         if transition.about == About::Login {
             self.desktop.lost_login(name.as_str());
         }
+        if let (About::Notebook(notebook), "ending", Some(why)) =
+            (&transition.about, transition.to, &transition.why)
+        {
+            self.desktop.ends_soon(notebook, &format!("{}: {}", why.message, why.hint));
+        }
         if transition.about == About::Tunnel {
             self.remember(name, &transition);
         }

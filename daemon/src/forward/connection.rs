@@ -38,7 +38,7 @@ pub(super) async fn attend(mut local: Accepted, standing: Arc<Standing>) {
                 standing.carried_by(&carrier);
                 let Some(target) = local.destination(target).await else { return };
                 match carrier.carry(local, target.clone()).await {
-                    Carried::Over => return,
+                    Carried::Over => return standing.left_alone(),
                     Carried::Denied(failure, back) => {
                         let again = standing.seeks_again(&target, &failure);
                         standing.denied(failure.clone());

@@ -21,6 +21,7 @@ mod owner;
 pub mod pump;
 mod queue;
 pub mod remote;
+mod seeking;
 pub mod services;
 pub mod socks;
 mod spool;

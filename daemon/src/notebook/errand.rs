@@ -5,7 +5,7 @@ use std::sync::Arc;
 use nbtunnel_core::{Did, Failure, FailureKind, Job, Launcher, NotebookSpec, Task};
 use nbtunnel_proto::Secret;
 
-use super::{Server, Wanted, find};
+use super::{Checked, Kind, Scheme, Server, Wanted, find};
 use crate::forward::FarSide;
 use crate::launch::{self, Batch, Launch};
 
@@ -61,17 +61,17 @@ async fn look_for(far: Arc<dyn FarSide>, errand: &Errand) -> (Did, Option<Server
         None => far,
     };
     match find(far, &wanted).await {
-        Ok(server) => {
-            // Its node is reached from the login host by its name.
-            let host = match node {
-                Some((_, node)) if is_local(&server.host) => node.to_owned(),
-                Some(_) | None => server.host.clone(),
-            };
-            (Did::Found(host, server.port), Some(server))
+        Ok(mut server) => {
+            // Its node is reached from the login host by its name, where nobody sees whose the port is.
+            if let Some((_, node)) = node {
+                server.host = node.to_owned();
+                server.checked = Checked::NotReadable;
+            }
+            (Did::Found(server.host.clone(), server.port), Some(server))
         }
         // The user wrote this port down: it is forwarded, as ssh would, and no token of ours goes there.
         Err(why) if why.kind == FailureKind::NotYours && errand.may_be_anybodys() => {
-            let server = Server::of_somebody(&wanted, why.message);
+            let server = Server::of_somebody(&wanted);
             (Did::Found(server.host.clone(), server.port), Some(server))
         }
         Err(why) if matches!(why.kind, FailureKind::NotebookMissing | FailureKind::NotYours) => {
@@ -79,10 +79,6 @@ async fn look_for(far: Arc<dyn FarSide>, errand: &Errand) -> (Did, Option<Server
         }
         Err(why) => (Did::Failed(why), None),
     }
-}
-
-fn is_local(host: &str) -> bool {
-    matches!(host, "localhost" | "127.0.0.1" | "::1")
 }
 
 impl Errand {
@@ -101,6 +97,7 @@ impl Errand {
             ports: which.ports,
             scheme: self.spec.scheme,
             token: self.token.clone(),
+            pid: None,
         }
     }
 
@@ -122,5 +119,61 @@ impl Errand {
             command: self.spec.start.clone(),
             dir: self.spec.dir.clone(),
         })
+    }
+}
+
+impl Server {
+    /// What listens where the file says, whoever's it is: nothing of ours is shown to it.
+    fn of_somebody(wanted: &Wanted) -> Server {
+        Server {
+            host: wanted.host.clone(),
+            port: wanted.port.unwrap_or_default(),
+            https: wanted.scheme == Scheme::Https,
+            base_url: "/".to_owned(),
+            token: None,
+            password: false,
+            root_dir: None,
+            pid: None,
+            version: None,
+            kind: Kind::Unknown,
+            checked: Checked::Somebodys,
+            self_signed: false,
+            owner: None,
+            others: Vec::new(),
+            token_problem: None,
+        }
+    }
+
+    /// Where it is found on this machine, without its token.
+    pub fn local_url(&self, port: u16) -> String {
+        let scheme = if self.https { "https" } else { "http" };
+        format!("{scheme}://localhost:{port}{}", self.base_url)
+    }
+
+    /// What is so, needs no mending, and somebody may want to know.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.self_signed {
+            notes.push("its certificate vouches for itself, and SSH for the machine".to_owned());
+        }
+        if self.checked == Checked::Somebodys {
+            notes.push("its port is another user's over there, so no token is sent to it".to_owned());
+        }
+        if !self.others.is_empty() {
+            notes.push(format!("others would do as well: {}", self.others.join(", ")));
+        }
+        notes
+    }
+}
+
+impl Kind {
+    /// The word that users see.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Kind::Server2 => "jupyter-server",
+            Kind::Notebook6 => "notebook6",
+            Kind::Hub => "hub",
+            Kind::Unknown => "unknown",
+        }
     }
 }

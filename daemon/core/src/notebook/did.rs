@@ -14,7 +14,7 @@ impl Notebook {
             Did::Found(host, port) => {
                 (self.search, self.started_until, self.why) = (None, None, None);
                 self.was_there = true;
-                self.place = Some((host, port));
+                (self.place, self.doubted) = (Some((host, port)), false);
                 self.answer(now, running, &[Wish::Find, Wish::Open], &Settled::Reached);
             }
             Did::Missing(why) => self.missing(now, running, why),
@@ -77,7 +77,7 @@ impl Notebook {
                 // Where its port is for good, nobody has to look: only its token stays unknown.
                 let fixed = self.spec.which.port;
                 if let Some(port) = fixed {
-                    self.place = Some((self.spec.host.clone(), port));
+                    (self.place, self.doubted) = (Some((self.spec.host.clone(), port)), false);
                 }
                 match &mut self.search {
                     Some(search) if search.is_fast(now) => search.next_at = now + SEEK_EVERY,

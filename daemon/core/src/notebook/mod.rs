@@ -51,6 +51,8 @@ pub struct Notebook {
     via: Option<Epoch>,
     /// Where its server is.
     place: Option<(String, u16)>,
+    /// It was there, and is looked for once more before anybody is led there.
+    doubted: bool,
     /// It was there, over this link or one before.
     was_there: bool,
     task: Option<Running>,
@@ -108,6 +110,7 @@ impl Notebook {
             spec,
             via: None,
             place: None,
+            doubted: false,
             was_there: false,
             task: None,
             next_task: 0,
@@ -136,7 +139,7 @@ impl Notebook {
     /// Where its forward leads now.
     pub fn target(&self) -> Target {
         match &self.place {
-            Some((host, port)) if self.via.is_some() => Target::Tcp(host.clone(), *port),
+            Some((host, port)) if self.via.is_some() && !self.doubted => Target::Tcp(host.clone(), *port),
             Some(_) | None => Target::Notebook(self.spec.name.clone()),
         }
     }
@@ -220,11 +223,10 @@ impl Notebook {
         self.seek(now);
     }
 
-    /// Somebody waits for it.
+    /// Somebody waits for it, and the shell leads nobody there before it was looked for again.
     pub fn sought(&mut self, now: Moment) {
-        if self.place.is_none() {
-            self.seek(now);
-        }
+        self.doubted = self.place.is_some();
+        self.seek(now);
     }
 
     /// A look at where it is, now.

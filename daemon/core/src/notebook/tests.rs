@@ -366,3 +366,15 @@ fn that_a_job_ends_soon_is_told_once() {
     let messages: Vec<_> = told.iter().map(|why| why.message.as_str()).collect();
     assert_eq!(messages, ["the time of alice's job 12 is up in 10 min"]);
 }
+
+#[test]
+fn whoever_comes_after_a_while_is_led_there_after_another_look() {
+    let mut bed = Bed::found_at(7000, |_| {});
+    bed.notebook.sought(bed.now);
+    let (id, task) = bed.task().unwrap();
+    assert_eq!(task, Task::Find);
+    assert!(bed.notebook.target().notebook().is_some(), "nobody is led there meanwhile");
+    assert_eq!(bed.notebook.state(), NotebookState::Found, "and that is no news");
+    bed.did(id, found(7000));
+    assert_eq!(bed.notebook.target(), Target::Tcp("localhost".into(), 7000));
+}

@@ -94,6 +94,7 @@ impl Tunnel {
                 true
             }
             ForwardReport::Sought => {
+                seat.told = Some((id, Target::Notebook(name.clone())));
                 seat.notebook.sought(now);
                 true
             }
