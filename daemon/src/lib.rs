@@ -16,6 +16,7 @@ pub mod history;
 pub mod history_file;
 pub mod journal;
 pub mod logging;
+pub mod notebook;
 pub mod orders;
 pub mod service;
 pub mod ssh;
