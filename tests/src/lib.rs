@@ -19,6 +19,7 @@ pub mod door;
 #[cfg(target_os = "linux")]
 pub mod dropbear;
 pub mod fuzz;
+pub mod here;
 pub mod http;
 pub mod jupyter;
 pub mod kerberos;

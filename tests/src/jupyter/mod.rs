@@ -121,6 +121,15 @@ impl Jupyter {
         Ok(told["printed"].as_str().unwrap_or_default().to_owned())
     }
 
+    /// Begins to run `code` in a kernel; whoever asked for it waits until the value is dropped.
+    ///
+    /// # Errors
+    /// The client cannot be run.
+    pub fn begin_code(&self, port: u16, kernel: &str, code: &str) -> Result<Running> {
+        let mut command = self.client(port, &["run", kernel, code]);
+        Running::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
+    }
+
     /// Opens a websocket to a kernel and keeps it open; returns once it is.
     ///
     /// # Errors
