@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use nbtunnel_core::{
-    Failure, FailureKind, ForwardKind, ForwardView, Name, State, Target, TunnelView, Wanted,
+    Did, Failure, FailureKind, ForwardKind, ForwardView, Name, State, Target, Task, TunnelView, Wanted,
 };
 use nbtunnel_proto::{Fault, FileProblem, Reply};
 use tokio::sync::mpsc;
@@ -14,7 +14,9 @@ use super::Driver;
 use crate::control::convert;
 use crate::event::Asked;
 use crate::finding::{Finding, Layer};
+use crate::forward::FarSide;
 use crate::history::span;
+use crate::notebook::{Errand, carry_out, look};
 use crate::service::starter::starter;
 use crate::ssh::{HAS_KERBEROS, Links, Patient};
 
@@ -26,6 +28,9 @@ struct Case {
     name: Name,
     config: Finding,
     patient: Patient,
+    notebooks: Vec<Errand>,
+    /// Its far end, if it is up.
+    far: Option<Arc<dyn FarSide>>,
 }
 
 impl Driver {
@@ -137,16 +142,19 @@ impl Driver {
                 .map(|forward| (forward.to_string(), forward.target.clone()))
                 .collect(),
         };
-        Some(Case { name: name.clone(), config, patient })
+        let notebooks = view.spec.notebooks.iter();
+        let notebooks =
+            notebooks.filter_map(|spec| self.errand(&(name.clone(), spec.name.clone()))).collect();
+        Some(Case { name: name.clone(), config, patient, notebooks, far: self.effects.far_side_now(name) })
     }
 }
 
 /// Looks at one tunnel, and tells the client what is found as fast as it reads.
 async fn look_at(links: &Arc<Links>, case: Case, answer: &mpsc::Sender<Reply>) {
-    let Case { name, config, patient } = case;
+    let Case { name, config, patient, notebooks, far } = case;
     let (tell, mut found) = mpsc::unbounded_channel();
     let _ = tell.send(config);
-    let on = Arc::new(move |finding| {
+    let on: Arc<dyn Fn(Finding) + Send + Sync> = Arc::new(move |finding| {
         let _ = tell.send(finding);
     });
     let pass_on = async {
@@ -160,7 +168,57 @@ async fn look_at(links: &Arc<Links>, case: Case, answer: &mpsc::Sender<Reply>) {
             }
         }
     };
-    tokio::join!(links.diagnose(patient, on), pass_on);
+    let look = async {
+        links.diagnose(patient, Arc::clone(&on)).await;
+        for errand in notebooks {
+            for finding in notebook_layers(far.clone(), errand).await {
+                on(finding);
+            }
+        }
+        drop(on);
+    };
+    tokio::join!(look, pass_on);
+}
+
+/// Looks for a notebook's server, and how it fares.
+async fn notebook_layers(far: Option<Arc<dyn FarSide>>, errand: Errand) -> Vec<Finding> {
+    let name = errand.spec.name.to_string();
+    let Some(far) = far else {
+        return vec![Finding::skipped(Layer::Notebook, "not looked for: the tunnel is not up").at(name)];
+    };
+    let server = match carry_out(Arc::clone(&far), errand, Task::Find).await {
+        (_, Some(server)) => server,
+        (Did::Missing(why) | Did::Failed(why), None) => {
+            return vec![Finding::broken(Layer::Notebook, &why).at(name)];
+        }
+        (_, None) => return Vec::new(),
+    };
+    let (what, place) = (server.kind.word(), format!("{}:{}", server.host, server.port));
+    let version = server.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
+    let mut found =
+        vec![Finding::ok(Layer::Notebook, format!("{what}{version} at {place}")).at(name.clone())];
+    found.extend(
+        server.notes().into_iter().map(|note| Finding::warn(Layer::Notebook, note, "").at(name.clone())),
+    );
+    let health = look(far, &server).await;
+    let words = health.words();
+    found.push(
+        match (health.why(), health.vitals()) {
+            (Some(why), _) => Finding::broken(Layer::Notebook, why),
+            (None, Some(vitals)) => {
+                let last = vitals
+                    .last_activity
+                    .as_ref()
+                    .map(|last| format!(", last used {last}"))
+                    .unwrap_or_default();
+                let (kernels, busy) = (vitals.kernels, vitals.busy);
+                Finding::ok(Layer::Notebook, format!("{words}: kernels {kernels}, busy {busy}{last}"))
+            }
+            (None, None) => Finding::ok(Layer::Notebook, words),
+        }
+        .at(name),
+    );
+    found
 }
 
 fn about_build() -> Finding {

@@ -172,7 +172,7 @@ impl Driver {
     }
 
     /// What a task needs beside the way to the far end.
-    fn errand(&self, key: &Key) -> Option<Errand> {
+    pub(super) fn errand(&self, key: &Key) -> Option<Errand> {
         Some(Errand {
             spec: self.notebook_spec(key)?.clone(),
             token: self.notebooks.tokens.get(key).cloned(),

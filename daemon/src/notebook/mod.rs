@@ -4,6 +4,7 @@
 //! No token goes anywhere before the listings of the far end say whose port it is, where they can be read.
 
 mod choose;
+mod errand;
 mod http;
 mod listener;
 mod listing;
@@ -25,6 +26,7 @@ use choose::{Candidate, Leads};
 use listing::Listing;
 use probe::{Answers, Door, Guess, Trouble};
 
+pub use errand::{Errand, carry_out, log};
 pub use look::{Health, Vitals, look};
 pub use nbtunnel_core::Scheme;
 
@@ -108,6 +110,8 @@ pub enum Checked {
     Mine,
     /// That could not be read where it runs.
     NotReadable,
+    /// Its port is somebody else's, and the file says to go there all the same.
+    Somebodys,
 }
 
 /// Finds the server that is wanted. One script tells what runs there; then it is asked what it is, first without
@@ -141,7 +145,7 @@ pub async fn find(far: Arc<dyn FarSide>, wanted: &Wanted) -> Result<Server, Fail
 /// # Errors
 /// As [`find`].
 pub async fn verify(far: Arc<dyn FarSide>, server: &Server) -> Result<(), Failure> {
-    if server.checked == Checked::NotReadable {
+    if server.checked != Checked::Mine {
         return Ok(());
     }
     let pids: Vec<u32> = server.pid.into_iter().collect();
