@@ -8,7 +8,13 @@ use tempfile::TempDir;
 use super::*;
 
 fn ctx() -> Context {
-    Context { home: "/home/me".into(), user: "me".into(), env: BTreeMap::new(), ask_ssh: false }
+    Context {
+        home: "/home/me".into(),
+        user: "me".into(),
+        env: BTreeMap::new(),
+        ask_ssh: false,
+        ports_path: None,
+    }
 }
 
 /// A config directory with these files.
