@@ -38,6 +38,7 @@ impl Driver {
                 self.tell(FleetInput::Tunnel(name, Input::FilesRead));
             }
         }
+        self.take_tokens(loaded.tokens, &loaded.broken, loaded.all_broken);
         self.forget_notebooks();
         self.answer_reloads(loaded.asked, &changes);
         if !self.loaded_once {

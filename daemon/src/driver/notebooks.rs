@@ -1,6 +1,6 @@
 //! Notebooks: whom `nbctl` means, what is done for them at the far end, and what those hear who wait for one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use nbtunnel_core::io::About;
 use nbtunnel_core::tunnel::Desire;
@@ -55,11 +55,6 @@ impl Notebooks {
     pub(super) fn hung_up(&mut self, client: ClientId) -> Vec<(Name, WaitId)> {
         let gone = self.waiting.extract_if(.., |_, waiting| waiting.asked.client == client);
         gone.map(|(wait, waiting)| (waiting.key.0, wait)).collect()
-    }
-
-    /// Whether a client still waits for something.
-    pub(super) fn has(&self, client: ClientId) -> bool {
-        self.waiting.values().any(|waiting| waiting.asked.client == client)
     }
 
     /// Nobody will get there any more.
@@ -311,6 +306,28 @@ impl Driver {
             let _ = answer.send(reply).await;
         });
         Ok(())
+    }
+
+    /// Takes over the tokens that the files give; those of files that are broken stay as they were.
+    pub(super) fn take_tokens(
+        &mut self,
+        mut new: BTreeMap<Key, Secret>,
+        broken: &BTreeSet<Name>,
+        all_broken: bool,
+    ) {
+        let stays = |(tunnel, _): &Key| all_broken || broken.contains(tunnel);
+        let old = std::mem::take(&mut self.notebooks.tokens);
+        let changed: Vec<Key> = new
+            .iter()
+            .filter(|(key, token)| old.get(*key) != Some(*token))
+            .map(|(key, _)| key.clone())
+            .collect();
+        new.extend(old.into_iter().filter(|(key, _)| stays(key)));
+        self.notebooks.tokens = new;
+        for (tunnel, notebook) in changed.into_iter().filter(|key| !stays(key)) {
+            let doubt = Input::Notebook(notebook, NotebookInput::Doubt);
+            self.tell(FleetInput::Tunnel(tunnel, doubt));
+        }
     }
 
     /// What was found of notebooks that are no more is forgotten.
