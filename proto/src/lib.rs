@@ -28,5 +28,6 @@ pub use reply::{HostKeyOffer, NotebookAt, Outcome, Reached, RecordedKey, Reply};
 pub use request::{NotebookAsk, Order, Request, Selection};
 pub use server::{Connection, Incoming, Listener};
 pub use status::{
-    DaemonStatus, FileProblem, ForwardStatus, History, PastFailure, Problem, Status, TunnelStatus,
+    DaemonStatus, FileProblem, ForwardStatus, History, JobStatus, NotebookServer, NotebookStatus,
+    PastFailure, Problem, Status, TunnelStatus,
 };

@@ -69,6 +69,15 @@ fn filled_in(words: &[String], url: &str) -> Vec<String> {
 /// # Errors
 /// That there is no browser which works, or that none came in time. `name` is what the user calls what is opened.
 pub(crate) async fn open(browser: &Browser, url: &str, name: &str) -> Result<(), CommandError> {
+    open_within(PATIENCE, browser, url, name).await
+}
+
+async fn open_within(
+    patience: Duration,
+    browser: &Browser,
+    url: &str,
+    name: &str,
+) -> Result<(), CommandError> {
     let doorway = Doorway::new().await.map_err(|error| {
         CommandError::new(
             Exit::Failed,
@@ -79,7 +88,7 @@ pub(crate) async fn open(browser: &Browser, url: &str, name: &str) -> Result<(),
     let address = doorway.address();
     let serve = doorway.lead_to(url);
     tokio::pin!(serve);
-    let deadline = tokio::time::sleep(PATIENCE);
+    let deadline = tokio::time::sleep(patience);
     tokio::pin!(deadline);
     let mut whys = Vec::new();
     for words in &browser.commands {
@@ -106,7 +115,7 @@ pub(crate) async fn open(browser: &Browser, url: &str, name: &str) -> Result<(),
                 return Ok(());
             }
             () = unless_it_works(&mut child) => whys.push(format!("{program} failed")),
-            () = &mut deadline => return Err(nobody("no browser came within 30 s", name)),
+            () = &mut deadline => return Err(nobody(&no_one_came(patience), name)),
         }
     }
     Err(nobody(&whys.join("; "), name))
@@ -132,6 +141,10 @@ fn command(words: &[String], in_terminal: bool) -> Command {
     command
 }
 
+fn no_one_came(patience: Duration) -> String {
+    format!("no browser came within {} s", patience.as_secs())
+}
+
 fn nobody(why: &str, name: &str) -> CommandError {
     CommandError::new(
         Exit::Failed,
@@ -143,6 +156,16 @@ fn nobody(why: &str, name: &str) -> CommandError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_browser_that_never_comes_is_not_waited_for_for_ever() {
+        let browser = Browser { commands: listed("true") };
+        let open = open_within(Duration::from_millis(300), &browser, "http://localhost:1/?token=t", "alice");
+        let error = open.await.unwrap_err();
+        assert_eq!(error.exit, Exit::Failed);
+        assert!(error.message.contains("no browser came within"), "{}", error.message);
+    }
 
     #[cfg(unix)]
     #[test]
