@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod notebook;
+
+pub(crate) use notebook::{Face, Named, NotebookCommand, OpenArgs, UrlArgs};
+
 /// Drives nbtunneld, which keeps SSH tunnels up.
 #[derive(Debug, Parser)]
 #[command(name = "nbctl", version, about, max_term_width = 100, after_help = EXITS)]
@@ -76,6 +80,18 @@ pub(crate) enum Command {
     Unlock(UnlockArgs),
     /// Look at every layer between here and what a tunnel leads to, and say which one breaks
     Doctor(DoctorArgs),
+    /// Open a notebook in the browser
+    #[command(after_help = notebook::OPEN_EXAMPLES)]
+    Open(OpenArgs),
+    /// Print where a notebook is, with its token
+    #[command(after_help = notebook::URL_EXAMPLES)]
+    Url(UrlArgs),
+    /// Print a notebook's token
+    #[command(after_help = notebook::TOKEN_EXAMPLES)]
+    Token(Named),
+    /// Stop or restart a notebook's server, or show what it wrote
+    #[command(subcommand, after_help = notebook::NOTEBOOK_EXAMPLES)]
+    Notebook(NotebookCommand),
     /// Hang the daemon, to see whether somebody notices
     #[cfg(debug_assertions)]
     #[command(hide = true)]

@@ -2,11 +2,13 @@
 //! config directory; it knows no SSH and keeps no state.
 
 mod args;
+mod browser;
 mod checker;
 mod commands;
 mod daemon;
 mod exit;
 mod findings;
+mod notebook;
 mod person;
 mod printer;
 mod signals;

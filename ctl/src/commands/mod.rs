@@ -9,12 +9,16 @@ mod edit;
 mod events;
 mod import;
 mod logs;
+mod notebook;
+mod open;
 mod order;
 mod reload;
 mod rm;
 mod status;
+mod token;
 mod trust;
 mod unlock;
+mod url;
 
 use nbtunnel_proto::Order;
 
@@ -44,6 +48,10 @@ pub(crate) async fn run(command: Command, daemon: &Daemon, printer: &Printer) ->
         Command::Trust(args) => trust::run(args, daemon, printer).await,
         Command::Unlock(args) => unlock::run(args, daemon, printer).await,
         Command::Doctor(args) => doctor::run(args, daemon, printer).await,
+        Command::Open(args) => open::run(args, daemon, printer).await,
+        Command::Url(args) => url::run(args, daemon, printer).await,
+        Command::Token(args) => token::run(args, daemon, printer).await,
+        Command::Notebook(command) => notebook::run(command, daemon, printer).await,
         #[cfg(debug_assertions)]
         Command::DebugHang => debug_hang::run(daemon).await,
     }

@@ -73,7 +73,8 @@ if [ -n "$root" ]; then
         '~') root=$home ;;
         '~/'*) root=$home/${root#'~/'} ;;
     esac
-    echo "root $( (cd "$root" 2>/dev/null && pwd -P || printf %s "$root") | hex)"
+    root=$(cd "$root" 2>/dev/null && pwd -P || printf %s "$root")
+    echo "root $(printf %s "$root" | hex)"
 fi
 
 if [ -n "$written" ]; then

@@ -32,6 +32,8 @@ pub use nbtunnel_core::Scheme;
 
 /// A script is over by then.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// The same, of one that starts Python, from a file system that may be slow.
+const LIST_PATIENCE: Duration = Duration::from_secs(40);
 
 /// Which server is looked for. What is named has to fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -149,7 +151,7 @@ pub async fn verify(far: Arc<dyn FarSide>, server: &Server) -> Result<(), Failur
         return Ok(());
     }
     let pids: Vec<u32> = server.pid.into_iter().collect();
-    let listing = ask(&far, script::verify(server.owner.as_deref(), &pids)).await?;
+    let listing = ask(&far, script::verify(server.owner.as_deref(), &pids), PATIENCE).await?;
     let who = listing.who.filter(|_| listing.whole).ok_or_else(words::unreadable)?;
     match choose::leads(&listing, who, &server.host, server.port) {
         Leads::Theirs(_) | Leads::Unread => {}
@@ -164,7 +166,7 @@ pub async fn verify(far: Arc<dyn FarSide>, server: &Server) -> Result<(), Failur
 /// Those that may be spoken to, the likeliest first.
 async fn candidates(far: &Arc<dyn FarSide>, wanted: &Wanted) -> Result<Vec<Candidate>, Failure> {
     let elsewhere = !is_loopback(&wanted.host);
-    let listing = match (ask(far, script::find(wanted, elsewhere)).await, wanted.port) {
+    let listing = match (ask(far, script::find(wanted, elsewhere), PATIENCE).await, wanted.port) {
         (Ok(listing), _) => listing,
         // No program may be run there: who listens cannot be read.
         (Err(why), Some(port)) if why.kind == FailureKind::ForwardingDenied => {
@@ -187,15 +189,15 @@ async fn candidates(far: &Arc<dyn FarSide>, wanted: &Wanted) -> Result<Vec<Candi
 
 /// What Jupyter itself tells, checked as all else is.
 async fn told(far: &Arc<dyn FarSide>, wanted: &Wanted) -> Result<Vec<Candidate>, Failure> {
-    let listed = ask(far, script::list()).await?.files;
+    let listed = ask(far, script::list(), LIST_PATIENCE).await?.files;
     let pids: Vec<u32> = listed.iter().filter_map(|file| file.server.as_ref().ok()?.pid).take(64).collect();
-    let mut listing = ask(far, script::verify(None, &pids)).await?;
+    let mut listing = ask(far, script::verify(None, &pids), PATIENCE).await?;
     listing.files = listed;
     choose::choose(&listing, wanted)
 }
 
-async fn ask(far: &Arc<dyn FarSide>, script: String) -> Result<Listing, Failure> {
-    let ran = Arc::clone(far).run(script, PATIENCE).await?;
+async fn ask(far: &Arc<dyn FarSide>, script: String, patience: Duration) -> Result<Listing, Failure> {
+    let ran = Arc::clone(far).run(script, patience).await?;
     Ok(Listing::read(&ran.output))
 }
 
@@ -215,16 +217,14 @@ async fn meet(far: &Arc<dyn FarSide>, wanted: &Wanted, candidate: &Candidate) ->
         Kind::Unknown if file.is_some() => Kind::Server2,
         kind => kind,
     };
-    let password = file.is_some_and(|file| file.password);
-    let (token, token_problem) =
-        enter(far, guess, &answers, kind, wanted.token.as_ref(), candidate.token(), password).await?;
+    let entered = enter(far, guess, &answers, kind, [wanted.token.as_ref(), candidate.token()]).await?;
     Ok(Server {
         host: candidate.host.clone(),
         port: candidate.port,
         https: answers.https,
         base_url: answers.base_url,
-        token,
-        password,
+        token: entered.token,
+        password: entered.password,
         root_dir: file.and_then(|file| file.root_dir.clone()),
         pid: file.and_then(|file| file.pid),
         version: answers.version,
@@ -233,35 +233,44 @@ async fn meet(far: &Arc<dyn FarSide>, wanted: &Wanted, candidate: &Candidate) ->
         self_signed: answers.https && is_loopback(&candidate.host),
         owner: wanted.owner.clone(),
         others: Vec::new(),
-        token_problem,
+        token_problem: entered.problem,
     })
 }
 
-/// Which token lets one in: that of our file before that of the server's, since a token that somebody wrote down may
-/// be of yesterday. What is wrong, if none does.
+/// How one gets in.
+struct Entered {
+    token: Option<Secret>,
+    password: bool,
+    problem: Option<Failure>,
+}
+
+/// Tries the token of our file before that of the server's, since one that somebody wrote down may be of yesterday.
+/// One that is refused is kept: it is what is to be mended.
 async fn enter(
     far: &Arc<dyn FarSide>,
     guess: Guess<'_>,
     answers: &Answers,
     kind: Kind,
-    ours: Option<&Secret>,
-    theirs: Option<&Secret>,
-    password: bool,
-) -> Result<(Option<Secret>, Option<Failure>), Trouble> {
-    let mut tokens: Vec<&Secret> = ours.into_iter().chain(theirs).collect();
+    tokens: [Option<&Secret>; 2],
+) -> Result<Entered, Trouble> {
+    let mut tokens: Vec<&Secret> = tokens.into_iter().flatten().collect();
     tokens.dedup();
     for token in &tokens {
         if probe::knock(far, guess, answers, Some(token)).await?.0 == Door::Open {
-            return Ok((Some((*token).clone()), None));
+            return Ok(Entered { token: Some((*token).clone()), password: false, problem: None });
         }
     }
-    let refused = tokens.first().map(|token| (*token).clone());
-    if refused.is_some() && !password {
-        return Ok((refused, Some(words::token_refused(guess.port, kind))));
-    }
-    let open = probe::knock(far, guess, answers, None).await?.0 == Door::Open;
-    let problem = if open || password { None } else { Some(words::token_wanted(guess.port, kind)) };
-    Ok((None, problem))
+    let token = tokens.first().map(|token| (*token).clone());
+    let (password, problem) = if token.is_some() {
+        (false, Some(words::token_refused(guess.port, kind)))
+    } else if probe::knock(far, guess, answers, None).await?.0 == Door::Open {
+        (false, None)
+    } else if kind != Kind::Hub && probe::asks_password(far, guess, answers).await? {
+        (true, None)
+    } else {
+        (false, Some(words::token_wanted(guess.port, kind)))
+    };
+    Ok(Entered { token, password, problem })
 }
 
 /// Whether this is the far end itself.

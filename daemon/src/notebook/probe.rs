@@ -166,3 +166,18 @@ pub(super) async fn knock(
         _ => Err(Trouble::Server(words::not_jupyter(guess.port))),
     }
 }
+
+/// Whether it lets in whoever knows a password: its page for that says so, and speaks of no token.
+pub(super) async fn asks_password(
+    far: &Arc<dyn FarSide>,
+    guess: Guess<'_>,
+    answers: &Answers,
+) -> Result<bool, Trouble> {
+    let place = Place { host: guess.host, port: guess.port, https: answers.https };
+    let path = format!("{}login", answers.base_url);
+    let answer = http::get(far, place, &path, None).await.map_err(|why| trouble(guess, why))?;
+    let page = String::from_utf8_lossy(&answer.body);
+    Ok(answer.status == 200
+        && page.contains("name=\"password\"")
+        && !page.contains("Token authentication is enabled"))
+}

@@ -18,7 +18,6 @@ pub(super) struct ServerFile {
     pub(super) base_url: String,
     /// None where everybody may come in, and where it is not told.
     pub(super) token: Option<Secret>,
-    pub(super) password: bool,
     pub(super) root_dir: Option<String>,
     pub(super) pid: Option<u32>,
     /// It is notebook 6 or older.
@@ -46,8 +45,6 @@ struct Raw {
     base_url: String,
     #[serde(default)]
     token: Option<String>,
-    #[serde(default)]
-    password: bool,
     root_dir: Option<String>,
     notebook_dir: Option<String>,
     pid: Option<u32>,
@@ -89,7 +86,6 @@ impl Raw {
             https: self.secure,
             base_url,
             token,
-            password: self.password,
             classic: false,
             root_dir,
             pid: self.pid.filter(|pid| *pid > 1),

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls_native_certs::load_native_certs;
 use tokio_rustls::TlsConnector;
@@ -18,6 +19,9 @@ use super::http::NoAnswer;
 use super::is_loopback;
 use crate::forward::far_side::FarStream;
 
+/// A server that speaks no TLS often waits for more of what it takes for a line.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Speaks TLS over `stream` to `host`.
 pub(super) async fn over(stream: FarStream, host: &str) -> Result<TlsStream<FarStream>, NoAnswer> {
     let provider = Arc::new(aws_lc_rs::default_provider());
@@ -32,7 +36,12 @@ pub(super) async fn over(stream: FarStream, host: &str) -> Result<TlsStream<FarS
     };
     let name = ServerName::try_from(host.to_owned())
         .map_err(|_| NoAnswer::Certificate("it cannot be checked against such a name".to_owned()))?;
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await.map_err(|error| refused(&error))
+    let shaken = TlsConnector::from(Arc::new(config)).connect(name, stream);
+    match tokio::time::timeout(PATIENCE, shaken).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(refused(&error)),
+        Err(_) => Err(NoAnswer::OtherTongue),
+    }
 }
 
 /// What this system trusts.

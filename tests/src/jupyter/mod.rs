@@ -107,7 +107,15 @@ impl Jupyter {
     /// # Errors
     /// The client fails.
     pub fn start_kernel(&self, port: u16) -> Result<String> {
-        let kernel = self.ask(port, &["start"])?;
+        self.start_kernel_named(port, "python3")
+    }
+
+    /// The same, of another sort than Python's.
+    ///
+    /// # Errors
+    /// As [`Jupyter::start_kernel`].
+    pub fn start_kernel_named(&self, port: u16, name: &str) -> Result<String> {
+        let kernel = self.ask(port, &["start", name])?;
         Ok(kernel["kernel"].as_str().context("a kernel has an id")?.to_owned())
     }
 

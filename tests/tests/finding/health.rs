@@ -62,15 +62,20 @@ fn what_is_no_notebook_is_told_also_where_it_says_nothing_or_nonsense() -> Resul
 
 #[test]
 fn kernels_are_counted_busy_and_dead() -> Result<()> {
-    let running = Recipe::new().setting("c.KernelRestarter.restart_limit = 0").start()?;
+    // One that dies is begun again, and taken off the list in the end; one that cannot begin is dead.
+    let running = Recipe::new()
+        .setting("c.AsyncMultiKernelManager.use_pending_kernels = True")
+        .kernel("broken", "/nonexistent/kernel")
+        .start()?;
     let far = me(running.runtime_dir());
     let seen = found(&far, &any())?;
-    let (busy, doomed) = (running.start_kernel(running.port())?, running.start_kernel(running.port())?);
+    let (busy, broken) =
+        (running.start_kernel(running.port())?, running.start_kernel_named(running.port(), "broken")?);
     let _busy = running.begin_code(running.port(), &busy, "import time; time.sleep(600)")?;
     wait::until("one of two kernels is busy", Duration::from_secs(60), || {
         look(&far, &seen).is_ok_and(|health| health.vitals().is_some_and(|v| (v.kernels, v.busy) == (2, 1)))
     })?;
-    let _doomed = running.begin_code(running.port(), &doomed, "import os; os._exit(1)")?;
+    assert!(running.run_code(running.port(), &broken, "1").is_err());
     wait::until("the other one is dead", Duration::from_secs(60), || {
         look(&far, &seen).is_ok_and(|health| matches!(health, Health::KernelDead(_, v) if v.dead == 1))
     })?;
