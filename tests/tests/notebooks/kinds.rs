@@ -63,6 +63,6 @@ fn a_server_with_a_password_has_a_url_and_no_token() -> Result<()> {
     let told = lab.nbctl(&["token", "alice"])?;
     assert_eq!((told.code, told.stdout.as_str()), (4, ""), "{told:?}");
     assert!(told.stderr.contains("password"), "{told:?}");
-    assert_eq!(http::get(port, "/api", &[], wait::LONG)?.status, 200);
+    assert_eq!(http::get(port, "/api", &[], wait::SOON)?.status, 200);
     Ok(())
 }

@@ -19,7 +19,7 @@ fn a_server_that_comes_back_with_another_port_and_token_is_reached_by_the_same_u
     assert_eq!(before.run_code(port, &kernel, "x = 6 * 7\nprint(x)")?, "42\n");
     before.kill()?;
     // Whoever comes while there is none is held, and carried to the next one.
-    let early = std::thread::spawn(move || http::get(port, "/api", &[], wait::LONG));
+    let early = std::thread::spawn(move || http::get(port, "/api", &[], wait::SOON));
     let after = lab.recipe().token("today").start()?;
     let came_back = Instant::now();
     assert_ne!(before.port(), after.port());
@@ -47,7 +47,7 @@ fn a_stranger_on_yesterdays_port_hears_nothing() -> Result<()> {
     lab.found("alice")?;
     let (port, far) = (lab.port("alice")?, jupyter.port());
     let headers = [("Authorization", "token mine-alone")];
-    assert_eq!(http::get(port, "/api/status", &headers, wait::LONG)?.status, 200);
+    assert_eq!(http::get(port, "/api/status", &headers, wait::SOON)?.status, 200);
     // It dies without a word, so that what it wrote down stays.
     jupyter.kill()?;
     let stranger = Stranger::on(far)?;

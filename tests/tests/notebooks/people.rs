@@ -26,7 +26,7 @@ fn five_people_share_one_connection_and_each_is_opened_by_name() -> Result<()> {
     locals.sort_unstable();
     locals.dedup();
     assert_eq!(locals.len(), 5);
-    assert_eq!(lab.sshd.log_count("Accepted publickey"), 1, "{}", lab.sshd.log());
+    assert_eq!(lab.sshd.count_log("Accepted publickey"), 1, "{}", lab.sshd.log());
     Ok(())
 }
 
@@ -54,7 +54,7 @@ fn nothing_is_left_of_a_token_where_others_could_read_it() -> Result<()> {
     let lab = Lab::new("[notebook.alice]\nfind = \"auto\"\n")?;
     let jupyter = lab.recipe().token("not-for-others").start()?;
     lab.found("alice")?;
-    assert_eq!(http::get(lab.port("alice")?, "/api", &[], wait::LONG)?.status, 200);
+    assert_eq!(http::get(lab.port("alice")?, "/api", &[], wait::SOON)?.status, 200);
     assert!(lab.says("url", "alice")?.ends_with("?token=not-for-others"));
     let told = [
         lab.nbctl(&["status", "lab"])?.stdout,
