@@ -95,6 +95,6 @@ pub(super) fn slurm_says(what: &str, said: &str) -> Failure {
     Failure::new(
         FailureKind::NotebookFailed,
         format!("{what}: {said}"),
-        "nothing was submitted; the queue is asked again before that",
+        "nothing is submitted before the queue was asked",
     )
 }

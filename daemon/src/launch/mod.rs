@@ -7,6 +7,11 @@
 mod answer;
 mod log;
 mod shell;
+mod slurm;
+mod slurm_node;
+mod squeue;
 mod start;
 
+pub use slurm::{Batch, cancel, job_log, queue, submit};
+pub use slurm_node::on_node;
 pub use start::{Begun, Launch, log, start, stop};

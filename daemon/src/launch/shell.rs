@@ -58,10 +58,10 @@ unset nbtunnel_rc
 CONDA
 "#;
 
-/// A function `runner` that prints `script`.
-pub(super) fn runner(script: &str) -> Result<String, Failure> {
+/// A function of that name that prints `script`.
+pub(super) fn printer(name: &str, script: &str) -> Result<String, Failure> {
     let end = format!("END_{}", hex(&random::<8>()?));
-    Ok(format!("runner() {{\ncat <<'{end}'\n{script}\n{end}\n}}\n"))
+    Ok(format!("{name}() {{\ncat <<'{end}'\n{script}\n{end}\n}}\n"))
 }
 
 /// An assignment of the ports that are tried one after the other.

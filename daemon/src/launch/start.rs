@@ -80,7 +80,7 @@ pub async fn start(far: Arc<dyn FarSide>, launch: &Launch) -> Result<Begun, Fail
     let head = format!("{}dir={}\n", launch.named(), shell::path(dir));
     let ports = shell::ports(launch.port, launch.ports)?;
     let line = shell::line(&launch.command);
-    let runner = shell::runner(&[&head, &ports, CLAIM, LINE, &line, RUN].concat())?;
+    let runner = shell::printer("runner", &[&head, &ports, CLAIM, LINE, &line, RUN].concat())?;
     let ran = far.run([&head, CLAIM, &runner, START].concat(), STARTING).await?;
     begun(launch, &ran)
 }
