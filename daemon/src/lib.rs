@@ -15,6 +15,7 @@ pub mod forward;
 pub mod history;
 pub mod history_file;
 pub mod journal;
+pub mod launch;
 pub mod logging;
 pub mod notebook;
 pub mod orders;

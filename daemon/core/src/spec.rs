@@ -235,7 +235,7 @@ impl Default for Policy {
             renew_bytes: 256 << 30,
             renew_after: Duration::ZERO,
             drain: Duration::from_secs(60 * 60),
-            trusted: Duration::from_secs(3),
+            trusted: Duration::from_millis(500),
             all_or_nothing: false,
         }
     }
