@@ -76,6 +76,8 @@ pub(crate) enum Command {
     Unlock(UnlockArgs),
     /// Look at every layer between here and what a tunnel leads to, and say which one breaks
     Doctor(DoctorArgs),
+    /// Carry standard input and output to the SSH server of a tunnel, as a ProxyCommand of ssh
+    Proxy(ProxyArgs),
     /// Hang the daemon, to see whether somebody notices
     #[cfg(debug_assertions)]
     #[command(hide = true)]
@@ -228,6 +230,15 @@ pub(crate) struct EditArgs {
 pub(crate) struct UnlockArgs {
     /// The name of a tunnel
     pub name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProxyArgs {
+    /// The name of a tunnel
+    pub name: String,
+    /// Where to, as its server sees it [default: that server itself]
+    #[arg(value_name = "HOST:PORT")]
+    pub target: Option<String>,
 }
 
 #[derive(Debug, Args)]

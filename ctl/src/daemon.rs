@@ -185,6 +185,7 @@ pub(crate) fn unexpected(reply: &Reply) -> CommandError {
         Reply::Log(_) => "a log line",
         Reply::Event(_) => "an event",
         Reply::Done => "an end",
+        Reply::Proxied { .. } => "a way",
         Reply::HostKey(_) => "a host key",
         Reply::Trusted { .. } => "a trusted key",
         Reply::Fault(_) => "a fault",

@@ -9,6 +9,9 @@ mod exit;
 mod findings;
 mod person;
 mod printer;
+#[cfg_attr(unix, path = "raw_unix.rs")]
+#[cfg_attr(windows, path = "raw_windows.rs")]
+mod raw;
 mod signals;
 mod ssh_line;
 mod table;

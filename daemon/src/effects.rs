@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::ask::Asker;
 use crate::event::{Event, Events};
 use crate::forward::carrier::{Carrier, GateNow};
-use crate::forward::{Activity, Forward, RemoteForward, Services, Tally};
+use crate::forward::{Activity, Forward, Proxy, RemoteForward, ServerAt, Services, Tally};
 use crate::ssh::{Changed, Hop, Link, LinkEvent, Links, Lookout, OfferedKey, Plan, Snapshot};
 
 /// Everything that the daemon holds in the world.
@@ -35,6 +35,7 @@ struct Room {
     remotes: HashMap<ForwardId, RemoteForward>,
     links: HashMap<Epoch, Dialled>,
     carriers: HashMap<Epoch, Arc<dyn Carrier>>,
+    server_at: ServerAt,
     /// The host key that was shown last and not trusted, by which machine, and on which way.
     offered: Option<(Route, Hop, OfferedKey)>,
     /// Where the newest link goes, and over which machines.
@@ -218,6 +219,13 @@ impl Effects {
         (None, None)
     }
 
+    /// A way over what the tunnel leads by, for somebody who is no forward.
+    pub fn proxy(&self, name: &Name) -> Option<Proxy> {
+        let room = self.rooms.get(name)?;
+        let (policy, gate) = (room.policy.subscribe(), room.gate.subscribe());
+        Some(Proxy::new(&self.services, policy, gate, &room.activity, room.server_at.clone()))
+    }
+
     /// Nobody wants a tunnel any more, nor what was kept for it.
     pub fn unwanted(&self, name: &Name) {
         self.links.unwanted(name.as_str());
@@ -292,6 +300,7 @@ impl Room {
             remotes: HashMap::new(),
             links: HashMap::new(),
             carriers: HashMap::new(),
+            server_at: ServerAt::default(),
             offered: None,
             planned: None,
             looked: None,

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::ask::Question;
 use crate::config::Loaded;
+use crate::forward::{NoWay, RawStream};
 use crate::ssh::{Changed, LinkEvent, Written};
 
 /// Where parts of the shell send what happened to them.
@@ -32,6 +33,10 @@ pub enum Event {
     Question(AskerId, Question),
     /// The person at this client answered the question with this number.
     Answers(ClientId, u64, Vec<Secret>),
+    /// This client's connection is raw bytes from now on.
+    Raw(ClientId, RawStream),
+    /// There is no way for who asked for one.
+    NoWay(Asked, Name, NoWay),
     /// A client is gone: nobody waits for its answers any more.
     HungUp(ClientId),
     /// A host key was written down, or not.

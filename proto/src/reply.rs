@@ -47,12 +47,18 @@ pub enum Reply {
     Ask(Box<Question>),
     /// To [`crate::Request::Doctor`]: a look at one layer.
     Finding(Box<Finding>),
-    /// To [`crate::Request::Notebook`], any number of times: what is being done, in one sentence.
+    /// To [`crate::Request::Notebook`] and [`crate::Request::Proxy`], any number of times: what is being done, or waited
+    /// for, in one sentence.
     Progress(String),
     /// To [`crate::Request::Notebook`]: it is there.
     Notebook(Box<NotebookAt>),
     /// To [`crate::Request::Notebook`]: some lines.
     Text(String),
+    /// To [`crate::Request::Proxy`]: what follows is raw.
+    Proxied {
+        /// Names it to [`crate::Request::ProxyEnd`].
+        number: u64,
+    },
 }
 
 /// Where a notebook is.

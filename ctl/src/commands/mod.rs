@@ -10,6 +10,7 @@ mod events;
 mod import;
 mod logs;
 mod order;
+mod proxy;
 mod reload;
 mod rm;
 mod status;
@@ -43,6 +44,7 @@ pub(crate) async fn run(command: Command, daemon: &Daemon, printer: &Printer) ->
         Command::Edit(args) => edit::run(&args, daemon, printer).await,
         Command::Trust(args) => trust::run(args, daemon, printer).await,
         Command::Unlock(args) => unlock::run(args, daemon, printer).await,
+        Command::Proxy(args) => proxy::run(args, daemon, printer).await,
         Command::Doctor(args) => doctor::run(args, daemon, printer).await,
         #[cfg(debug_assertions)]
         Command::DebugHang => debug_hang::run(daemon).await,

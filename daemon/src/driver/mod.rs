@@ -4,6 +4,7 @@
 mod doctor;
 mod goodbye;
 mod memory;
+mod proxies;
 mod requests;
 mod tell;
 mod unlocks;
@@ -32,6 +33,7 @@ use crate::service::readiness;
 use crate::ssh::{Changed, LinkEvent, Links};
 use crate::wake::Clock;
 use memory::Memory;
+use proxies::Proxies;
 use unlocks::Unlocks;
 use waits::Waits;
 
@@ -88,6 +90,7 @@ pub struct Driver {
     orders_again_at: Moment,
     waits: Waits,
     unlocks: Unlocks,
+    proxies: Proxies,
     desktop: Desktop,
     watch: Watch,
     filter: Filter,
@@ -113,6 +116,7 @@ impl Driver {
     /// A daemon that has read nothing yet.
     pub fn new(parts: Parts) -> Self {
         let (orders, remembered) = Orders::open(parts.orders_path);
+        let proxies = Proxies::new(parts.data.clone());
         let (memory, ports) = Memory::open(parts.history_path);
         Driver {
             started: parts.clock.now(),
@@ -127,6 +131,7 @@ impl Driver {
             orders_again_at: parts.clock.now(),
             waits: Waits::default(),
             unlocks: Unlocks::default(),
+            proxies,
             desktop: Desktop::new(&Handle::current()),
             watch: parts.watch,
             filter: parts.filter,
@@ -213,12 +218,15 @@ impl Driver {
             Event::Answers(client, number, answers) => self.unlocks.answers(client, number, answers),
             Event::HungUp(client) => {
                 self.person_left(client);
+                self.proxies.hung_up(client);
                 self.early.retain(|asked| asked.client != client);
                 for (name, wait) in self.waits.hung_up(client) {
                     self.tell(FleetInput::Tunnel(name, Input::Unwait(wait)));
                 }
                 self.reloads.retain(|(_, asked)| asked.client != client);
             }
+            Event::Raw(client, stream) => self.proxies.raw(client, stream),
+            Event::NoWay(asked, name, why) => self.no_way(&asked, &name, why),
             Event::Trusted(asked, name, result) => self.trusted(&asked, name, result),
             Event::Exhausted(exhausted) => self.exhausted(exhausted),
             Event::Nudged(nudge, reason) => {

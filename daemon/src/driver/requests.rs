@@ -60,6 +60,11 @@ impl Driver {
                 Err(fault) => Err(fault),
             },
             Request::Notebook { name, .. } => Err(self.no_such_tunnel(&name)),
+            Request::Proxy { name, target } => match self.proxy(&asked, &name, target.as_deref()) {
+                Ok(()) => return,
+                Err(fault) => Err(fault),
+            },
+            Request::ProxyEnd { number } => self.proxy_end(number),
             #[cfg(debug_assertions)]
             Request::Hang => loop {
                 std::thread::park();

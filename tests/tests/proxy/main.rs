@@ -1,0 +1,5 @@
+//! What speaks SSH by itself goes over a tunnel's session: real OpenSSH clients with `ProxyCommand nbctl proxy`.
+#![cfg(target_os = "linux")]
+
+mod inner;
+mod waiting;
