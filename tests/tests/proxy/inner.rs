@@ -63,7 +63,7 @@ impl Place {
     /// A program that takes the same options as ssh.
     pub(crate) fn command(&self, program: &str, args: &[impl AsRef<OsStr>]) -> Result<Command> {
         let mut command = Command::new(programs::system(program)?);
-        command.arg("-F").arg(self.world.path("inner")).args(args);
+        command.arg("-F").arg(self.world.path("inner")).args(args).current_dir("/");
         Ok(command)
     }
 
@@ -132,17 +132,25 @@ fn a_remote_forward_inside_carries() -> Result<()> {
 fn a_terminal_survives_edits_and_a_reload_and_is_told_of_a_cut() -> Result<()> {
     let (place, inner) = (Place::new()?, Sshd::start()?);
     place.knows("alice", &inner, &format!("127.0.0.1:{}", inner.port()))?;
-    let mut shell = Typist::run(&place.command("ssh", &["-tt", "alice", "cat"])?)?;
+    let mut shell =
+        Typist::run(&place.command("ssh", &["-tt", "alice", "while read word; do echo got-$word; done"])?)?;
     shell.types("hello\r")?;
-    shell.sees("hello\r\nhello")?;
+    shell.sees("got-hello")?;
     let file = place.sshd.tunnel().forward(net::free_port()?, inner.port());
     place.world.write("alice", &file)?;
-    let told = place.world.nbctl(["reload"])?;
-    ensure!(told.code == 0 && told.stdout.contains("alice"), "{told:?}");
-    place.world.write("alice", &file.clone().set("tags", "[\"lab\"]").set("idle", "\"1m\""))?;
+    place
+        .world
+        .wait_until("alice", "it has the forward", |alice| alice["forwards"][0]["listens"][0].is_string())?;
+    place
+        .world
+        .write("alice", &file.clone().set("tags", "[\"lab\"]").forward(net::free_port()?, inner.port()))?;
     ensure!(place.world.nbctl(["reload"])?.code == 0);
+    place.world.wait_until("alice", "it has both", |alice| alice["forwards"][1]["listens"][0].is_string())?;
+    place.world.write("alice", &place.sshd.tunnel().set("tags", "[\"lab\"]"))?;
+    ensure!(place.world.nbctl(["reload"])?.code == 0);
+    place.world.wait_until("alice", "it has none", |alice| alice["forwards"][0].is_null())?;
     shell.types("still\r")?;
-    shell.sees("still\r\nstill")?;
+    shell.sees("got-still")?;
     place.sshd.kill_sessions();
     shell.sees("the tunnel alice lost its link")?;
     shell.sees("run ssh again")?;
