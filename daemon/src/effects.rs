@@ -36,6 +36,8 @@ struct Room {
     links: HashMap<Epoch, Dialled>,
     carriers: HashMap<Epoch, Arc<dyn Carrier>>,
     server_at: ServerAt,
+    /// The last login took a person.
+    asked: bool,
     /// The host key that was shown last and not trusted, by which machine, and on which way.
     offered: Option<(Route, Hop, OfferedKey)>,
     /// Where the newest link goes, and over which machines.
@@ -183,12 +185,11 @@ impl Effects {
                         room.carriers.remove(&epoch);
                     }
                     LinkReport::Up => room.offered = None,
+                    LinkReport::Asked | LinkReport::Typed(_) => room.asked = true,
                     LinkReport::Step(_)
                     | LinkReport::Asking(_)
                     | LinkReport::Needs(_)
                     | LinkReport::Opened(_)
-                    | LinkReport::Typed(_)
-                    | LinkReport::Asked
                     | LinkReport::Answers(_)
                     | LinkReport::Heard
                     | LinkReport::Unanswered
@@ -206,6 +207,8 @@ impl Effects {
             }
             LinkEvent::Carrier(carrier) => {
                 room.carriers.insert(epoch, carrier);
+                // Whoever was asked, it says right after this.
+                room.asked = false;
             }
             LinkEvent::HostKey(shown) => {
                 let (hop, offered) = *shown;
@@ -262,6 +265,11 @@ impl Effects {
         self.rooms.get(name)?.planned.as_ref()
     }
 
+    /// Whether its last login took a person.
+    pub fn asked(&self, name: &Name) -> bool {
+        self.rooms.get(name).is_some_and(|room| room.asked)
+    }
+
     /// The counters of one forward.
     pub fn tally(&self, name: &Name, id: ForwardId) -> Option<&Arc<Tally>> {
         let room = self.rooms.get(name)?;
@@ -301,6 +309,7 @@ impl Room {
             links: HashMap::new(),
             carriers: HashMap::new(),
             server_at: ServerAt::default(),
+            asked: false,
             offered: None,
             planned: None,
             looked: None,

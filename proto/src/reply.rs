@@ -59,6 +59,29 @@ pub enum Reply {
         /// Names it to [`crate::Request::ProxyEnd`].
         number: u64,
     },
+    /// To [`crate::Request::SshHosts`].
+    SshHosts(Vec<SshHost>),
+}
+
+/// Where a tunnel leads, in the words of ssh_config(5).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SshHost {
+    /// The tunnel.
+    pub name: String,
+    /// `HostName`.
+    pub host: String,
+    /// `Port`.
+    pub port: u16,
+    /// `User`; empty: whoever asks.
+    pub user: String,
+    /// `HostKeyAlias`.
+    pub alias: Option<String>,
+    /// `IdentityFile`, in order; may be those that are usual.
+    pub identity_files: Vec<String>,
+    /// `UserKnownHostsFile`; may be those that are usual.
+    pub known_hosts: Vec<String>,
+    /// Its last login took a person.
+    pub asks: bool,
 }
 
 /// Where a notebook is.

@@ -99,6 +99,11 @@ pub enum Request {
         /// The number of [`crate::Reply::Proxied`].
         number: u64,
     },
+    /// What another SSH client has to know to go where tunnels lead. Answered by [`crate::Reply::SshHosts`].
+    SshHosts {
+        /// Names or globs; none: all of them.
+        names: Vec<String>,
+    },
     /// Stop in the middle of everything, for ever, as a fault of the daemon would: for tests of who watches it.
     /// The last one always, so that the others have the same bytes in a release, which does not have it.
     #[cfg(debug_assertions)]
@@ -123,6 +128,7 @@ impl Request {
             Request::Notebook { .. } => "a notebook",
             Request::Proxy { .. } => "a way to its server",
             Request::ProxyEnd { .. } => "the end of a way",
+            Request::SshHosts { .. } => "the hosts of tunnels",
             #[cfg(debug_assertions)]
             Request::Hang => "a hang",
         }

@@ -7,6 +7,7 @@ mod debug_hang;
 mod doctor;
 mod edit;
 mod events;
+mod export;
 mod import;
 mod logs;
 mod order;
@@ -44,6 +45,7 @@ pub(crate) async fn run(command: Command, daemon: &Daemon, printer: &Printer) ->
         Command::Edit(args) => edit::run(&args, daemon, printer).await,
         Command::Trust(args) => trust::run(args, daemon, printer).await,
         Command::Unlock(args) => unlock::run(args, daemon, printer).await,
+        Command::Export(args) => export::run(args.what, daemon, printer).await,
         Command::Proxy(args) => proxy::run(args, daemon, printer).await,
         Command::Doctor(args) => doctor::run(args, daemon, printer).await,
         #[cfg(debug_assertions)]

@@ -65,6 +65,7 @@ impl Driver {
                 Err(fault) => Err(fault),
             },
             Request::ProxyEnd { number } => self.proxy_end(number),
+            Request::SshHosts { names } => self.ssh_hosts(&names).map(Reply::SshHosts),
             #[cfg(debug_assertions)]
             Request::Hang => loop {
                 std::thread::park();
@@ -74,7 +75,7 @@ impl Driver {
     }
 
     /// The tunnels that `patterns` (names or globs) mean; every pattern has to fit one.
-    fn select(&self, patterns: &[String]) -> Result<Vec<Name>, Fault> {
+    pub(super) fn select(&self, patterns: &[String]) -> Result<Vec<Name>, Fault> {
         let mut chosen = Vec::new();
         for pattern in patterns {
             let glob = Pattern::new(pattern).map_err(|why| {
