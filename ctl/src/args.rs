@@ -92,6 +92,10 @@ pub(crate) enum Command {
     /// Stop or restart a notebook's server, or show what it wrote
     #[command(subcommand, after_help = notebook::NOTEBOOK_EXAMPLES)]
     Notebook(NotebookCommand),
+    /// Carry standard input and output to the SSH server of a tunnel, as a ProxyCommand of ssh
+    Proxy(ProxyArgs),
+    /// Let other programs go where tunnels lead: ssh, scp, rsync, PuTTY, VS Code, PyCharm
+    Export(ExportArgs),
     /// Hang the daemon, to see whether somebody notices
     #[cfg(debug_assertions)]
     #[command(hide = true)]
@@ -244,6 +248,71 @@ pub(crate) struct EditArgs {
 pub(crate) struct UnlockArgs {
     /// The name of a tunnel
     pub name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    #[command(subcommand)]
+    pub what: Export,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Export {
+    /// Keep a Host for each tunnel in a file of ours, which ~/.ssh/config includes
+    SshConfig(ExportSshArgs),
+    /// Print PuTTY sessions, to be imported by regedit
+    Putty(ExportNamesArgs),
+    /// Print how VS Code opens a directory there
+    Vscode(ExportDirArgs),
+    /// Print the link by which JetBrains Gateway opens a directory there
+    Pycharm(ExportDirArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportSshArgs {
+    /// Names of tunnels; all of them without
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Take them out again; without names all of them, and the line in ~/.ssh/config
+    #[arg(long)]
+    pub remove: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// The file that includes ours [default: ~/.ssh/config]
+    #[arg(long, value_name = "FILE")]
+    pub into: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportNamesArgs {
+    /// Names of tunnels; all of them without
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportDirArgs {
+    /// The name of a tunnel
+    pub name: String,
+    /// A directory over there
+    #[arg(value_name = "DIR")]
+    pub dir: Option<String>,
+    /// Open it as well
+    #[arg(long)]
+    pub open: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProxyArgs {
+    /// The name of a tunnel
+    pub name: String,
+    /// Where to, as its server sees it [default: that server itself]
+    #[arg(value_name = "HOST:PORT")]
+    pub target: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -11,6 +11,9 @@ mod findings;
 mod notebook;
 mod person;
 mod printer;
+#[cfg_attr(unix, path = "raw_unix.rs")]
+#[cfg_attr(windows, path = "raw_windows.rs")]
+mod raw;
 mod signals;
 mod ssh_line;
 mod table;

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 
 use crate::ask::Question;
 use crate::config::Loaded;
+use crate::forward::{NoWay, RawStream};
 use crate::notebook::{Health, Server};
 use crate::ssh::{Changed, LinkEvent, Written};
 
@@ -33,6 +34,10 @@ pub enum Event {
     Question(AskerId, Question),
     /// The person at this client answered the question with this number.
     Answers(ClientId, u64, Vec<Secret>),
+    /// This client's connection is raw bytes from now on.
+    Raw(ClientId, RawStream),
+    /// There is no way for who asked for one.
+    NoWay(Asked, Name, NoWay),
     /// A client is gone: nobody waits for its answers any more.
     HungUp(ClientId),
     /// What came of a task for this notebook of a tunnel, and the server that was found.

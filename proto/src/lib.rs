@@ -24,7 +24,7 @@ pub use endpoint::Endpoint;
 pub use event::{Event, LogLine};
 pub use fault::{Fault, FaultCode};
 pub use finding::Finding;
-pub use reply::{HostKeyOffer, NotebookAt, Outcome, Reached, RecordedKey, Reply};
+pub use reply::{HostKeyOffer, NotebookAt, Outcome, Reached, RecordedKey, Reply, SshHost};
 pub use request::{NotebookAsk, Order, Request, Selection};
 pub use server::{Connection, Incoming, Listener};
 pub use status::{

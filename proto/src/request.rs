@@ -85,6 +85,25 @@ pub enum Request {
         /// What.
         ask: NotebookAsk,
     },
+    /// A way over the tunnel's session, for nbctl's standard streams. [`crate::Reply::Progress`] for whatever keeps it
+    /// waiting, then [`crate::Reply::Proxied`]; from there on the connection is raw bytes, in both directions.
+    Proxy {
+        /// The tunnel.
+        name: String,
+        /// `host:port` as its server sees it; `None`: that server's own SSH server.
+        target: Option<String>,
+    },
+    /// How the way with this number ended, once no more bytes come. Answered by [`crate::Reply::Done`] if in order, else
+    /// by a fault.
+    ProxyEnd {
+        /// The number of [`crate::Reply::Proxied`].
+        number: u64,
+    },
+    /// What another SSH client has to know to go where tunnels lead. Answered by [`crate::Reply::SshHosts`].
+    SshHosts {
+        /// Names or globs; none: all of them.
+        names: Vec<String>,
+    },
     /// Stop in the middle of everything, for ever, as a fault of the daemon would: for tests of who watches it.
     /// The last one always, so that the others have the same bytes in a release, which does not have it.
     #[cfg(debug_assertions)]
@@ -107,6 +126,9 @@ impl Request {
             Request::Environment { .. } => "a look at its environment",
             Request::Doctor { .. } => "a diagnosis",
             Request::Notebook { .. } => "a notebook",
+            Request::Proxy { .. } => "a way to its server",
+            Request::ProxyEnd { .. } => "the end of a way",
+            Request::SshHosts { .. } => "the hosts of tunnels",
             #[cfg(debug_assertions)]
             Request::Hang => "a hang",
         }

@@ -7,11 +7,13 @@ mod debug_hang;
 mod doctor;
 mod edit;
 mod events;
+mod export;
 mod import;
 mod logs;
 mod notebook;
 mod open;
 mod order;
+mod proxy;
 mod reload;
 mod rm;
 mod status;
@@ -47,6 +49,8 @@ pub(crate) async fn run(command: Command, daemon: &Daemon, printer: &Printer) ->
         Command::Edit(args) => edit::run(&args, daemon, printer).await,
         Command::Trust(args) => trust::run(args, daemon, printer).await,
         Command::Unlock(args) => unlock::run(args, daemon, printer).await,
+        Command::Export(args) => export::run(args.what, daemon, printer).await,
+        Command::Proxy(args) => proxy::run(args, daemon, printer).await,
         Command::Doctor(args) => doctor::run(args, daemon, printer).await,
         Command::Open(args) => open::run(args, daemon, printer).await,
         Command::Url(args) => url::run(args, daemon, printer).await,

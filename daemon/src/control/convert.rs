@@ -1,11 +1,12 @@
 //! The only crossing between what core knows and what goes over the socket.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use nbtunnel_core::{Asks, Failure, Name, TunnelView};
+use nbtunnel_core::{Asks, Failure, Name, Route, TunnelView};
 use nbtunnel_proto::{
     Finding, ForwardStatus, History, HostKeyOffer, NotebookStatus, Order, PastFailure, Problem, RecordedKey,
-    Secret, TunnelStatus,
+    Secret, SshHost, TunnelStatus,
 };
 use secrecy::SecretString;
 
@@ -38,6 +39,35 @@ pub fn finding(tunnel: Option<&str>, found: finding::Finding) -> Finding {
         message: found.message,
         hint: found.hint,
         took_ms: found.took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+    }
+}
+
+/// Where a tunnel leads, as other SSH clients have to know it: `planned`, or what `route` says.
+pub fn ssh_host(name: &Name, route: &Route, planned: Option<&Hop>, asks: bool) -> SshHost {
+    let texts = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect();
+    let said = |paths: &Option<Vec<PathBuf>>| paths.as_deref().map(texts).unwrap_or_default();
+    let name = name.to_string();
+    match planned {
+        Some(server) => SshHost {
+            name,
+            host: server.host.clone(),
+            port: server.port,
+            user: server.user.clone(),
+            alias: server.host_keys.alias.clone(),
+            identity_files: texts(&server.login.identity_files),
+            known_hosts: texts(&server.host_keys.known_hosts),
+            asks,
+        },
+        None => SshHost {
+            name,
+            host: route.host.clone(),
+            port: route.port.unwrap_or(22),
+            user: route.user.clone().unwrap_or_default(),
+            alias: None,
+            identity_files: said(&route.identity_files),
+            known_hosts: said(&route.known_hosts),
+            asks,
+        },
     }
 }
 

@@ -71,7 +71,7 @@ fn late(event: Event, fault: impl Fn() -> Reply) {
         Event::Asked(asked) | Event::Looked(asked, ..) => asked.answer(fault()),
         Event::Trusted(asked, _, Ok(written)) => asked
             .answer(Reply::Trusted { file: written.file.display().to_string(), replaced: written.replaced }),
-        Event::Trusted(asked, _, Err(_)) => asked.answer(fault()),
+        Event::Trusted(asked, _, Err(_)) | Event::NoWay(asked, ..) => asked.answer(fault()),
         Event::Tunnel(..)
         | Event::Link(..)
         | Event::Changed(..)
@@ -79,6 +79,7 @@ fn late(event: Event, fault: impl Fn() -> Reply) {
         | Event::Loaded(_)
         | Event::Question(..)
         | Event::Answers(..)
+        | Event::Raw(..)
         | Event::HungUp(_)
         | Event::Exhausted(_)
         | Event::Nudged(..)

@@ -7,6 +7,7 @@ mod loading;
 mod looks;
 mod memory;
 mod notebooks;
+mod proxies;
 mod requests;
 mod tell;
 mod unlocks;
@@ -36,6 +37,7 @@ use crate::ssh::{Changed, LinkEvent, Links};
 use crate::wake::Clock;
 use memory::Memory;
 use notebooks::Notebooks;
+use proxies::Proxies;
 use unlocks::Unlocks;
 use waits::Waits;
 
@@ -94,6 +96,7 @@ pub struct Driver {
     notebooks: Notebooks,
     data: Handle,
     unlocks: Unlocks,
+    proxies: Proxies,
     desktop: Desktop,
     watch: Watch,
     filter: Filter,
@@ -119,6 +122,7 @@ impl Driver {
     /// A daemon that has read nothing yet.
     pub fn new(parts: Parts) -> Self {
         let (orders, remembered) = Orders::open(parts.orders_path);
+        let proxies = Proxies::new(parts.data.clone());
         let (memory, ports) = Memory::open(parts.history_path);
         Driver {
             started: parts.clock.now(),
@@ -140,6 +144,7 @@ impl Driver {
             notebooks: Notebooks::default(),
             data: parts.data,
             unlocks: Unlocks::default(),
+            proxies,
             desktop: Desktop::new(&Handle::current()),
             watch: parts.watch,
             filter: parts.filter,
@@ -226,6 +231,7 @@ impl Driver {
             Event::Answers(client, number, answers) => self.unlocks.answers(client, number, answers),
             Event::HungUp(client) => {
                 self.person_left(client);
+                self.proxies.hung_up(client);
                 self.early.retain(|asked| asked.client != client);
                 let notebooks = self.notebooks.hung_up(client);
                 for (name, wait) in self.waits.hung_up(client).into_iter().chain(notebooks) {
@@ -237,6 +243,8 @@ impl Driver {
                 self.notebook_did((tunnel, notebook), id, did, server.map(|server| *server));
             }
             Event::Looked(asked, names, looked) => self.looked(&asked, &names, looked),
+            Event::Raw(client, stream) => self.proxies.raw(client, stream),
+            Event::NoWay(asked, name, why) => self.no_way(&asked, &name, why),
             Event::Trusted(asked, name, result) => self.trusted(&asked, name, result),
             Event::Exhausted(exhausted) => self.exhausted(exhausted),
             Event::Nudged(nudge, reason) => {

@@ -67,6 +67,12 @@ impl Driver {
                 Ok(()) => return,
                 Err(fault) => Err(fault),
             },
+            Request::Proxy { name, target } => match self.proxy(&asked, &name, target.as_deref()) {
+                Ok(()) => return,
+                Err(fault) => Err(fault),
+            },
+            Request::ProxyEnd { number } => self.proxy_end(number),
+            Request::SshHosts { names } => self.ssh_hosts(&names).map(Reply::SshHosts),
             #[cfg(debug_assertions)]
             Request::Hang => loop {
                 std::thread::park();

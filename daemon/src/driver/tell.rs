@@ -27,6 +27,9 @@ impl Driver {
             }
         }
         self.notebooks.progress(name, &transition.about, &text);
+        if let (About::Tunnel, Some(why)) = (&transition.about, &transition.why) {
+            self.proxies.kept_waiting(name, why);
+        }
         self.journal.event(WireEvent {
             at_ms: self.clock.wall_ms(),
             tunnel: Some(name.to_string()),

@@ -101,7 +101,7 @@ async fn wait(
 
 /// Waits for `duration` in parts of at most a minute, so that a long sleep of the machine is not added to it
 /// in one piece.
-async fn lasting(mut duration: Duration) {
+pub(super) async fn lasting(mut duration: Duration) {
     while !duration.is_zero() {
         let part = duration.min(Duration::from_secs(60));
         sleep(part).await;
