@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod keys;
+
+pub(crate) use keys::{KeyArgs, KeyCommand, KeygenArgs, ShowArgs, TestArgs};
+
 /// Drives nbtunneld, which keeps SSH tunnels up.
 #[derive(Debug, Parser)]
 #[command(name = "nbctl", version, about, max_term_width = 100, after_help = EXITS)]
@@ -76,6 +80,10 @@ pub(crate) enum Command {
     Unlock(UnlockArgs),
     /// Look at every layer between here and what a tunnel leads to, and say which one breaks
     Doctor(DoctorArgs),
+    /// Make an SSH key pair, and say what to do with it
+    Keygen(KeygenArgs),
+    /// Show a public key, or try whether a server takes it
+    Key(KeyArgs),
     /// Hang the daemon, to see whether somebody notices
     #[cfg(debug_assertions)]
     #[command(hide = true)]

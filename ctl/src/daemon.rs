@@ -190,6 +190,7 @@ pub(crate) fn unexpected(reply: &Reply) -> CommandError {
         Reply::Fault(_) => "a fault",
         Reply::Ask(_) => "a question",
         Reply::Finding(_) => "a finding",
+        Reply::Keys(_) => "keys",
     };
     CommandError::new(
         Exit::Failed,

@@ -3,10 +3,12 @@
 
 mod args;
 mod checker;
+mod clipboard;
 mod commands;
 mod daemon;
 mod exit;
 mod findings;
+mod keys;
 mod person;
 mod printer;
 mod signals;

@@ -6,6 +6,7 @@ use crate::answer::Question;
 use crate::event::{Event, LogLine};
 use crate::fault::Fault;
 use crate::finding::Finding;
+use crate::keys::Keys;
 use crate::status::{FileProblem, Problem, Status};
 
 /// One answer.
@@ -47,6 +48,8 @@ pub enum Reply {
     Ask(Box<Question>),
     /// To [`crate::Request::Doctor`]: a look at one layer.
     Finding(Box<Finding>),
+    /// To [`crate::Request::Keys`] and [`crate::Request::TestKey`].
+    Keys(Box<Keys>),
 }
 
 /// What became of an order, for one tunnel.

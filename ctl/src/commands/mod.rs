@@ -8,6 +8,8 @@ mod doctor;
 mod edit;
 mod events;
 mod import;
+mod key;
+mod keygen;
 mod logs;
 mod order;
 mod reload;
@@ -44,6 +46,8 @@ pub(crate) async fn run(command: Command, daemon: &Daemon, printer: &Printer) ->
         Command::Trust(args) => trust::run(args, daemon, printer).await,
         Command::Unlock(args) => unlock::run(args, daemon, printer).await,
         Command::Doctor(args) => doctor::run(args, daemon, printer).await,
+        Command::Keygen(args) => keygen::run(args, printer).await,
+        Command::Key(args) => key::run(args, daemon, printer).await,
         #[cfg(debug_assertions)]
         Command::DebugHang => debug_hang::run(daemon).await,
     }
