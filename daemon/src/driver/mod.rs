@@ -3,6 +3,7 @@
 
 mod doctor;
 mod goodbye;
+mod keys;
 mod memory;
 mod requests;
 mod tell;
