@@ -37,22 +37,23 @@ pub(super) async fn run(args: ShowArgs, daemon: &Daemon, printer: &Printer) -> R
         true => Some(clipboard::copy(&line).await),
         false => None,
     };
-    if printer.is_json() {
-        printer.json(&as_json(&found, &line, copied.as_ref()))?;
-    }
+    let told = as_json(&found, &line, copied.as_ref());
     match copied {
         Some(Outcome::Copied(program)) => printer.say(&format!("it is in the clipboard, too (by {program})")),
         Some(Outcome::Asked) => {
             printer.say("your terminal was asked to copy it (OSC 52), which some do not do");
         }
         Some(Outcome::Nowhere) if args.copy => {
-            return Err(not_copied("there is no clipboard here, or no program for it"));
+            return Err(not_copied("there is no clipboard here, or no program for it", &told));
         }
         Some(Outcome::Failed(why)) if args.copy => {
-            return Err(not_copied(&format!("it was not copied: {why}")));
+            return Err(not_copied(&format!("it was not copied: {why}"), &told));
         }
         Some(Outcome::Failed(why)) => printer.note(&format!("it was not copied: {why}")),
         Some(Outcome::Nowhere) | None => {}
+    }
+    if printer.is_json() {
+        printer.json(&told)?;
     }
     Ok(Exit::Done)
 }
@@ -148,6 +149,7 @@ fn not_a_line(found: &Found) -> CommandError {
     )
 }
 
-fn not_copied(why: &str) -> CommandError {
+fn not_copied(why: &str, told: &Value) -> CommandError {
     CommandError::new(Exit::Failed, why, "mark the line and copy it, or install wl-clipboard, xclip or xsel")
+        .with("key", told["key"].clone())
 }
