@@ -13,7 +13,7 @@ pub(crate) struct KeygenArgs {
     /// Where the private key goes; the public one goes beside it [default: ~/.ssh/id_ed25519, or id_rsa]
     #[arg(short, long, value_name = "PATH")]
     pub file: Option<PathBuf>,
-    /// What the public key says of itself [default: user@host]
+    /// What the public key says of itself [default: this user and host]
     #[arg(short = 'C', long, value_name = "COMMENT")]
     pub comment: Option<String>,
     /// Ask for no passphrase: who gets the file can log in as you

@@ -51,6 +51,8 @@ fn taken(path: &Path, public: &Path) -> CommandError {
 pub(crate) fn make_dir(path: &Path, dir: Option<&Path>) -> Result<(), CommandError> {
     let Some(dir) = dir.filter(|dir| path.parent() == Some(dir)) else { return Ok(()) };
     let mut builder = fs::DirBuilder::new();
+    // A home that is not there is not ours to make.
+    builder.recursive(false);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     match builder.create(dir) {

@@ -33,7 +33,7 @@ pub enum Seen {
     Methods(Vec<String>),
     /// It saw this key, and takes it or does not.
     Key {
-        /// As [`super::credentials::Key::label`] calls it.
+        /// What users see of it.
         label: String,
         /// Whether it does; there may be no signature for all that.
         is_taken: bool,
