@@ -70,14 +70,18 @@ pub(crate) async fn run(args: KeygenArgs, printer: &Printer) -> Result<Exit, Com
 /// What to do with the new key in `path`.
 fn next(path: &Path, is_locked: bool) -> String {
     let usual = home::usual_keys().unwrap_or_default();
+    let shown = path.to_string_lossy();
     // What another word for it would show, is another key.
     let is_first = usual.iter().find(|usual| usual.exists()).is_some_and(|first| same_file(first, path));
-    let file = if is_first { String::new() } else { format!(" {}", path.display()) };
+    let file = if is_first { String::new() } else { format!(" {}", shell_words::quote(&shown)) };
     let mut text = format!(
         "next: paste that line on the platform's page for SSH keys; `nbctl key show{file}` shows and copies it again"
     );
     if !usual.iter().any(|usual| same_file(usual, path)) {
-        text += &format!("\nthen name it in the tunnel's file: identity_file = [\"{}\"]", path.display());
+        text += &format!(
+            "\nthen name it in the tunnel's file: identity_file = [{}]",
+            toml_edit::Value::from(&*shown)
+        );
     }
     text += "\nthen `nbctl key test NAME` tells whether the server of the tunnel NAME takes it";
     if is_locked {

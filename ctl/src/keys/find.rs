@@ -96,17 +96,21 @@ fn unreadable(path: &Path) -> CommandError {
 
 fn read(path: &Path) -> io::Result<Zeroizing<String>> {
     // Something else, as a FIFO, might keep us waiting.
-    if !fs::metadata(path)?.is_file() {
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
         return Err(io::Error::other("it is no file"));
     }
-    let mut bytes = Zeroizing::new(Vec::new());
+    // Room for all of it: what grows leaves copies behind.
+    let room = usize::try_from(metadata.len().min(MAX_KEY)).unwrap_or_default() + 1;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
     File::open(path)?.take(MAX_KEY).read_to_end(&mut bytes)?;
     Ok(Zeroizing::new(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 /// What the agent of this session holds, if there is one and it says so in time.
 pub(crate) async fn in_agent() -> Vec<Found> {
-    if std::env::var_os("SSH_AUTH_SOCK").is_none_or(|socket| socket.is_empty()) {
+    // On Windows it has a place of its own.
+    if !cfg!(windows) && std::env::var_os("SSH_AUTH_SOCK").is_none_or(|socket| socket.is_empty()) {
         return Vec::new();
     }
     let mut asking = Command::new("ssh-add");
@@ -171,6 +175,26 @@ mod tests {
         {
             fs::write(&path, text).unwrap();
             assert!(of_file(&path).unwrap_err().hint.contains("ssh-keygen -y"), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_file_is_no_key_and_nothing_worse() {
+        for pair in [key("mine", None), key("mine", Some("secret words"))] {
+            let whole = pair.private.as_bytes();
+            let mut chance = 1_u64;
+            for _ in 0..3000 {
+                chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let mut damaged = whole.to_vec();
+                let at = (chance >> 33) as usize % damaged.len();
+                if chance >> 20 & 3 == 0 {
+                    damaged.truncate(at)
+                } else {
+                    damaged[at] = (chance >> 24) as u8
+                }
+                // What is read of it may be another key, but never ends us.
+                let _ = of_text(&String::from_utf8_lossy(&damaged));
+            }
         }
     }
 }

@@ -141,8 +141,28 @@ fn a_key_that_is_only_the_first_of_two_proofs_is_taken_and_the_second_never_begu
     ensure!(told.code == 0 && told.stdout.contains("it takes more than that"), "{told:?}");
     ensure!(told.stdout.contains("nbctl unlock alice"), "{told:?}");
     ensure!(sshd.count_log("method password") == 0, "a password was tried:\n{}", sshd.log());
-    // Nor does the tunnel think now that its login is refused.
     ensure!(world_.tunnel("alice")?["problem"].is_null(), "the test left something behind");
+    // That the login is known to ask by now changes nothing: a key alone is shown to it.
+    let started = world_.nbctl(["start", "alice", "--wait=30"])?;
+    ensure!(started.code == 4, "{started:?}");
+    let told = world_.nbctl(["key", "test", "alice"])?;
+    ensure!(told.code == 0 && told.stdout.contains("taken: "), "{told:?}");
+    ensure!(sshd.count_log("method password") == 0, "a password was tried:\n{}", sshd.log());
+    Ok(())
+}
+
+#[test]
+fn a_server_that_takes_no_more_keys_is_not_said_to_refuse_the_others() -> Result<()> {
+    let (sshd, mut world_) = (Sshd::with(&["MaxAuthTries 2"])?, World::new()?);
+    let keys = ["one", "two", "three"].map(|name| world_.path(name));
+    keys.iter().try_for_each(|key| keygen(key, ""))?;
+    let keys: Vec<&Path> = keys.iter().map(|key| &**key).collect();
+    paste(&fs::read_to_string(world_.path("three.pub"))?, &sshd)?;
+    world(&sshd, &mut world_, &keys)?;
+    let told = world_.nbctl(["key", "test", "alice"])?;
+    ensure!(told.code == 1 && told.stderr.contains("more were not tried"), "{told:?}");
+    let told = with_path(&world_, &["key", "test", "alice", "--file"], keys[2])?;
+    ensure!(told.code == 0, "{told:?}");
     Ok(())
 }
 

@@ -111,19 +111,23 @@ fn judge(found: &[Finding], keys: &Keys) -> Result<(&'static str, String), Box<R
     }
     let refused: Vec<&OfferedKey> = with("refused");
     if !refused.is_empty() {
-        return Err(Box::new(refusal(account, &refused)));
+        let untried = keys.keys.iter().filter(|key| key.verdict.is_none()).count();
+        return Err(Box::new(refusal(account, &refused, untried)));
     }
     let broken = found.iter().find(|finding| finding.verdict == "broken");
     let error = broken.map_or_else(|| no_key(keys), unreached);
     Err(Box::new(Refusal { verdict: "unknown", error, paste: None }))
 }
 
-fn refusal(account: &str, refused: &[&OfferedKey]) -> Refusal {
+fn refusal(account: &str, refused: &[&OfferedKey], untried: usize) -> Refusal {
     let all: Vec<String> = refused.iter().copied().map(which).collect();
-    let message = match all.as_slice() {
+    let mut message = match all.as_slice() {
         [one] => format!("refused: {account} does not take the key {one}"),
         all => format!("refused: {account} takes none of {} keys: {}", all.len(), all.join(", ")),
     };
+    if untried > 0 {
+        message += &format!("; {untried} more were not tried (--file KEY tries one alone)");
+    }
     let in_file = refused.iter().find(|key| key.file.is_some() && key.public.is_some());
     let line = in_file.or(refused.first()).and_then(|key| known(key)?.public.to_openssh().ok());
     let hint = "paste the line above on the platform's page for SSH keys, or add it to ~/.ssh/authorized_keys there; \

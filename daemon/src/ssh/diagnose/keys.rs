@@ -168,8 +168,12 @@ fn short_of(failure: &Failure, key: &Candidate, server: &Hop, tunnel: &str) -> F
             format!("it takes {label}, whose passphrase is needed to log in"),
             format!("type it with `nbctl unlock {tunnel}`, or run ssh-add"),
         ),
+        // The agent did not sign, which has a hint of its own.
+        FailureKind::AnswerNeeded => {
+            (format!("it takes {label}; but {}", failure.message), failure.hint.clone())
+        }
         _ => (
-            format!("it takes {label}, but that was not all: {}", failure.message),
+            format!("it takes {label}; but {}", failure.message),
             format!("answer the rest with `nbctl unlock {tunnel}`"),
         ),
     };
