@@ -37,7 +37,11 @@ fn from_a_new_key_over_the_page_of_a_platform_to_a_tunnel() -> Result<()> {
     person.answers("empty for none", SAID)?;
     person.answers("the same again", SAID)?;
     ensure!(person.ends()? == 0, "{}", person.shown());
-    world(&sshd, &mut world_, &[&key])?;
+    // As the test itself logs in, so that it would find the session of the tunnel below.
+    let file = sshd.tunnel().forward(net::free_port()?, 1).set("identity_file", paths(&[&key]));
+    let file = file.set("options", "[\"PreferredAuthentications=publickey\"]");
+    world_.write("alice", &file.set("start", "\"manual\""))?;
+    world_.start()?;
     let world = world_;
 
     let line = world.nbctl(["key", "show", "alice"])?;
@@ -67,6 +71,10 @@ fn from_a_new_key_over_the_page_of_a_platform_to_a_tunnel() -> Result<()> {
     person.answers("passphrase of", SAID)?;
     ensure!(person.ends()? == 0, "{}", person.shown());
     ensure!(world.tunnel("alice")?["state"] == "up", "the key that was made does not serve");
+    // What somebody typed keeps a session up, by which nothing is learnt of keys: the server is asked anew.
+    let taken = world.nbctl(["key", "test", "alice"])?;
+    ensure!(taken.code == 0 && taken.stdout.contains("taken: "), "{taken:?}");
+    ensure!(sshd.count_log("Accepted publickey") == 1, "it logged in again:\n{}", sshd.log());
     Ok(())
 }
 
