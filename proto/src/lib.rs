@@ -26,8 +26,8 @@ pub use event::{Event, LogLine};
 pub use fault::{Fault, FaultCode};
 pub use finding::Finding;
 pub use keys::{Keys, OfferedKey};
-pub use reply::{HostKeyOffer, Outcome, Reached, RecordedKey, Reply};
-pub use request::{Order, Request, Selection};
+pub use reply::{HostKeyOffer, NotebookAt, Outcome, Reached, RecordedKey, Reply};
+pub use request::{NotebookAsk, Order, Request, Selection};
 pub use server::{Connection, Incoming, Listener};
 pub use status::{
     DaemonStatus, FileProblem, ForwardStatus, History, PastFailure, Problem, Status, TunnelStatus,

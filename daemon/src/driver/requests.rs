@@ -59,6 +59,7 @@ impl Driver {
                 Ok(()) => return,
                 Err(fault) => Err(fault),
             },
+            Request::Notebook { name, .. } => Err(self.no_such_tunnel(&name)),
             Request::Keys { name } => match self.keys(&asked, &name) {
                 Ok(()) => return,
                 Err(fault) => Err(fault),
