@@ -4,8 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod keys;
 mod notebook;
 
+pub(crate) use keys::{KeyArgs, KeyCommand, KeygenArgs, ShowArgs, TestArgs};
 pub(crate) use notebook::{Face, Named, NotebookCommand, OpenArgs, UrlArgs};
 
 /// Drives nbtunneld, which keeps SSH tunnels up.
@@ -96,6 +98,10 @@ pub(crate) enum Command {
     Proxy(ProxyArgs),
     /// Let other programs go where tunnels lead: ssh, scp, rsync, PuTTY, VS Code, PyCharm
     Export(ExportArgs),
+    /// Make an SSH key pair, and say what to do with it
+    Keygen(KeygenArgs),
+    /// Show a public key, or try whether a server takes it
+    Key(KeyArgs),
     /// Hang the daemon, to see whether somebody notices
     #[cfg(debug_assertions)]
     #[command(hide = true)]

@@ -200,6 +200,7 @@ pub(crate) fn unexpected(reply: &Reply) -> CommandError {
         Reply::Progress(_) => "progress",
         Reply::Notebook(_) => "a notebook",
         Reply::Text(_) => "text",
+        Reply::Keys(_) => "keys",
     };
     CommandError::new(
         Exit::Failed,

@@ -4,10 +4,12 @@
 mod args;
 mod browser;
 mod checker;
+mod clipboard;
 mod commands;
 mod daemon;
 mod exit;
 mod findings;
+mod keys;
 mod notebook;
 mod person;
 mod printer;

@@ -6,6 +6,7 @@ use crate::answer::{Question, Secret};
 use crate::event::{Event, LogLine};
 use crate::fault::Fault;
 use crate::finding::Finding;
+use crate::keys::Keys;
 use crate::status::{FileProblem, Problem, Status};
 
 /// One answer.
@@ -61,6 +62,8 @@ pub enum Reply {
     },
     /// To [`crate::Request::SshHosts`].
     SshHosts(Vec<SshHost>),
+    /// To [`crate::Request::Keys`] and [`crate::Request::TestKey`].
+    Keys(Box<Keys>),
 }
 
 /// Where a tunnel leads, in the words of ssh_config(5).

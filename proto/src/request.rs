@@ -104,6 +104,19 @@ pub enum Request {
         /// Names or globs; none: all of them.
         names: Vec<String>,
     },
+    /// What a tunnel offers to its server. Asks no server. Answered by [`crate::Reply::Keys`].
+    Keys {
+        /// The tunnel.
+        name: String,
+    },
+    /// Log in to a tunnel's server by key alone, with a session of its own, which is closed again. Answered by
+    /// [`crate::Reply::Finding`] for each layer, then [`crate::Reply::Keys`]. Ends when the client hangs up.
+    TestKey {
+        /// The tunnel.
+        name: String,
+        /// A key file that alone is offered; `None`: what the tunnel offers.
+        file: Option<String>,
+    },
     /// Stop in the middle of everything, for ever, as a fault of the daemon would: for tests of who watches it.
     /// The last one always, so that the others have the same bytes in a release, which does not have it.
     #[cfg(debug_assertions)]
@@ -129,6 +142,8 @@ impl Request {
             Request::Proxy { .. } => "a way to its server",
             Request::ProxyEnd { .. } => "the end of a way",
             Request::SshHosts { .. } => "the hosts of tunnels",
+            Request::Keys { .. } => "its keys",
+            Request::TestKey { .. } => "a test of keys",
             #[cfg(debug_assertions)]
             Request::Hang => "a hang",
         }

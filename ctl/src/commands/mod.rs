@@ -9,6 +9,8 @@ mod edit;
 mod events;
 mod export;
 mod import;
+mod key;
+mod keygen;
 mod logs;
 mod notebook;
 mod open;
@@ -56,6 +58,8 @@ pub(crate) async fn run(command: Command, daemon: &Daemon, printer: &Printer) ->
         Command::Url(args) => url::run(args, daemon, printer).await,
         Command::Token(args) => token::run(args, daemon, printer).await,
         Command::Notebook(command) => notebook::run(command, daemon, printer).await,
+        Command::Keygen(args) => keygen::run(args, printer).await,
+        Command::Key(args) => key::run(args, daemon, printer).await,
         #[cfg(debug_assertions)]
         Command::DebugHang => debug_hang::run(daemon).await,
     }

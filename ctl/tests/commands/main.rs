@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod asking;
+mod keys;
 mod notebooks;
 mod support;
 mod writing;

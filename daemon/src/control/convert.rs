@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use nbtunnel_core::{Asks, Failure, Name, Route, TunnelView};
 use nbtunnel_proto::{
-    Finding, ForwardStatus, History, HostKeyOffer, NotebookStatus, Order, PastFailure, Problem, RecordedKey,
-    Secret, SshHost, TunnelStatus,
+    Finding, ForwardStatus, History, HostKeyOffer, Keys, NotebookStatus, OfferedKey, Order, PastFailure,
+    Problem, RecordedKey, Secret, SshHost, TunnelStatus,
 };
 use secrecy::SecretString;
 
@@ -14,7 +14,7 @@ use crate::ask::{Prompt, Question};
 use crate::finding;
 use crate::forward::Counts;
 use crate::history::Past;
-use crate::ssh::{Hop, OfferedKey, Plan, Recorded};
+use crate::ssh::{self, Candidate, Hop, Plan, Recorded, Signs, Trial};
 
 /// A failure as users see it.
 pub fn problem(failure: &Failure) -> Problem {
@@ -69,6 +69,25 @@ pub fn ssh_host(name: &Name, route: &Route, planned: Option<&Hop>, asks: bool) -
             asks,
         },
     }
+}
+
+/// Keys, and what a server makes of them.
+pub fn keys(trial: Trial) -> Keys {
+    let key = |key: Candidate| OfferedKey {
+        file: key.file.map(|path| path.display().to_string()),
+        holder: match key.holder {
+            Signs::Agent => "agent",
+            Signs::File => "file",
+            Signs::Locked => "locked",
+        }
+        .to_owned(),
+        public: key.public,
+        fingerprint: key.fingerprint,
+        certificate: key.certificate,
+        verdict: key.is_taken.map(|is_taken| if is_taken { "taken" } else { "refused" }.to_owned()),
+    };
+    let Trial { account, keys, notes, let_in } = trial;
+    Keys { account, keys: keys.into_iter().map(key).collect(), notes, let_in }
 }
 
 /// A user's word as core knows it.
@@ -180,7 +199,7 @@ pub fn answers(answers: Vec<Secret>) -> Vec<SecretString> {
 }
 
 /// A host key as `nbctl trust` shows it. `hop` showed it, on the way `planned`.
-pub fn host_key(name: &Name, hop: &Hop, planned: Option<&Plan>, offered: &OfferedKey) -> HostKeyOffer {
+pub fn host_key(name: &Name, hop: &Hop, planned: Option<&Plan>, offered: &ssh::OfferedKey) -> HostKeyOffer {
     let jumps = planned.map(|plan| plan.jumps.as_slice()).unwrap_or_default();
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     HostKeyOffer {

@@ -5,29 +5,30 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
 use nbtunnel_core::{
-    Did, Failure, FailureKind, ForwardKind, ForwardView, Name, State, Target, Task, TunnelView, Wanted,
+    Failure, FailureKind, ForwardKind, ForwardView, Name, State, Target, TunnelView, Wanted,
 };
 use nbtunnel_proto::{Fault, FileProblem, Reply};
 use tokio::sync::mpsc;
 
 use super::Driver;
+use super::layers::layers;
 use crate::control::convert;
 use crate::event::Asked;
 use crate::finding::{Finding, Layer};
 use crate::forward::FarSide;
 use crate::history::span;
-use crate::notebook::{Errand, carry_out, look};
+use crate::notebook::Errand;
 use crate::service::starter::starter;
-use crate::ssh::{HAS_KERBEROS, Links, Patient};
+use crate::ssh::{HAS_KERBEROS, Links, OnFinding, Patient};
 
 /// So many tunnels are looked at at a time: each takes a login.
 const AT_ONCE: usize = 4;
 
 /// A tunnel to look at, and what its file has to say.
-struct Case {
+pub(super) struct Case {
     name: Name,
     config: Finding,
-    patient: Patient,
+    pub(super) patient: Patient,
     notebooks: Vec<Errand>,
     /// Its far end, if it is up.
     far: Option<Arc<dyn FarSide>>,
@@ -118,7 +119,7 @@ impl Driver {
         self.problems.iter().find(|problem| problem.file.as_ref() == Some(&file))
     }
 
-    fn case(&self, name: &Name) -> Option<Case> {
+    pub(super) fn case(&self, name: &Name) -> Option<Case> {
         let tunnel = self.fleet.tunnels().get(name)?;
         let view = tunnel.view(self.clock.now());
         let config = match self.problem_of(name.as_str()) {
@@ -152,73 +153,35 @@ impl Driver {
 /// Looks at one tunnel, and tells the client what is found as fast as it reads.
 async fn look_at(links: &Arc<Links>, case: Case, answer: &mpsc::Sender<Reply>) {
     let Case { name, config, patient, notebooks, far } = case;
+    let look = |on: OnFinding| async move {
+        on(config);
+        links.diagnose(patient, Arc::clone(&on)).await;
+        for errand in notebooks {
+            layers(far.clone(), errand).await.into_iter().for_each(&*on);
+        }
+    };
+    tell(name.as_str(), answer, look).await;
+}
+
+/// Tells the client what `look` finds about the tunnel `name`, as fast as it reads.
+pub(super) async fn tell<T, L: Future<Output = T>>(
+    name: &str,
+    answer: &mpsc::Sender<Reply>,
+    look: impl FnOnce(OnFinding) -> L,
+) -> T {
     let (tell, mut found) = mpsc::unbounded_channel();
-    let _ = tell.send(config);
-    let on: Arc<dyn Fn(Finding) + Send + Sync> = Arc::new(move |finding| {
+    let on: OnFinding = Arc::new(move |finding| {
         let _ = tell.send(finding);
     });
     let pass_on = async {
         while let Some(finding) = found.recv().await {
-            if answer
-                .send(Reply::Finding(Box::new(convert::finding(Some(name.as_str()), finding))))
-                .await
-                .is_err()
-            {
+            let finding = convert::finding(Some(name), finding);
+            if answer.send(Reply::Finding(Box::new(finding))).await.is_err() {
                 return;
             }
         }
     };
-    let look = async {
-        links.diagnose(patient, Arc::clone(&on)).await;
-        for errand in notebooks {
-            for finding in notebook_layers(far.clone(), errand).await {
-                on(finding);
-            }
-        }
-        drop(on);
-    };
-    tokio::join!(look, pass_on);
-}
-
-/// Looks for a notebook's server, and how it fares.
-async fn notebook_layers(far: Option<Arc<dyn FarSide>>, errand: Errand) -> Vec<Finding> {
-    let name = errand.spec.name.to_string();
-    let Some(far) = far else {
-        return vec![Finding::skipped(Layer::Notebook, "not looked for: the tunnel is not up").at(name)];
-    };
-    let server = match carry_out(Arc::clone(&far), errand, Task::Find).await {
-        (_, Some(server)) => server,
-        (Did::Missing(why) | Did::Failed(why), None) => {
-            return vec![Finding::broken(Layer::Notebook, &why).at(name)];
-        }
-        (_, None) => return Vec::new(),
-    };
-    let (what, place) = (server.kind.word(), format!("{}:{}", server.host, server.port));
-    let version = server.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
-    let mut found =
-        vec![Finding::ok(Layer::Notebook, format!("{what}{version} at {place}")).at(name.clone())];
-    found.extend(
-        server.notes().into_iter().map(|note| Finding::warn(Layer::Notebook, note, "").at(name.clone())),
-    );
-    let health = look(far, &server).await;
-    let words = health.words();
-    found.push(
-        match (health.why(), health.vitals()) {
-            (Some(why), _) => Finding::broken(Layer::Notebook, why),
-            (None, Some(vitals)) => {
-                let last = vitals
-                    .last_activity
-                    .as_ref()
-                    .map(|last| format!(", last used {last}"))
-                    .unwrap_or_default();
-                let (kernels, busy) = (vitals.kernels, vitals.busy);
-                Finding::ok(Layer::Notebook, format!("{words}: kernels {kernels}, busy {busy}{last}"))
-            }
-            (None, None) => Finding::ok(Layer::Notebook, words),
-        }
-        .at(name),
-    );
-    found
+    tokio::join!(look(on), pass_on).0
 }
 
 fn about_build() -> Finding {

@@ -3,6 +3,8 @@
 
 mod doctor;
 mod goodbye;
+mod keys;
+mod layers;
 mod loading;
 mod looks;
 mod memory;

@@ -73,6 +73,14 @@ impl Driver {
             },
             Request::ProxyEnd { number } => self.proxy_end(number),
             Request::SshHosts { names } => self.ssh_hosts(&names).map(Reply::SshHosts),
+            Request::Keys { name } => match self.keys(&asked, &name) {
+                Ok(()) => return,
+                Err(fault) => Err(fault),
+            },
+            Request::TestKey { name, file } => match self.test_key(&asked, &name, file) {
+                Ok(()) => return,
+                Err(fault) => Err(fault),
+            },
             #[cfg(debug_assertions)]
             Request::Hang => loop {
                 std::thread::park();
@@ -108,7 +116,7 @@ impl Driver {
         self.fleet.tunnels().iter().filter(|(_, tunnel)| !tunnel.is_leaving()).map(|(name, _)| name)
     }
 
-    fn no_such_tunnel(&self, pattern: &str) -> Fault {
+    pub(super) fn no_such_tunnel(&self, pattern: &str) -> Fault {
         let broken = format!("tunnels/{pattern}.toml");
         let hint = if self.problems.iter().any(|problem| problem.file.as_deref() == Some(&broken)) {
             format!("its file has a mistake: see `nbctl check {pattern}` or `nbctl status`")
