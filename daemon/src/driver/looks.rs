@@ -33,7 +33,7 @@ impl Driver {
     pub(super) fn status_asked(&mut self, asked: &Asked, names: Vec<String>) -> Result<Option<Reply>, Fault> {
         let now = self.clock.now();
         let tunnels = if names.is_empty() { self.present().cloned().collect() } else { self.select(&names)? };
-        let looks: Vec<_> = tunnels.iter().flat_map(|tunnel| self.to_look_at(tunnel, now)).collect();
+        let looks: Vec<_> = tunnels.iter().flat_map(|tunnel| self.looks_at(tunnel, now)).collect();
         if looks.is_empty() {
             return self.status(&names).map(|status| Some(Reply::Status(Box::new(status))));
         }
@@ -46,7 +46,7 @@ impl Driver {
     }
 
     /// The notebooks of a tunnel that may be looked at now, and are to be. Those that nobody has found are looked for.
-    fn to_look_at(&mut self, tunnel: &Name, now: Moment) -> Vec<(Key, Arc<dyn FarSide>, Server)> {
+    fn looks_at(&mut self, tunnel: &Name, now: Moment) -> Vec<(Key, Arc<dyn FarSide>, Server)> {
         let Some(far) = self.effects.far_side_now(tunnel) else { return Vec::new() };
         let specs = self.fleet.tunnels().get(tunnel).map(|tunnel| tunnel.spec().notebooks.clone());
         let mut looks = Vec::new();

@@ -53,8 +53,12 @@ enum Then {
 impl Notebooks {
     /// A client is gone: returns what it waited for.
     pub(super) fn hung_up(&mut self, client: ClientId) -> Vec<(Name, WaitId)> {
-        let gone = self.waiting.extract_if(.., |_, waiting| waiting.asked.client == client);
-        gone.map(|(wait, waiting)| (waiting.key.0, wait)).collect()
+        let (gone, stays) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|(_, waiting): &(WaitId, Waiting)| waiting.asked.client == client);
+        let gone: BTreeMap<WaitId, Waiting> = gone;
+        self.waiting = stays;
+        gone.into_iter().map(|(wait, waiting)| (waiting.key.0, wait)).collect()
     }
 
     /// Nobody will get there any more.
