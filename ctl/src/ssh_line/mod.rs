@@ -68,6 +68,29 @@ impl Tunnel {
         options::read(self, option)
     }
 
+    /// Carries out what options say of forwards, once all of both are known. Once more changes nothing.
+    ///
+    /// # Errors
+    /// They contradict each other.
+    pub fn settle(&mut self) -> Result<(), Refusal> {
+        if self.leads_somewhere() && options::is_on(self, "ClearAllForwardings") {
+            return Err(refuse(
+                "-o ClearAllForwardings=yes would take away the forwards beside it",
+                "leave out the one or the others",
+            ));
+        }
+        // A tunnel's own forwards stay on this machine unless they say otherwise.
+        if options::is_on(self, "GatewayPorts") {
+            for forward in self.forwards.iter_mut().chain(&mut self.dynamics) {
+                let first = forward.split(':').next().unwrap_or_default();
+                if !first.is_empty() && first.bytes().all(|byte| byte.is_ascii_digit()) {
+                    forward.insert_str(0, "*:");
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// What its user should know: all that was left out in one line, and then what is otherwise.
     pub fn remarks(&self) -> Vec<String> {
         let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
@@ -118,13 +141,13 @@ pub fn parse(words: &[String]) -> Result<Tunnel, Refusal> {
                     host_known = true;
                     rest = after;
                 }
-                leave_out_command(&mut tunnel, rest);
+                leave_out_command(&mut tunnel, rest)?;
                 break;
             }
             Some(cluster) if !cluster.is_empty() => rest = flags::read(&mut tunnel, program, cluster, rest)?,
             // As in ssh, options may also follow the host; the first other word begins the remote command.
             _ if host_known => {
-                leave_out_command(&mut tunnel, here);
+                leave_out_command(&mut tunnel, here)?;
                 break;
             }
             _ => {
@@ -136,12 +159,7 @@ pub fn parse(words: &[String]) -> Result<Tunnel, Refusal> {
     if !host_known {
         return Err(refuse("the command line names no host", "add it at the end, as in me@host.example.org"));
     }
-    if tunnel.leads_somewhere() && options::clears_forwards(&tunnel) {
-        return Err(refuse(
-            "-o ClearAllForwardings=yes would take away the forwards beside it",
-            "leave out the one or the others",
-        ));
-    }
+    tunnel.settle()?;
     Ok(tunnel)
 }
 
@@ -153,8 +171,15 @@ fn typed(word: &str) -> String {
     }
 }
 
-fn leave_out_command(tunnel: &mut Tunnel, command: &[String]) {
-    let Some((program, after)) = command.split_first() else { return };
+fn leave_out_command(tunnel: &mut Tunnel, command: &[String]) -> Result<(), Refusal> {
+    let Some((program, after)) = command.split_first() else { return Ok(()) };
+    let is_next = is_ssh(program) || (after.is_empty() && program.starts_with("ssh "));
+    if is_next && tunnel.leads_somewhere() {
+        return Err(refuse(
+            "the remote command is the next ssh, whose forwards cannot be honoured",
+            "go over the first machine to the last, as in `nbctl add ssh -J me@first -L 8888:localhost:8888 me@last`",
+        ));
+    }
     // Its words may hold a token or a password.
     let named = program::name(program);
     let named =
@@ -164,6 +189,7 @@ fn leave_out_command(tunnel: &mut Tunnel, command: &[String]) {
         false => "a tunnel runs none",
     };
     leave_out(tunnel, &format!("the remote command {named}"), why);
+    Ok(())
 }
 
 fn note(tunnel: &mut Tunnel, text: String) {

@@ -106,7 +106,10 @@ pub(super) fn read(tunnel: &mut Tunnel, option: &str) -> Result<(), Refusal> {
                 tunnel.known_hosts = shell_words::split(value).unwrap_or_else(|_| vec![value.to_owned()]);
             }
         }
-        other if LEFT_OUT.contains(&other) => leave_out(tunnel, &given, "it changes nothing for a tunnel"),
+        // The value of SetEnv is nobody's business.
+        other if LEFT_OUT.contains(&other) => {
+            leave_out(tunnel, &format!("-o {keyword}"), "it changes nothing for a tunnel");
+        }
         other if FILES.contains(&other) => {
             let is_path = other == "certificatefile" || value.contains('/');
             let is_whole = lower == "none" || value.starts_with(['~', '%', '$']);
@@ -133,11 +136,11 @@ pub(super) fn overrule(tunnel: &mut Tunnel, keyword: &str, value: &str) {
     hand_on(tunnel, keyword, value);
 }
 
-/// Whether no forward of the line or of ssh_config is made, whatever stands there.
-pub(super) fn clears_forwards(tunnel: &Tunnel) -> bool {
+/// Whether `keyword` was given with yes.
+pub(super) fn is_on(tunnel: &Tunnel, keyword: &str) -> bool {
     let first = tunnel.options.iter().find_map(|option| {
-        let (keyword, value) = option.split_once('=')?;
-        keyword.eq_ignore_ascii_case("clearallforwardings").then_some(value)
+        let (had, value) = option.split_once('=')?;
+        had.eq_ignore_ascii_case(keyword).then_some(value)
     });
     first.is_some_and(|value| value.eq_ignore_ascii_case("yes") || value.eq_ignore_ascii_case("true"))
 }

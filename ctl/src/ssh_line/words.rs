@@ -1,7 +1,6 @@
 //! Splits a command line as a POSIX shell does (XCU 2.2 and 2.3), without being one: what a shell would look up, run
 //! or combine is refused by name, and what only says where the command runs or writes is left out with a word.
 
-use std::iter::Peekable;
 use std::str::Chars;
 
 use super::Refusal;
@@ -22,9 +21,9 @@ pub struct Words {
 pub fn split(line: &str) -> Result<Words, Refusal> {
     // Copied on Windows.
     let line = line.replace("\r\n", "\n");
-    let (rest, done) = (line.chars().peekable(), Words::default());
+    let (rest, done) = (line.chars(), Words::default());
     let mut splitter = Splitter { rest, word: None, done, is_target: false, is_over: false };
-    while let Some(c) = splitter.rest.next() {
+    while let Some(c) = splitter.next() {
         splitter.take(c)?;
     }
     splitter.end_word()?;
@@ -35,7 +34,7 @@ pub fn split(line: &str) -> Result<Words, Refusal> {
 }
 
 struct Splitter<'a> {
-    rest: Peekable<Chars<'a>>,
+    rest: Chars<'a>,
     word: Option<Word>,
     done: Words,
     /// The next word is where a redirection leads.
@@ -51,6 +50,22 @@ struct Word {
 }
 
 impl Splitter<'_> {
+    /// The next character, but for where a line only goes on in the next one: that is nothing to a shell.
+    fn next(&mut self) -> Option<char> {
+        self.peek();
+        self.rest.next()
+    }
+
+    fn peek(&mut self) -> Option<char> {
+        loop {
+            let mut ahead = self.rest.clone();
+            match (ahead.next(), ahead.next()) {
+                (Some('\\'), Some('\n')) => self.rest = ahead,
+                (next, _) => return next,
+            }
+        }
+    }
+
     /// Takes a character that stands outside quotes.
     fn take(&mut self, c: char) -> Result<(), Refusal> {
         match c {
@@ -63,15 +78,17 @@ impl Splitter<'_> {
                 self.is_over |= !self.done.words.is_empty();
             }
             '#' if self.word.is_none() => {
-                while self.rest.next_if(|c| *c != '\n').is_some() {}
-                self.leave_out("the comment", "it is one");
+                while self.rest.clone().next().is_some_and(|c| c != '\n') {
+                    self.rest.next();
+                }
+                self.leave_out("the comment", "a shell takes no notice of it");
             }
             '\\' => self.backslash()?,
             '\'' => self.single_quoted()?,
             '"' => self.double_quoted()?,
             '`' => return Err(needs_shell("a command in backticks")),
             '$' => {
-                if self.rest.peek().is_some_and(|next| matches!(next, '\'' | '"')) {
+                if matches!(self.peek(), Some('\'' | '"')) {
                     return Err(needs_shell("a string after $"));
                 }
                 self.dollar()?;
@@ -136,7 +153,6 @@ impl Splitter<'_> {
             ));
         }
         match self.rest.next() {
-            Some('\n') => {}
             Some(c) => self.quoted()?.push(c),
             None => self.plain()?.push('\\'),
         }
@@ -157,13 +173,15 @@ impl Splitter<'_> {
     fn double_quoted(&mut self) -> Result<(), Refusal> {
         self.quoted()?;
         loop {
-            match self.rest.next() {
+            match self.next() {
                 Some('"') => return Ok(()),
-                Some('\\') => match self.rest.next_if(|c| matches!(c, '$' | '`' | '"' | '\\' | '\n')) {
-                    Some('\n') => {}
-                    Some(c) => self.quoted()?.push(c),
-                    None => self.quoted()?.push('\\'),
-                },
+                Some('\\') => {
+                    let quoted = self.rest.clone().next().filter(|c| matches!(c, '$' | '`' | '"' | '\\'));
+                    if quoted.is_some() {
+                        self.rest.next();
+                    }
+                    self.quoted()?.push(quoted.unwrap_or('\\'));
+                }
                 Some('`') => return Err(needs_shell("a command in backticks")),
                 Some('$') => {
                     self.dollar()?;
@@ -177,9 +195,9 @@ impl Splitter<'_> {
 
     /// Looks at what follows a `$`: only one that begins nothing stands for itself.
     fn dollar(&mut self) -> Result<(), Refusal> {
-        match self.rest.peek() {
+        match self.peek() {
             Some('(') => Err(needs_shell("a command in $(…)")),
-            Some(c) if c.is_ascii_alphanumeric() || "_{[@*#?-$!".contains(*c) => {
+            Some(c) if c.is_ascii_alphanumeric() || "_{[@*#?-$!".contains(c) => {
                 let name: String =
                     self.rest.clone().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
                 Err(needs_shell(&match name.is_empty() {
@@ -192,11 +210,11 @@ impl Splitter<'_> {
     }
 
     fn operator(&mut self, c: char) -> Result<(), Refusal> {
-        let next = self.rest.peek().copied();
+        let next = self.peek();
         if c == '&' && next == Some('>') {
             // Both streams at once, as bash and zsh write it.
             self.end_word()?;
-            self.rest.next();
+            self.next();
             return self.redirection('>');
         }
         if "|()".contains(c) || next == Some(c) {
@@ -229,10 +247,14 @@ impl Splitter<'_> {
         if self.is_over || self.is_target {
             return Err(needs_shell("a redirection without a command before it"));
         }
-        match self.rest.next_if(|next| matches!(next, '<' | '>' | '&' | '|')) {
+        let more = self.peek().filter(|next| matches!(next, '<' | '>' | '&' | '|'));
+        if more.is_some() {
+            self.next();
+        }
+        match more {
             Some('<') if c == '<' => return Err(needs_shell("a here-document")),
             Some('<') => return Err(needs_shell("a redirection")),
-            _ if self.rest.peek() == Some(&'(') => return Err(needs_shell("a process substitution")),
+            _ if self.peek() == Some('(') => return Err(needs_shell("a process substitution")),
             _ => self.is_target = true,
         }
         Ok(())

@@ -50,6 +50,7 @@ pub(super) fn read(args: &AddArgs, is_alias: impl Fn(&str) -> bool) -> Result<Gi
     tunnel.remotes.extend(args.remotes.iter().cloned());
     tunnel.dynamics.extend(args.dynamics.iter().cloned());
     tunnel.identity_files.extend(args.identity_files.iter().cloned());
+    tunnel.settle()?;
     for path in tunnel.identity_files.iter_mut().chain(&mut tunnel.known_hosts) {
         *path = ssh_line::lasting(path)?;
     }
