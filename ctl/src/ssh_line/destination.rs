@@ -65,7 +65,7 @@ pub(super) fn check_host(host: &str) -> Result<(), Refusal> {
         return Err(refuse(format!("a host does not begin with '-': {host:?}"), HINT));
     }
     if host.len() > 255
-        || host.chars().any(|c| c.is_whitespace() || c.is_control() || "/'\"`$\\;&<>|(){}".contains(c))
+        || host.chars().any(|c| c.is_whitespace() || c.is_control() || "/'\"`$\\;&<>|(){}[]".contains(c))
     {
         return Err(refuse(format!("not a host name or address: {host:?}"), HINT));
     }
@@ -92,7 +92,7 @@ pub(super) fn set_jump(tunnel: &mut Tunnel, list: &str) {
     if has_way(tunnel) {
         return;
     }
-    if list.eq_ignore_ascii_case("none") {
+    if list.trim().eq_ignore_ascii_case("none") {
         return tunnel.options.push(NO_JUMP.to_owned());
     }
     tunnel.jump = list.split(',').map(|host| host.trim().to_owned()).collect();

@@ -71,6 +71,9 @@ pub(super) fn read<'a>(
             }
             inline => inline,
         };
+        if argument.trim().is_empty() && KEPT.contains(flag) {
+            return Err(refuse(format!("-{flag} has an empty argument"), "see ssh(1)"));
+        }
         if is_own_port {
             leave_out(tunnel, "-M", "nbtunneld looks after its connections itself");
         } else {

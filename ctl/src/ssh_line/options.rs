@@ -33,6 +33,9 @@ const LEFT_OUT: &[&str] = &[
 /// Keywords (in lower case) that name one file, which ssh looks for from the directory where it was typed.
 const FILES: &[&str] = &["certificatefile", "identityagent"];
 
+/// Keywords whose value is a command for a shell, quotes and all.
+const WHOLE: &[&str] = &["KnownHostsCommand", "LocalCommand", "ProxyCommand", "RemoteCommand"];
+
 /// Reads `Keyword=value` or `Keyword value`.
 pub(super) fn read(tunnel: &mut Tunnel, option: &str) -> Result<(), Refusal> {
     let option = option.trim();
@@ -40,7 +43,7 @@ pub(super) fn read(tunnel: &mut Tunnel, option: &str) -> Result<(), Refusal> {
     let (keyword, value) = option.split_at(end);
     let value = value.trim_start();
     let value = value.strip_prefix('=').unwrap_or(value).trim();
-    let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
+    let value = unquoted(keyword, value);
     if keyword.is_empty() || value.is_empty() {
         return Err(refuse(format!("-o {option:?} is not an option"), "give it as in -o Port=2222"));
     }
@@ -123,9 +126,18 @@ pub(super) fn read(tunnel: &mut Tunnel, option: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// `"a b"` without its quotes.
+fn unquoted<'a>(keyword: &str, value: &'a str) -> &'a str {
+    if WHOLE.iter().any(|whole| whole.eq_ignore_ascii_case(keyword)) {
+        return value;
+    }
+    let inner = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+    inner.filter(|inner| !inner.contains('"')).unwrap_or(value).trim()
+}
+
 /// Leaves it to whoever reads the tunnel's file: the daemon asks ssh what it means, and says what is wrong with it.
 pub(super) fn hand_on(tunnel: &mut Tunnel, keyword: &str, value: &str) {
-    tunnel.options.push(format!("{keyword}={value}"));
+    tunnel.options.push(format!("{keyword}={}", unquoted(keyword, value.trim())));
 }
 
 /// Takes it in the place of what was said before, as ssh does with its flags.
