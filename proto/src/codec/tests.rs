@@ -59,7 +59,7 @@ fn tunnel(name: &str, message: &str) -> TunnelStatus {
             note: Some("n".into()),
             problem: None,
         }],
-        notebooks: vec![NotebookStatus { name: "n".into() }],
+        notebooks: vec![NotebookStatus { name: "n".into(), ..NotebookStatus::default() }],
         draining: 1,
         history: History {
             since_ms: 1_700_000_000_000,

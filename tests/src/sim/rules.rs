@@ -189,6 +189,7 @@ impl<M: Machine> Sim<M> {
             | Output::Retarget(..)
             | Output::Forget(_)
             | Output::Repolicy(_)
+            | Output::Notebook(..)
             | Output::Gate(_)
             | Output::Announce(_) => Ok(()),
         }
