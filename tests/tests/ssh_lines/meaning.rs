@@ -159,12 +159,15 @@ fn words(spec: &TunnelSpec, text: &str) -> Vec<String> {
         match target {
             Target::Socks => add("-D", listen.to_string()),
             Target::Tcp(..) | Target::Socket(_) => add("-L", format!("{listen}:{target}")),
+            // Of these ssh knows nothing.
+            Target::Notebook(_) => {}
         }
     }
     for RemoteSpec { listen, target } in &spec.remotes {
         match target {
             Target::Socks => add("-R", listen.to_string()),
             Target::Tcp(..) | Target::Socket(_) => add("-R", format!("{listen}:{target}")),
+            Target::Notebook(_) => {}
         }
     }
     words.extend(["--".to_owned(), route.host.clone()]);
