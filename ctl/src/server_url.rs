@@ -91,7 +91,9 @@ pub fn parse(text: &str) -> Result<ServerUrl, Refusal> {
     if host.is_empty() || host.starts_with('-') || host.len() > 255 || !host.chars().all(is_plain) {
         return Err(refuse("the address has no host that could be one"));
     }
-    let query = rest.split('#').next().and_then(|rest| rest.split_once('?')).map_or("", |(_, query)| query);
+    // What was copied along from the line that printed it ends the address, as `#` does.
+    let rest = rest.split(|c: char| c == '#' || c.is_whitespace()).next().unwrap_or_default();
+    let query = rest.split_once('?').map_or("", |(_, query)| query);
     let token =
         query.split('&').find_map(|pair| pair.strip_prefix("token=")).filter(|token| !token.is_empty());
     let token = token.map(decoded).transpose()?;
@@ -153,6 +155,7 @@ mod tests {
             ("https://hub.example.org", "s hub.example.org:443 "),
             ("http://h:8888?token=", "h:8888 "),
             (" http://h:1/ ", "h:1 "),
+            ("http://h:1/?token=abc\n    or http://127.0.0.1:1/?token=abc", "h:1 abc"),
         ] {
             assert_eq!(shown(text), expected, "{text}");
         }
