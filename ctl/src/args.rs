@@ -25,9 +25,14 @@ const EXITS: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 no such tunnel, 4 
 
 const ADD_EXAMPLES: &str = "\
 Examples:
+  nbctl add ssh me@host.example.org -p 2222
   nbctl add 'ssh -N -f -L localhost:6000:localhost:7000 me@host.example.org'
   nbctl add alice -- ssh -J me@login.example.org -L 6000:localhost:7000 me@gpu7
-  nbctl add --host gpu7 -L 6000:localhost:7000 --start demand";
+  nbctl add --host gpu7 'http://localhost:8888/lab?token=…'
+  nbctl add --host gpu7 -L 6000:localhost:7000 --start demand
+  nbctl add mycluster
+
+A line without forwards leads to the notebook that runs there, whatever its port.";
 
 /// Above what every command takes, so that it does not stand among the command's own.
 const EVERYWHERE: &str = "Options of every command";
@@ -162,8 +167,8 @@ pub(crate) struct LogsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct AddArgs {
-    /// A name, a whole ssh command line as one argument, or both
-    #[arg(value_name = "NAME|COMMAND", num_args = 0..=2)]
+    /// A name; and a whole ssh command line, a Host of ssh_config, user@host or the URL of a notebook
+    #[arg(value_name = "NAME|COMMAND|HOST|URL", num_args = 0..=3)]
     pub words: Vec<String>,
     /// The server, as in ssh: a name, an address, user@host
     #[arg(long, value_name = "HOST")]

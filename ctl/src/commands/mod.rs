@@ -1,6 +1,6 @@
 //! One file a command.
 
-pub(crate) mod add;
+mod add;
 mod check;
 #[cfg(debug_assertions)]
 mod debug_hang;

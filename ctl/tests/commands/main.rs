@@ -3,6 +3,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod adding;
 mod asking;
 mod keys;
 mod notebooks;
