@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use crate::fault::{Fault, FaultCode};
 
 /// The version of the control protocol. Any change of a wire type bumps it.
-pub const PROTOCOL: u16 = 4;
+pub const PROTOCOL: u16 = 5;
 
 /// What every connection begins with.
 pub const MAGIC: [u8; 8] = *b"nbtunnel";

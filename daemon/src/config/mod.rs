@@ -13,6 +13,7 @@ mod here;
 mod hosts;
 mod layer;
 mod links;
+mod owner_only;
 mod read;
 mod schema;
 mod syntax;

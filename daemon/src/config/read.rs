@@ -13,7 +13,8 @@ use super::hosts::{Answers, Hosts};
 use super::layer::{self, Layer, Misfit};
 use super::schema::{DaemonKeys, Keys, MainFile};
 use super::values::{self, Flaw};
-use super::{Context, DaemonSettings, Loaded, syntax, vet};
+use super::{Context, DaemonSettings, Loaded, owner_only, syntax, vet};
+use crate::forward::TELLS_OWNERS;
 use crate::ssh_config::{HostConfig, Query};
 
 /// The name of the file with the defaults and the daemon's own settings.
@@ -199,6 +200,8 @@ impl<'a> Reader<'a> {
         spans.extend(keys.host.as_ref().map(|host| ("host", host.span())));
         spans.extend(keys.hold.as_ref().map(|hold| ("hold", hold.span())));
         spans.extend(keys.start.as_ref().map(|start| ("start", start.span())));
+        let wants_owner_only = keys.owner_only.as_ref().filter(|wanted| *wanted.get_ref());
+        spans.extend(wants_owner_only.map(|wanted| ("owner_only", wanted.span())));
         let problem = |keys: &[&str], flaw: Flaw| {
             let place = keys.iter().find_map(|key| spans.get(key).cloned());
             document.problem(place, flaw)
@@ -210,12 +213,21 @@ impl<'a> Reader<'a> {
         };
         let (spec, _) = lay(None)?;
         let of_host = |flaw| problem(&["host"], flaw);
+        let owner_only = |spec: &TunnelSpec| {
+            let flaw = owner_only::in_vain(&spec.forwards, TELLS_OWNERS)
+                .filter(|_| spans.contains_key("owner_only"));
+            flaw.map(|flaw| problem(&["owner_only"], flaw))
+        };
         match self.answers.get(&Query::of(&spec.route)) {
-            None | Some(Ok(None)) => Ok(Read { spec, notes: Vec::new() }),
+            None | Some(Ok(None)) => {
+                let notes = owner_only(&spec).into_iter().collect();
+                Ok(Read { spec, notes })
+            }
             Some(Ok(Some(host))) => {
                 let (spec, notes) = lay(Some(host))?;
                 let hint = "ssh would; take it out of ssh_config for this host, or live without it";
-                let notes = notes.into_iter().map(|note| of_host(Flaw::new(note, hint))).collect();
+                let notes = notes.into_iter().map(|note| of_host(Flaw::new(note, hint)));
+                let notes = notes.chain(owner_only(&spec)).collect();
                 Ok(Read { spec, notes })
             }
             Some(Err(failure)) => {
@@ -223,7 +235,10 @@ impl<'a> Reader<'a> {
                 match failure.kind {
                     // As with a bad file, what was good before stays.
                     FailureKind::Config => Err(vec![problem]),
-                    _ => Ok(Read { spec, notes: vec![problem] }),
+                    _ => {
+                        let notes = std::iter::once(problem).chain(owner_only(&spec)).collect();
+                        Ok(Read { spec, notes })
+                    }
                 }
             }
         }
