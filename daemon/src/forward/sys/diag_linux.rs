@@ -72,6 +72,13 @@ impl Diag {
         Ok(Diag { socket, asked: 0 })
     }
 
+    /// A line to nobody.
+    #[cfg(test)]
+    pub(super) fn broken() -> Diag {
+        let socket = rustix::net::socket(AddressFamily::INET, SocketType::DGRAM, None).unwrap();
+        Diag { socket, asked: 0 }
+    }
+
     /// The socket at `near` that is connected to `far`; or the one that listens at `near`, with
     /// nowhere (address and port zero) for `far`.
     ///
@@ -177,3 +184,7 @@ impl Fields<'_> {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "diag_tests.rs"]
+mod tests;

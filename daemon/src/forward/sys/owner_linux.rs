@@ -52,10 +52,10 @@ impl Callers {
         }
     }
 
-    /// Asks once more, over another line, if the answer does not come.
+    /// Asks once more, over another line if there is one to be had, if the answer does not come.
     fn entry(&mut self, near: SocketAddr, far: SocketAddr) -> io::Result<Option<Entry>> {
         self.entry_by_this_line(near, far).or_else(|_| {
-            self.line = None;
+            self.line = Diag::open().ok().or(self.line.take());
             self.entry_by_this_line(near, far)
         })
     }
@@ -208,6 +208,24 @@ mod tests {
             });
             assert!(gone, "a closed listener still has an owner");
         }
+    }
+
+    #[test]
+    fn who_comes_in_is_told_also_when_the_line_to_the_kernel_broke() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let client = TcpStream::connect(at).unwrap();
+        let near = client.local_addr().unwrap();
+        let mut callers = Callers { line: Some(Diag::broken()) };
+        assert_eq!(callers.caller(near, at).unwrap(), Caller::Ourselves);
+        assert_eq!(callers.caller(SocketAddr::new(at.ip(), 1), at).unwrap(), Caller::Gone);
+        drop(listener);
+        // As where the kernel knows none of the sockets of this network.
+        let unknown = (0..500).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            callers.are_told(at).is_err() && callers.caller(SocketAddr::new(at.ip(), 1), at).is_err()
+        });
+        assert!(unknown, "nothing is known there, and that is not said");
     }
 
     #[test]
