@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use nbtunnel_tests::as_user::as_user;
+use nbtunnel_tests::child::Signal;
 use nbtunnel_tests::{Server, Sshd, World, net, programs, wait};
 use serde_json::Value;
 
@@ -168,6 +169,30 @@ fn not_even_root_gets_a_byte_through_the_forward_of_somebody_else() -> Result<()
     let tried = as_user(ROOT, || try_everything(local))? + as_user(STRANGER, || try_everything(local))?;
     refused(&world, tried)?;
     as_user(NOBODY, || LOOPBACKS.into_iter().try_for_each(|host| echoed(host, local)))?;
+    ear.heard_only_us(2)
+}
+
+/// Whose a socket was is forgotten some time after it was closed, and then it looks like one of root's.
+#[test]
+fn bytes_that_outlived_their_socket_are_nobodys() -> Result<()> {
+    let (sshd, ear) = (Sshd::start()?, Ear::start()?);
+    let (mut world, local) = alice(&sshd, &ear, &[])?;
+    world.start()?;
+    world.wait_for("alice", "up")?;
+    world.daemon()?.signal(Signal::Stop);
+    as_user(STRANGER, || {
+        LOOPBACKS.into_iter().try_for_each(|host| Ok(connect(host, local)?.write_all(THEIRS)?))
+    })?;
+    let table = || -> Result<[String; 2]> {
+        Ok([std::fs::read_to_string("/proc/net/tcp")?, std::fs::read_to_string("/proc/net/tcp6")?])
+    };
+    let port = format!(":{local:04X} 05");
+    let forgotten = |table: [String; 2]| table.iter().all(|table| table.contains(&port));
+    let waited = wait::until("their sockets are forgotten", wait::SOON, || table().is_ok_and(forgotten));
+    world.daemon()?.signal(Signal::Cont);
+    waited?;
+    refused(&world, 2)?;
+    LOOPBACKS.into_iter().try_for_each(|host| echoed(host, local))?;
     ear.heard_only_us(2)
 }
 
