@@ -190,6 +190,9 @@ pub(crate) fn unexpected(reply: &Reply) -> CommandError {
         Reply::Fault(_) => "a fault",
         Reply::Ask(_) => "a question",
         Reply::Finding(_) => "a finding",
+        Reply::Progress(_) => "progress",
+        Reply::Notebook(_) => "a notebook",
+        Reply::Text(_) => "text",
     };
     CommandError::new(
         Exit::Failed,

@@ -167,7 +167,7 @@ impl Effects {
                 }
             }
             Output::Gate(gate) => room.set_gate(gate),
-            Output::Announce(_) | Output::Answer(..) | Output::Gone => {}
+            Output::Notebook(..) | Output::Announce(_) | Output::Answer(..) | Output::Gone => {}
         }
     }
 

@@ -24,8 +24,8 @@ pub use endpoint::Endpoint;
 pub use event::{Event, LogLine};
 pub use fault::{Fault, FaultCode};
 pub use finding::Finding;
-pub use reply::{HostKeyOffer, Outcome, Reached, RecordedKey, Reply};
-pub use request::{Order, Request, Selection};
+pub use reply::{HostKeyOffer, NotebookAt, Outcome, Reached, RecordedKey, Reply};
+pub use request::{NotebookAsk, Order, Request, Selection};
 pub use server::{Connection, Incoming, Listener};
 pub use status::{
     DaemonStatus, FileProblem, ForwardStatus, History, PastFailure, Problem, Status, TunnelStatus,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::answer::Question;
+use crate::answer::{Question, Secret};
 use crate::event::{Event, LogLine};
 use crate::fault::Fault;
 use crate::finding::Finding;
@@ -47,6 +47,36 @@ pub enum Reply {
     Ask(Box<Question>),
     /// To [`crate::Request::Doctor`]: a look at one layer.
     Finding(Box<Finding>),
+    /// To [`crate::Request::Notebook`], any number of times: what is being done, in one sentence.
+    Progress(String),
+    /// To [`crate::Request::Notebook`]: it is there.
+    Notebook(Box<NotebookAt>),
+    /// To [`crate::Request::Notebook`]: some lines.
+    Text(String),
+}
+
+/// Where a notebook is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotebookAt {
+    /// Its tunnel.
+    pub tunnel: String,
+    /// Its name.
+    pub name: String,
+    /// Its port on this machine.
+    pub local_port: u16,
+    /// Whether it is spoken to with TLS.
+    pub https: bool,
+    /// Its base URL, with a slash at both ends: `/` or `/user/me/`.
+    pub base_url: String,
+    /// Its token, if it has one that we may know.
+    pub token: Option<Secret>,
+    /// Its server asks for a password.
+    pub password: bool,
+    /// Whether `lab`, `tree` and the like are there, as far as known: the kind of the server, `jupyter-server`,
+    /// `notebook6`, `hub`, `unknown`.
+    pub kind: String,
+    /// What a user should know, in one sentence each.
+    pub notes: Vec<String>,
 }
 
 /// What became of an order, for one tunnel.

@@ -76,6 +76,15 @@ pub enum Request {
         /// The tunnel; `None`: what all tunnels share, and then each of them.
         name: Option<String>,
     },
+    /// Something with a notebook. Answered by [`crate::Reply::Progress`] for each step, then by
+    /// [`crate::Reply::Notebook`]; a stop by [`crate::Reply::Done`], a log by [`crate::Reply::Text`]. Who hangs up
+    /// waits no longer; what was begun goes on.
+    Notebook {
+        /// `NAME` of a section, or `TUNNEL/NAME`. The tunnel's own name where it has one notebook.
+        name: String,
+        /// What.
+        ask: NotebookAsk,
+    },
     /// Stop in the middle of everything, for ever, as a fault of the daemon would: for tests of who watches it.
     /// The last one always, so that the others have the same bytes in a release, which does not have it.
     #[cfg(debug_assertions)]
@@ -97,10 +106,29 @@ impl Request {
             Request::Answers { .. } => "to be heard",
             Request::Environment { .. } => "a look at its environment",
             Request::Doctor { .. } => "a diagnosis",
+            Request::Notebook { .. } => "a notebook",
             #[cfg(debug_assertions)]
             Request::Hang => "a hang",
         }
     }
+}
+
+/// What is wanted of a notebook.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum NotebookAsk {
+    /// Where it is. Its tunnel is started if it has to be, and its server, if its file says how.
+    Open,
+    /// Where it is, nothing started.
+    Find,
+    /// End its server, or its job.
+    Stop,
+    /// End its server and start it anew; where it is then.
+    Restart,
+    /// What its server wrote, as far as it was started from here.
+    Log {
+        /// At most so many of the last lines.
+        lines: u32,
+    },
 }
 
 /// Which tunnels an order is for.

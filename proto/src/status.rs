@@ -70,7 +70,7 @@ pub struct TunnelStatus {
     pub problem: Option<Problem>,
     /// Its forwards, in its file's order.
     pub forwards: Vec<ForwardStatus>,
-    /// Its notebooks; always empty in this version.
+    /// Its notebooks, in its file's order.
     pub notebooks: Vec<NotebookStatus>,
     /// Older sessions that only finish what they carry.
     pub draining: u32,
@@ -137,11 +137,60 @@ pub struct ForwardStatus {
     pub refused: u64,
 }
 
-/// One notebook. No version makes one yet.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// One notebook. No token stands in it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NotebookStatus {
     /// Its name.
     pub name: String,
+    /// `unknown`, `finding`, `found`, `lost`, `starting`, `pending`, `stopping` or `failed`.
+    pub state: String,
+    /// Where it is found on this machine, without its token: `http://localhost:6000/`. None before it is known how
+    /// it is spoken to.
+    pub url: Option<String>,
+    /// Its port on this machine.
+    pub local_port: u16,
+    /// Where its server listens, seen from the far end, as `host:port`.
+    pub target: Option<String>,
+    /// What the server says of itself, when it was asked last.
+    pub server: Option<NotebookServer>,
+    /// What is so and needs no mending, in one sentence: a certificate that vouches for itself.
+    pub note: Option<String>,
+    /// What is wrong with it.
+    pub problem: Option<Problem>,
+    /// The cluster's job that it runs in.
+    pub job: Option<JobStatus>,
+}
+
+/// What a notebook's server says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct NotebookServer {
+    /// Its version.
+    pub version: Option<String>,
+    /// How many kernels it has.
+    pub kernels: Option<u32>,
+    /// How many of them compute.
+    pub busy: Option<u32>,
+    /// When something happened there last, as the server writes it (ISO 8601).
+    pub last_activity: Option<String>,
+    /// When it said so, in milliseconds since 1970-01-01 UTC.
+    pub asked_ms: u64,
+}
+
+/// A job of a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct JobStatus {
+    /// Its number.
+    pub id: u64,
+    /// As the cluster says: `PENDING`, `RUNNING`, …
+    pub state: String,
+    /// Why it waits.
+    pub reason: Option<String>,
+    /// When it is expected to start, in milliseconds since 1970-01-01 UTC.
+    pub starts_ms: Option<u64>,
+    /// Where it runs.
+    pub node: Option<String>,
+    /// Seconds until its time is up.
+    pub left_s: Option<f64>,
 }
 
 /// What is wrong: a stable word, and two sentences.

@@ -72,10 +72,20 @@ pub enum FailureKind {
     NoCommonAlgorithm,
     /// The server forbids this forward.
     ForwardingDenied,
+    /// The server lets nothing be run.
+    NoShell,
     /// A local program does not read what was sent to it.
     SlowReader,
     /// The local machine ran out of something (descriptors, memory).
     Exhausted,
+    /// No notebook's server is where it should be, or anywhere.
+    NotebookMissing,
+    /// What listens where a notebook should be is another user's, or who connects to a forward.
+    NotYours,
+    /// A notebook's server does not take the token.
+    TokenRefused,
+    /// A notebook's server answers as none should, or could not be started.
+    NotebookFailed,
     /// The configuration cannot work.
     Config,
     /// A fault of ours.
@@ -111,7 +121,7 @@ pub enum Verdict {
 
 impl FailureKind {
     /// Every kind, for tables and tests.
-    pub const ALL: [FailureKind; 20] = [
+    pub const ALL: [FailureKind; 25] = [
         FailureKind::HostKeyUnknown,
         FailureKind::HostKeyChanged,
         FailureKind::AuthRefused,
@@ -128,8 +138,13 @@ impl FailureKind {
         FailureKind::Dns,
         FailureKind::NoCommonAlgorithm,
         FailureKind::ForwardingDenied,
+        FailureKind::NoShell,
         FailureKind::SlowReader,
         FailureKind::Exhausted,
+        FailureKind::NotebookMissing,
+        FailureKind::NotYours,
+        FailureKind::TokenRefused,
+        FailureKind::NotebookFailed,
         FailureKind::Config,
         FailureKind::Internal,
     ];
@@ -152,8 +167,13 @@ impl FailureKind {
             FailureKind::Dns => "dns",
             FailureKind::NoCommonAlgorithm => "no_common_algorithm",
             FailureKind::ForwardingDenied => "forwarding_denied",
+            FailureKind::NoShell => "no_shell",
             FailureKind::SlowReader => "slow_reader",
             FailureKind::Exhausted => "exhausted",
+            FailureKind::NotebookMissing => "notebook_missing",
+            FailureKind::NotYours => "not_yours",
+            FailureKind::TokenRefused => "token_refused",
+            FailureKind::NotebookFailed => "notebook_failed",
             FailureKind::Config => "config",
             FailureKind::Internal => "internal",
         }
@@ -179,8 +199,13 @@ impl FailureKind {
             | FailureKind::Disconnected
             | FailureKind::Dns
             | FailureKind::ForwardingDenied
+            | FailureKind::NoShell
             | FailureKind::SlowReader
             | FailureKind::Exhausted
+            | FailureKind::NotebookMissing
+            | FailureKind::NotYours
+            | FailureKind::TokenRefused
+            | FailureKind::NotebookFailed
             | FailureKind::Internal => Verdict::Retry,
         }
     }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use crate::failure::Failure;
 use crate::forward::{ForwardSpec, RemoteSpec, Target};
 use crate::moment::Moment;
-use crate::spec::{Policy, Route, TunnelSpec};
+use crate::notebook::{NotebookInput, Task, TaskId};
+use crate::spec::{Name, Policy, Route, TunnelSpec};
 
 /// Numbers the links of one tunnel, upwards for ever. What a stale epoch reports changes nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -117,6 +118,8 @@ pub enum Input {
     Forward(ForwardId, ForwardReport),
     /// The server was asked to listen, and this came of it.
     Remote(Epoch, ListenId, RemoteReport),
+    /// Something happened to one of its notebooks. A name that is not there changes nothing, but a wish is answered.
+    Notebook(Name, NotebookInput),
     /// How many local connections wait, and how many are carried, over all forwards of this tunnel.
     Activity {
         /// Accepted and waiting for a link.
@@ -179,6 +182,8 @@ pub enum ForwardReport {
     Denied(Failure),
     /// A channel was opened.
     Served,
+    /// Somebody waits for the notebook that it leads to, which nobody has found yet.
+    Sought,
     /// A local program does not read (`None`: it reads again).
     SlowReader(Option<Failure>),
     /// So many connections were held for as long as they may be, and reset.
@@ -297,6 +302,8 @@ pub enum Output {
     Unlisten(Epoch, ListenId),
     /// This forward listens at no server any more: what is carried for it is reset.
     Forget(ForwardId),
+    /// Do this for a notebook, over this link. Answered by [`NotebookInput::Did`].
+    Notebook(Epoch, Name, TaskId, Task),
     /// Times and bounds changed.
     Repolicy(Policy),
     /// Dial. Answered by [`Input::Link`] until `Lost` or `Closed`. What has to be asked is asked of the person, if
@@ -342,6 +349,8 @@ pub enum About {
     Login,
     /// Its link, while the tunnel as a whole stays up: the words are `ok`, `suspect`, `replaced`, `renewed`.
     Link,
+    /// One notebook of it, by its name: the words are those of [`crate::notebook::NotebookState`].
+    Notebook(String),
     /// One forward of it, as shown to users.
     Forward(String),
 }
@@ -377,6 +386,8 @@ pub enum TimerReason {
     Steady,
     /// Nobody uses an on-demand link.
     Idle,
+    /// A notebook is looked for, or a look at it has a deadline.
+    Notebook,
     /// A slow dial gives its turn to another.
     Turn,
 }

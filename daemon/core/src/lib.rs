@@ -14,6 +14,7 @@ pub mod fleet;
 pub mod forward;
 pub mod io;
 pub mod moment;
+pub mod notebook;
 pub mod reconcile;
 mod round_trip;
 pub mod session;
@@ -30,6 +31,10 @@ pub use io::{
     LoginKey, Nudge, Order, Output, RemoteReport, Settled, Step, TimerReason, Transition, WaitFor, WaitId,
 };
 pub use moment::Moment;
+pub use notebook::{
+    Did, Job, JobState, Launcher, NotebookInput, NotebookSpec, NotebookState, NotebookView, Scheme,
+    SlurmSpec, Task, TaskId, Which, Wish,
+};
 pub use reconcile::{Change, reconcile};
 pub use spec::{HostKeyPolicy, Name, Policy, Route, SshConfig, Start, TunnelSpec};
 pub use tunnel::Tunnel;

@@ -74,6 +74,7 @@ mod tests {
             route: Route { port: Some(port), ..Route::to("h") },
             forwards: Vec::new(),
             remotes: Vec::new(),
+            notebooks: Vec::new(),
             start: Start::Login,
             tags: vec![tag.to_string()],
             policy: Policy::default(),

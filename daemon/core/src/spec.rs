@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::forward::{ForwardSpec, RemoteSpec};
+use crate::notebook::NotebookSpec;
 
 /// The name of a tunnel: `[A-Za-z0-9._-]`, at most 64 bytes, no leading `.` or `-`, no Windows device name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,6 +87,9 @@ pub struct TunnelSpec {
     pub forwards: Vec<ForwardSpec>,
     /// What the server listens for. A change touches only those that differ.
     pub remotes: Vec<RemoteSpec>,
+    /// The notebooks over there. Each has a forward of its own among `forwards`, whose target is
+    /// [`crate::forward::Target::Notebook`].
+    pub notebooks: Vec<NotebookSpec>,
     /// When it is wanted if nobody said otherwise.
     pub start: Start,
     /// Free words to select tunnels by.

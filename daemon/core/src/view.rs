@@ -40,6 +40,8 @@ pub struct TunnelView {
     pub problem: Option<Failure>,
     /// Its forwards, in the file's order: first those that listen here, then those that listen there.
     pub forwards: Vec<ForwardView>,
+    /// Its notebooks, in the file's order.
+    pub notebooks: Vec<crate::notebook::NotebookView>,
 }
 
 /// A forward as users see it. Its counters are the shell's.

@@ -98,6 +98,7 @@ mod tests {
             route: Route::to("h"),
             forwards: vec!["6000:a:1".parse().unwrap(), "6001:a:1".parse().unwrap()],
             remotes: vec!["9000:a:1".parse().unwrap()],
+            notebooks: Vec::new(),
             start: Start::Login,
             tags: Vec::new(),
             policy: Policy::default(),

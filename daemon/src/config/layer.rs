@@ -232,6 +232,7 @@ fn spec(sum: Layer, ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
             .iter()
             .map(|text| read_forward(text, here::remote(text, &ctx.home)))
             .collect::<Result<_, Flaw>>()?,
+        notebooks: Vec::new(),
         start: values::start(sum.start.as_deref().unwrap_or("login"))?,
         tags: sum.tags.unwrap_or_default(),
         policy: Policy {

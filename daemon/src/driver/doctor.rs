@@ -132,8 +132,8 @@ impl Driver {
                 .spec
                 .forwards
                 .iter()
-                // Where a SOCKS client goes, only that client knows.
-                .filter(|forward| forward.target != Target::Socks)
+                // Where a SOCKS client goes, only that client knows; notebooks are looked at by themselves.
+                .filter(|forward| !matches!(forward.target, Target::Socks | Target::Notebook(_)))
                 .map(|forward| (forward.to_string(), forward.target.clone()))
                 .collect(),
         };

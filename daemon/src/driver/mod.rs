@@ -261,6 +261,15 @@ impl Driver {
                     let asker = self.unlocks.asker(asker);
                     self.carry_out(&name, output, asker);
                 }
+                Output::Notebook(_, notebook, id, _) => {
+                    let why = nbtunnel_core::Failure::new(
+                        nbtunnel_core::FailureKind::NotebookFailed,
+                        "this daemon cannot look for notebooks",
+                        "install a newer one",
+                    );
+                    let did = nbtunnel_core::NotebookInput::Did(id, nbtunnel_core::Did::Failed(why));
+                    let _ = self.events.send(Event::Tunnel(name, Input::Notebook(notebook, did)));
+                }
                 Output::Bind(..)
                 | Output::Unbind(_)
                 | Output::Retarget(..)

@@ -59,6 +59,7 @@ impl Driver {
                 Ok(()) => return,
                 Err(fault) => Err(fault),
             },
+            Request::Notebook { name, .. } => Err(self.no_such_tunnel(&name)),
             #[cfg(debug_assertions)]
             Request::Hang => loop {
                 std::thread::park();

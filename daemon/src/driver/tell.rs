@@ -30,7 +30,7 @@ impl Driver {
             at_ms: self.clock.wall_ms(),
             tunnel: Some(name.to_string()),
             forward: match &transition.about {
-                About::Tunnel | About::Link | About::Login => None,
+                About::Tunnel | About::Link | About::Login | About::Notebook(_) => None,
                 About::Forward(forward) => Some(forward.clone()),
             },
             from: transition.from.to_owned(),
@@ -61,6 +61,7 @@ impl Driver {
 fn sentence(transition: &Transition) -> String {
     let mut text = match &transition.about {
         About::Forward(forward) => format!("forward {forward}: {}", transition.to),
+        About::Notebook(notebook) => format!("notebook {notebook}: {}", transition.to),
         About::Login => "the session is gone that you had logged in to".to_owned(),
         About::Link if transition.from == transition.to => "no other session could be made".to_owned(),
         About::Link => link_sentence(transition.to).to_owned(),

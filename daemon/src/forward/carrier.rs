@@ -8,10 +8,11 @@ use std::sync::Arc;
 use nbtunnel_core::{Failure, ListenAt, ListenId, RemoteReport, Target};
 
 use super::accepted::Accepted;
+use super::far_side::FarSide;
 use super::landing::Landing;
 
 /// A link that can carry local connections to targets at its far end, and bring those that come there.
-pub trait Carrier: Send + Sync + 'static {
+pub trait Carrier: FarSide {
     /// Opens a way to `target` and carries `local` over it to its end, both directions, half-close
     /// included. Resolves when the connection is over, or could not be opened.
     ///
@@ -41,8 +42,8 @@ pub enum Carried {
     /// A channel was opened and carried to some end, or nobody waited for it any more; the local side has
     /// been told how (end or reset).
     Over,
-    /// The far end would not open it: the local connection was reset, the forward has a problem.
-    Denied(Failure),
+    /// The far end would not open it, with nothing read from the local side that its client was not asked for.
+    Denied(Failure, Accepted),
     /// The link was gone before a channel was opened, with nothing read from the local side: it may be held
     /// and tried again on the next link.
     LinkGone(Accepted),

@@ -5,33 +5,50 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nbtunnel_core::Target;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::accepted::Accepted;
 use super::activity::Place;
 use super::carrier::{Carried, GateNow};
-use super::lock;
 use super::standing::Standing;
 
 /// Sees `local` to its end. Dropping it on the way, as every `return` here does, resets it.
 pub(super) async fn attend(mut local: Accepted, standing: Arc<Standing>) {
     let mut gate = standing.gate.clone();
+    let mut leads = standing.target.subscribe();
     // One clock for all of its waits: a link that comes and goes does not grant more time.
-    let mut patience: Option<Pin<Box<dyn Future<Output = ()> + Send>>> = None;
+    let mut patience: Patience = None;
     loop {
         let now = gate.borrow_and_update().clone();
         match now {
             GateNow::Reset => return,
             GateNow::Hold => {}
             GateNow::Serve(carrier) => {
+                let target = leads.borrow_and_update().clone();
+                if matches!(target, Target::Notebook(_)) {
+                    standing.sought();
+                    if !wait(&mut local, &standing, &mut gate, &mut leads, &mut patience).await {
+                        return;
+                    }
+                    continue;
+                }
                 local.move_to(Place::Open);
                 standing.carried_by(&carrier);
-                let target = lock(&standing.target).clone();
                 let Some(target) = local.destination(target).await else { return };
-                match carrier.carry(local, target).await {
+                match carrier.carry(local, target.clone()).await {
                     Carried::Over => return,
-                    Carried::Denied(failure) => return standing.denied(failure),
+                    Carried::Denied(failure, back) => {
+                        let again = standing.seeks_again(&target, &failure);
+                        standing.denied(failure.clone());
+                        if !again {
+                            return back.refuse(&failure).await;
+                        }
+                        // It is led elsewhere by now, or waits to be.
+                        local = back;
+                        continue;
+                    }
                     // Nothing is lost yet. The gate is not looked at again before it changes: the same link
                     // would only say the same.
                     Carried::LinkGone(back) => {
@@ -43,26 +60,43 @@ pub(super) async fn attend(mut local: Accepted, standing: Arc<Standing>) {
                 }
             }
         }
-        let hold = standing.policy.borrow().hold;
-        if hold.is_zero() {
+        if !wait(&mut local, &standing, &mut gate, &mut leads, &mut patience).await {
             return;
-        }
-        if !local.move_to(Place::Held) {
-            return standing.turned_away();
-        }
-        let patience = patience.get_or_insert_with(|| Box::pin(lasting(hold)));
-        tokio::select! {
-            biased;
-            () = standing.stop.cancelled() => return,
-            () = local.local().failed() => return,
-            changed = changed(&mut gate) => if !changed { return },
-            () = patience => return standing.expired(),
         }
     }
 }
 
-async fn changed(gate: &mut watch::Receiver<GateNow>) -> bool {
-    gate.changed().await.is_ok()
+/// How long a connection may still be held; set when it is held for the first time.
+type Patience = Option<Pin<Box<dyn Future<Output = ()> + Send>>>;
+
+/// Holds `local` until something changes that may let it go on; false if it is not to wait, or has waited enough.
+async fn wait(
+    local: &mut Accepted,
+    standing: &Arc<Standing>,
+    gate: &mut watch::Receiver<GateNow>,
+    leads: &mut watch::Receiver<Target>,
+    patience: &mut Patience,
+) -> bool {
+    let hold = standing.policy.borrow().hold;
+    if hold.is_zero() {
+        return false;
+    }
+    if !local.move_to(Place::Held) {
+        standing.turned_away();
+        return false;
+    }
+    let patience = patience.get_or_insert_with(|| Box::pin(lasting(hold)));
+    tokio::select! {
+        biased;
+        () = standing.stop.cancelled() => false,
+        () = local.local().failed() => false,
+        changed = gate.changed() => changed.is_ok(),
+        changed = leads.changed() => changed.is_ok(),
+        () = patience => {
+            standing.expired();
+            false
+        }
+    }
 }
 
 /// Waits for `duration` in parts of at most a minute, so that a long sleep of the machine is not added to it

@@ -166,7 +166,7 @@ impl Standing {
                 return;
             }
             let failure =
-                Failure::new(FailureKind::Refused, refused.sentence(&self.listen.to_string()), WAY_OUT);
+                Failure::new(FailureKind::NotYours, refused.sentence(&self.listen.to_string()), WAY_OUT);
             (self.report)(Input::Forward(self.id, ForwardReport::Refused(failure)));
             pause = TOLD_EVERY;
         }

@@ -19,7 +19,6 @@ use super::activity::Place;
 use super::asking::{self, Line, There, Unasked};
 use super::far::{FarMessage, FarReader, FarWriter};
 use super::local::Local;
-use super::lock;
 use super::pump::pump;
 use super::services::Services;
 use super::standing::Standing;
@@ -73,9 +72,9 @@ impl Landing {
             self.standing.denied(crowded());
             NotLetIn::Full
         })?;
-        let target = lock(&self.standing.target).clone();
+        let target = self.standing.target.borrow().clone();
         let local = match target {
-            Target::Socks => None,
+            Target::Socks | Target::Notebook(_) => None,
             Target::Tcp(..) | Target::Socket(_) => {
                 let connected = self.connect(&target).await;
                 Some(connected.map_err(|failure| {
@@ -174,7 +173,7 @@ async fn dial(target: &Target, services: &Services) -> io::Result<Local> {
     let (host, port) = match target {
         Target::Tcp(host, port) => (host, *port),
         Target::Socket(path) => return sys::connect(Path::new(path)).await.map(Local::Unix),
-        Target::Socks => return Err(io::ErrorKind::Unsupported.into()),
+        Target::Socks | Target::Notebook(_) => return Err(io::ErrorKind::Unsupported.into()),
     };
     let mut failed = io::Error::from(io::ErrorKind::NotFound);
     for address in addresses(host, port, services).await? {

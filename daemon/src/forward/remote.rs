@@ -41,7 +41,8 @@ impl RemoteForward {
                 policy,
                 // Whoever comes is here already: there is nobody to hold.
                 gate: watch::channel(GateNow::Hold).1,
-                target: spec.target.into(),
+                target: watch::Sender::new(spec.target),
+                notebook: None,
                 stop: CancellationToken::new(),
                 tells_end: false.into(),
                 report,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use nbtunnel_core::{
-    Failure, FailureKind, ForwardId, ForwardReport, Input, ListenAt, ListenerReport, Policy, Target,
+    Failure, FailureKind, ForwardId, ForwardReport, Input, ListenAt, ListenerReport, Name, Policy, Target,
 };
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -28,7 +28,10 @@ pub(super) struct Standing {
     pub(super) tally: Arc<Tally>,
     pub(super) policy: watch::Receiver<Policy>,
     pub(super) gate: watch::Receiver<GateNow>,
-    pub(super) target: Mutex<Target>,
+    /// Where new connections go; a notebook that nobody has found yet is waited for.
+    pub(super) target: watch::Sender<Target>,
+    /// The notebook that it leads to, if it leads to one.
+    pub(super) notebook: Option<Name>,
     /// Set when the forward is removed: everything of it ends.
     pub(super) stop: CancellationToken,
     /// Whether the end is to be reported.
@@ -73,7 +76,7 @@ impl Standing {
 
     /// New connections go to `target`; how the old one fared says nothing about it.
     pub(super) fn retarget(&self, target: Target) {
-        *lock(&self.target) = target;
+        self.target.send_replace(target);
         lock(&self.told).far = None;
     }
 
@@ -103,10 +106,32 @@ impl Standing {
     /// problem of the forward.
     pub(super) fn denied(&self, failure: Failure) {
         let of_all = matches!(failure.kind, FailureKind::ForwardingDenied | FailureKind::Exhausted);
-        if *lock(&self.target) == Target::Socks && !of_all {
+        if *self.target.borrow() == Target::Socks && !of_all {
             return;
         }
         self.tell_far(Err(failure.clone()), ForwardReport::Denied(failure));
+    }
+
+    /// Somebody waits for a notebook that is yet to be found.
+    pub(super) fn sought(&self) {
+        (self.report)(Input::Forward(self.id, ForwardReport::Sought));
+    }
+
+    /// Whether whoever met `failure` at `tried` is to wait until the notebook is found again, since it may have gone
+    /// elsewhere. Nobody else is led there from now on.
+    pub(super) fn seeks_again(&self, tried: &Target, failure: &Failure) -> bool {
+        let Some(notebook) = &self.notebook else { return false };
+        if !matches!(failure.kind, FailureKind::Refused | FailureKind::TimedOut) {
+            return false;
+        }
+        self.target.send_if_modified(|now| {
+            let is_old = now == tried;
+            if is_old {
+                *now = Target::Notebook(notebook.clone());
+            }
+            is_old
+        });
+        true
     }
 
     fn tell_far(&self, outcome: Result<(), Failure>, report: ForwardReport) {

@@ -60,7 +60,7 @@ fn tunnel(name: &str, message: &str) -> TunnelStatus {
             problem: None,
             refused: 6,
         }],
-        notebooks: vec![NotebookStatus { name: "n".into() }],
+        notebooks: vec![NotebookStatus { name: "n".into(), ..NotebookStatus::default() }],
         draining: 1,
         history: History {
             since_ms: 1_700_000_000_000,

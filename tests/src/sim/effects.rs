@@ -76,7 +76,8 @@ impl<M: Machine> Sim<M> {
                 room.watch = None;
                 room.looked = None;
             }
-            Output::Repolicy(_) => {}
+            // No tunnel of this world has a notebook.
+            Output::Repolicy(_) | Output::Notebook(..) => {}
         }
     }
 }

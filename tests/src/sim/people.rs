@@ -43,6 +43,7 @@ impl<M: Machine> Sim<M> {
             route: self.a_route(),
             forwards: self.some_forwards(),
             remotes: self.some_remotes(),
+            notebooks: Vec::new(),
             start,
             tags: Vec::new(),
             policy: self.a_policy(),

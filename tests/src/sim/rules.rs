@@ -190,6 +190,7 @@ impl<M: Machine> Sim<M> {
             | Output::OwnerOnly(..)
             | Output::Forget(_)
             | Output::Repolicy(_)
+            | Output::Notebook(..)
             | Output::Gate(_)
             | Output::Announce(_) => Ok(()),
         }

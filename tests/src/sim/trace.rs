@@ -60,7 +60,7 @@ pub(super) fn input(input: &FleetInput) -> impl fmt::Display + '_ {
 
 fn brief(spec: &TunnelSpec) -> impl fmt::Display + '_ {
     Words(move |f: &mut fmt::Formatter<'_>| {
-        let TunnelSpec { route, forwards, remotes, start, tags, policy } = spec;
+        let TunnelSpec { route, forwards, remotes, notebooks: _, start, tags, policy } = spec;
         write!(
             f,
             "[{} {:?} {start:?} {} forwards, {} remotes, {} tags, ",

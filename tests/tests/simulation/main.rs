@@ -102,6 +102,7 @@ fn a_year_of_reconnects_leaves_nothing_behind() {
         route: Route::to("h0"),
         forwards: vec![forward],
         remotes: Vec::new(),
+        notebooks: Vec::new(),
         start: Start::Login,
         tags: Vec::new(),
         policy: Policy { keepalive: Duration::from_secs(200), ..Policy::default() },

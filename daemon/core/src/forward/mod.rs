@@ -6,6 +6,8 @@ mod grammar;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::spec::Name;
+
 /// A forward that listens on this machine and leads out from the far end: `ssh -L`, or `ssh -D` where its
 /// target is [`Target::Socks`].
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -102,6 +104,18 @@ pub enum Target {
     Socket(String),
     /// Wherever each client asks to go, by SOCKS.
     Socks,
+    /// The notebook with this name, wherever it is today. Whoever comes before that is known waits.
+    Notebook(Name),
+}
+
+impl Target {
+    /// The notebook, if it is one.
+    pub fn notebook(&self) -> Option<&Name> {
+        match self {
+            Target::Notebook(name) => Some(name),
+            Target::Tcp(..) | Target::Socket(_) | Target::Socks => None,
+        }
+    }
 }
 
 /// The four kinds of forwards, as users see them.
@@ -165,6 +179,7 @@ impl fmt::Display for Target {
             Target::Tcp(host, port) => write_host_port(f, host, *port),
             Target::Socket(path) => write_path(f, Path::new(path)),
             Target::Socks => f.write_str("socks"),
+            Target::Notebook(name) => write!(f, "notebook {name}"),
         }
     }
 }
@@ -185,7 +200,7 @@ impl fmt::Display for RemoteSpec {
 fn write_forward(f: &mut fmt::Formatter<'_>, listen: &ListenAt, target: &Target) -> fmt::Result {
     match target {
         Target::Socks => write!(f, "{listen}"),
-        Target::Tcp(..) | Target::Socket(_) => write!(f, "{listen}:{target}"),
+        Target::Tcp(..) | Target::Socket(_) | Target::Notebook(_) => write!(f, "{listen}:{target}"),
     }
 }
 

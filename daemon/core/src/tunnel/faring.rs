@@ -73,6 +73,7 @@ impl Faring {
                 self.slow_reader = slow;
                 None
             }
+            ForwardReport::Sought => None,
             ForwardReport::Expired(count) => Some(transition("held", "reset", Some(expired(count, hold)?))),
             ForwardReport::Overflow { most } => Some(transition("held", "reset", Some(overflowed(most)))),
             ForwardReport::Refused(others) => Some(transition(fine, "refused", Some(others))),
@@ -111,6 +112,9 @@ fn overflowed(most: u32) -> Failure {
 
 impl Tunnel {
     pub(super) fn forward_reported(&mut self, now: Moment, id: ForwardId, report: ForwardReport) {
+        if self.notebook_met(now, id, &report) {
+            return;
+        }
         let hold = self.spec.policy.hold;
         let here = self.forwards.iter_mut().find(|forward| forward.id == Some(id));
         let there = self.remotes.iter_mut().find(|remote| remote.id == Some(id));

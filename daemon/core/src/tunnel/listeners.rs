@@ -239,7 +239,7 @@ impl Tunnel {
         for (slot, spec) in kept.iter_mut().zip(&self.spec.forwards) {
             // The same listener, leading elsewhere from now on.
             if slot.is_none()
-                && let Some(at) = old.iter().position(|forward| forward.spec.listen == spec.listen)
+                && let Some(at) = old.iter().position(|forward| leads_alike(&forward.spec, spec))
             {
                 let mut forward = old.remove(at);
                 let before = std::mem::replace(&mut forward.spec, spec.clone());
@@ -315,4 +315,9 @@ impl Tunnel {
         }
         self.outputs.extend(outputs);
     }
+}
+
+/// Whether a listener for `one` can serve `other` by leading elsewhere: one that leads to a notebook stays with it.
+fn leads_alike(one: &ForwardSpec, other: &ForwardSpec) -> bool {
+    one.listen == other.listen && one.target.notebook() == other.target.notebook()
 }

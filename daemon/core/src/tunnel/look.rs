@@ -62,6 +62,7 @@ impl Tunnel {
                 .map(Forward::view)
                 .chain(self.remotes.iter().map(Remote::view))
                 .collect(),
+            notebooks: self.notebook_views(),
         }
     }
 

@@ -60,6 +60,7 @@ mod faring;
 mod link;
 mod listeners;
 mod look;
+mod notebooks;
 mod orders;
 mod remotes;
 mod settle;
@@ -79,6 +80,7 @@ use crate::view::State;
 use draining::Draining;
 use link::Link;
 use listeners::Forward;
+use notebooks::Seat;
 use remotes::Remote;
 use successor::Successor;
 
@@ -113,6 +115,7 @@ pub struct Tunnel {
     leaving: Vec<Forward>,
     /// Forwards that listen at the far end.
     remotes: Vec<Remote>,
+    seats: Vec<Seat>,
     next_forward: u32,
     next_request: u64,
 
@@ -163,6 +166,7 @@ impl Tunnel {
         let mut tunnel = Tunnel {
             forwards: spec.forwards.iter().cloned().map(Forward::new).collect(),
             remotes: spec.remotes.iter().cloned().map(Remote::new).collect(),
+            seats: spec.notebooks.iter().cloned().map(Seat::new).collect(),
             spec,
             order,
             removing: false,
@@ -215,6 +219,7 @@ impl Tunnel {
             Input::Listener(id, report) => self.listener_reported(now, id, report),
             Input::Forward(id, report) => self.forward_reported(now, id, report),
             Input::Remote(epoch, id, report) => self.remote_reported(now, epoch, id, report),
+            Input::Notebook(name, input) => self.notebook_input(now, &name, input),
             Input::Activity { held, open } => self.activity(now, held, open),
             Input::Link(epoch, report) => self.session_reported(now, epoch, report),
             Input::Go => self.go(now),
@@ -231,7 +236,10 @@ impl Tunnel {
             Input::FilesRead => self.unpark(|kind| kind == FailureKind::Config),
             Input::AddressesFreed => self.retry_listeners(now, |kind| kind == FailureKind::PortInUse),
             Input::Wait(id, wait) => self.waits.push((id, wait)),
-            Input::Unwait(id) => self.waits.retain(|(waiting, _)| *waiting != id),
+            Input::Unwait(id) => {
+                self.waits.retain(|(waiting, _)| *waiting != id);
+                self.notebooks_unwait(id);
+            }
         }
         self.settle(now);
     }
@@ -247,7 +255,11 @@ impl Tunnel {
         let policy = &self.spec.policy;
         let links =
             [self.link.timer(policy), self.successor_timer(), self.draining_timer(), self.remotes_timer()];
-        listeners.chain(links.into_iter().flatten()).chain(self.idle_timer()).min()
+        listeners
+            .chain(links.into_iter().flatten())
+            .chain(self.idle_timer())
+            .chain(self.notebooks_timer())
+            .min()
     }
 
     /// What is wanted of it.
@@ -264,7 +276,10 @@ impl Tunnel {
 
     /// On demand, and nobody waits for a link.
     fn is_unneeded(&self) -> bool {
-        self.desire() == Desire::OnDemand && self.held == 0 && self.asker.is_none()
+        self.desire() == Desire::OnDemand
+            && self.held == 0
+            && self.asker.is_none()
+            && !self.wants_a_notebook()
     }
 
     /// What its file says.
@@ -318,6 +333,7 @@ impl Tunnel {
         self.link_timed_out(now);
         self.successor_timed_out(now);
         self.draining_timed_out(now);
+        self.notebooks_timed_out(now);
     }
 
     fn activity(&mut self, now: Moment, held: u32, open: u32) {

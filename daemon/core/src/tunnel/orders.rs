@@ -53,6 +53,7 @@ impl Tunnel {
             }
         }
         self.respec_forwards(now);
+        self.respec_notebooks(now);
         self.respec_remotes();
     }
 

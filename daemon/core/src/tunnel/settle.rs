@@ -17,7 +17,9 @@ impl Tunnel {
         self.settle_link(now);
         self.settle_successor(now);
         self.settle_remotes(now);
-        self.settle_gate();
+        let gate = self.gate_wanted();
+        self.settle_notebooks(now, gate);
+        self.settle_gate(gate);
         self.announce(now);
         self.tell_lost_login();
         self.announce_suspicion();
@@ -27,8 +29,8 @@ impl Tunnel {
         }
     }
 
-    fn settle_gate(&mut self) {
-        let gate = match &self.link {
+    fn gate_wanted(&self) -> Gate {
+        match &self.link {
             _ if self.desire() == Desire::Down => Gate::Reset,
             Link::Live(session) if session.serves() => Gate::Serve(session.epoch()),
             Link::Parked { why, .. } if !why.kind.wants_an_answer() => Gate::Reset,
@@ -37,7 +39,10 @@ impl Tunnel {
             | Link::Waiting { .. }
             | Link::Parked { .. }
             | Link::Closing { .. } => Gate::Hold,
-        };
+        }
+    }
+
+    fn settle_gate(&mut self, gate: Gate) {
         if self.gate != Some(gate) {
             self.gate = Some(gate);
             self.emit(Output::Gate(gate));

@@ -100,6 +100,7 @@ pub(crate) fn spec() -> impl Strategy<Value = TunnelSpec> {
         route: Route::to("here"),
         forwards,
         remotes,
+        notebooks: Vec::new(),
         start,
         tags: Vec::new(),
         policy,

@@ -380,7 +380,7 @@ impl Ledger {
                 hold("transitions_form_a_chain", *from == self.word(), said)?;
                 self.word = Some(to);
             }
-            Output::Announce(_) => {}
+            Output::Announce(_) | Output::Notebook(..) => {}
             Output::Answer(id, settled) => {
                 let wait = self.waits.insert(*id, None).flatten();
                 hold("a_wait_is_answered_at_most_once", wait.is_some(), said)?;

@@ -1,0 +1,187 @@
+//! What came of the tasks of a notebook, and whom that answers.
+
+use super::{
+    Did, Job, Launcher, Notebook, NotebookSpec, Pause, QUEUE_AT_LEAST_EVERY, QUEUE_EVERY, Running,
+    SEEK_EVERY, START_LASTS, Search, TASK_LASTS, Task, TaskId, Wanted, Wish,
+};
+use crate::failure::{Failure, FailureKind};
+use crate::io::{Output, Settled};
+use crate::moment::Moment;
+
+impl Notebook {
+    pub(super) fn did(&mut self, now: Moment, running: &Running, did: Did) {
+        match did {
+            Did::Found(host, port) => {
+                (self.search, self.started_until, self.why) = (None, None, None);
+                self.was_there = true;
+                self.place = Some((host, port));
+                self.answer(now, running, &[Wish::Find, Wish::Open], &Settled::Reached);
+            }
+            Did::Missing(why) => self.missing(now, running, why),
+            Did::Started => {
+                self.started_until = Some(now + START_LASTS);
+                self.why = None;
+                self.search = Some(Search { next_at: now, fast_until: None, pause: SEEK_EVERY });
+            }
+            Did::Stopped => {
+                (self.place, self.started_until, self.job, self.was_there) = (None, None, None, false);
+                (self.search, self.queue, self.why) = (None, None, None);
+                self.answer(now, running, &[Wish::Stop], &Settled::Reached);
+                if self.is_wanted() {
+                    self.look(now);
+                }
+            }
+            Did::Job(job) => self.job_stands(now, running, job),
+            Did::Failed(why) => self.failed(now, running, why),
+        }
+    }
+
+    /// There is no server.
+    fn missing(&mut self, now: Moment, running: &Running, why: Failure) {
+        self.place = None;
+        self.why = Some(why.clone());
+        let may_open = self.wishes.iter().any(|w| w.wish == Wish::Open && w.since <= running.id);
+        if let Some(until) = self.started_until {
+            if now < until {
+                self.search = Some(Search { next_at: now + SEEK_EVERY, fast_until: None, pause: SEEK_EVERY });
+                return;
+            }
+            self.started_until = None;
+            self.give_up(now, running, &not_come_up(&self.spec, &why));
+            return;
+        }
+        if may_open && self.spec.start.is_some() && !self.in_a_cluster() {
+            self.order(now, Task::Start);
+            return;
+        }
+        match &mut self.search {
+            Some(search) if search.is_fast(now) => {
+                search.next_at = now + SEEK_EVERY;
+                return;
+            }
+            Some(search) if search.fast_until.is_some() => search.later(now),
+            Some(_) | None => self.search = None,
+        }
+        self.give_up(now, running, &why);
+    }
+
+    fn failed(&mut self, now: Moment, running: &Running, why: Failure) {
+        self.why = Some(why.clone());
+        match running.task {
+            Task::Stop => self.answer(now, running, &[Wish::Stop], &Settled::Stuck(why)),
+            Task::Start | Task::Submit => {
+                self.search = None;
+                self.give_up(now, running, &why);
+            }
+            Task::Find => {
+                // Where its port is for good, nobody has to look: only its token stays unknown.
+                let fixed = self.spec.which.port;
+                if let Some(port) = fixed {
+                    self.place = Some((self.spec.host.clone(), port));
+                }
+                match &mut self.search {
+                    Some(search) if search.is_fast(now) => search.next_at = now + SEEK_EVERY,
+                    Some(search) if search.fast_until.is_some() && fixed.is_none() => search.later(now),
+                    Some(_) | None => self.search = None,
+                }
+                self.give_up(now, running, &why);
+            }
+            Task::Queue => {
+                if let Some(queue) = &mut self.queue {
+                    queue.pause = (queue.pause * 2).min(QUEUE_AT_LEAST_EVERY);
+                    queue.next_at = now + queue.pause;
+                }
+                self.give_up(now, running, &why);
+            }
+        }
+    }
+
+    /// How its job stands; none: there is none.
+    fn job_stands(&mut self, now: Moment, running: &Running, job: Option<Job>) {
+        let before = self.job.take();
+        let node_before = before.as_ref().and_then(|(job, _)| job.node().map(str::to_owned));
+        let Some(job) = job else {
+            (self.place, self.search, self.queue) = (None, None, None);
+            let wanted = self.wishes.iter().any(|w| w.wish == Wish::Open && w.since <= running.id);
+            let adopts = matches!(&self.spec.launcher, Launcher::Slurm(slurm) if slurm.job.is_some());
+            if wanted && !adopts && running.task == Task::Queue {
+                self.order(now, Task::Submit);
+            } else {
+                let why = no_job(&self.spec, before.is_some());
+                self.why = Some(why.clone());
+                self.give_up(now, running, &why);
+            }
+            return;
+        };
+        self.why = None;
+        let node = job.node().map(str::to_owned);
+        let pause = match (&node, &self.queue) {
+            (Some(_), _) => QUEUE_AT_LEAST_EVERY,
+            (None, Some(queue)) if node_before.is_none() => (queue.pause * 2).min(QUEUE_AT_LEAST_EVERY),
+            (None, _) => QUEUE_EVERY,
+        };
+        self.queue = Some(Pause { next_at: now + pause, pause });
+        self.job = Some((job, now));
+        if node.is_none() {
+            (self.place, self.search) = (None, None);
+        } else if node != node_before {
+            self.place = None;
+            self.started_until = Some(now + START_LASTS);
+            self.search = Some(Search::once(now));
+        } else if self.place.is_none() || self.is_wanted() {
+            self.search.get_or_insert(Search::once(now));
+        }
+    }
+
+    /// Begins `task` at once, as the next one.
+    fn order(&mut self, now: Moment, task: Task) {
+        let Some(via) = self.via else { return };
+        let id = TaskId(self.next_task);
+        self.next_task += 1;
+        self.search = None;
+        self.task = Some(Running { id, task, deadline: now + TASK_LASTS });
+        self.outputs.push_back(Output::Notebook(via, self.spec.name.clone(), id, task));
+    }
+
+    /// Whoever waits for it waits in vain.
+    fn give_up(&mut self, now: Moment, running: &Running, why: &Failure) {
+        self.answer(now, running, &[Wish::Find, Wish::Open], &Settled::Stuck(why.clone()));
+    }
+
+    fn answer(&mut self, now: Moment, running: &Running, to: &[Wish], settled: &Settled) {
+        let answers = |wanted: &Wanted| to.contains(&wanted.wish) && wanted.since <= running.id;
+        for wanted in self.wishes.extract_if(.., |wanted| answers(wanted)) {
+            self.outputs.push_back(Output::Answer(wanted.wait, settled.clone()));
+        }
+        if !self.wishes.is_empty() && self.search.is_none() && self.queue.is_none() && self.task.is_none() {
+            // Somebody came meanwhile, and what was looked up before does not count for him.
+            self.search = Some(Search::once(now));
+        }
+    }
+}
+
+fn not_come_up(spec: &NotebookSpec, why: &Failure) -> Failure {
+    let (name, seconds) = (&spec.name, START_LASTS.as_secs());
+    Failure::new(
+        FailureKind::NotebookMissing,
+        format!("{name} was started and is not there after {seconds} s: {}", why.message),
+        format!("see what it says with `nbctl notebook log {name}`"),
+    )
+}
+
+fn no_job(spec: &NotebookSpec, was_there: bool) -> Failure {
+    let name = &spec.name;
+    let (message, hint) = match &spec.launcher {
+        Launcher::Slurm(slurm) if slurm.job.is_some() => {
+            let job = slurm.job.clone().unwrap_or_default();
+            (format!("the cluster has no job {job:?} of yours"), "submit it, or correct its name".into())
+        }
+        Launcher::Slurm(_) | Launcher::Here if was_there => {
+            (format!("the job of {name} is over"), format!("submit another with `nbctl open {name}`"))
+        }
+        Launcher::Slurm(_) | Launcher::Here => {
+            (format!("{name} has no job in the cluster"), format!("submit it with `nbctl open {name}`"))
+        }
+    };
+    Failure::new(FailureKind::NotebookMissing, message, hint)
+}

@@ -1,0 +1,378 @@
+//! One notebook: where its server is today, and whether it has to be looked for, started or ended.
+//!
+//! Driven by its tunnel, which says over which link the far end can be asked. Its forward is an ordinary one;
+//! its target is what this machine knows, and whoever comes while it knows nothing is held by the shell.
+//!
+//! # Invariants
+//!
+//! - What was found over one link is looked up anew over the next: another may sit on yesterday's port.
+//! - At most one task at a time; each has a number, and a deadline.
+//! - Nothing is started twice: a start follows a search that found nothing, and nothing follows a start but the
+//!   search for what it started, until [`START_LASTS`] is over.
+//! - Each wish is answered exactly once, by something that was looked up after it came.
+
+mod did;
+mod spec;
+mod words;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::failure::{Failure, FailureKind};
+use crate::forward::Target;
+use crate::io::{About, Epoch, Output, Settled, Timer, TimerReason, Transition, WaitId};
+use crate::moment::Moment;
+
+pub use spec::{Launcher, NotebookSpec, Scheme, SlurmSpec, Which};
+pub use words::{Did, Job, JobState, NotebookInput, NotebookState, NotebookView, Task, TaskId, Wish};
+
+/// A server that is gone is looked for so often …
+pub const SEEK_EVERY: Duration = Duration::from_millis(500);
+/// … for so long, and then with pauses that double …
+pub const SEEK_FAST: Duration = Duration::from_secs(30);
+/// … up to this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// A server that was started is waited for so long.
+pub const START_LASTS: Duration = Duration::from_secs(120);
+/// A task is answered by then: each has a deadline of its own, below this.
+const TASK_LASTS: Duration = Duration::from_secs(90);
+/// A job that waits is asked for so often at first; the pauses double …
+const QUEUE_EVERY: Duration = Duration::from_secs(2);
+/// … up to this.
+const QUEUE_AT_LEAST_EVERY: Duration = Duration::from_secs(30);
+
+/// The state machine of one notebook.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notebook {
+    spec: NotebookSpec,
+    /// The link over which the far end can be asked.
+    via: Option<Epoch>,
+    /// Where its server is.
+    place: Option<(String, u16)>,
+    /// It was there, over this link or one before.
+    was_there: bool,
+    task: Option<Running>,
+    next_task: u64,
+    search: Option<Search>,
+    /// It was started, and is waited for until then.
+    started_until: Option<Moment>,
+    job: Option<(Job, Moment)>,
+    queue: Option<Pause>,
+    wishes: Vec<Wanted>,
+    why: Option<Failure>,
+    announced: NotebookState,
+    outputs: VecDeque<Output>,
+}
+
+/// What the shell is doing.
+#[derive(Clone, Debug, PartialEq)]
+struct Running {
+    id: TaskId,
+    task: Task,
+    deadline: Moment,
+}
+
+/// A search that goes on until something is found.
+#[derive(Clone, Debug, PartialEq)]
+struct Search {
+    next_at: Moment,
+    /// Somebody met that it is gone: until then it is looked for at a quick pace. None: one look is enough.
+    fast_until: Option<Moment>,
+    pause: Duration,
+}
+
+/// Pauses that double.
+#[derive(Clone, Debug, PartialEq)]
+struct Pause {
+    next_at: Moment,
+    pause: Duration,
+}
+
+/// A wish that is not answered yet.
+#[derive(Clone, Debug, PartialEq)]
+struct Wanted {
+    wait: WaitId,
+    wish: Wish,
+    /// Only a task with this number or a later one answers it.
+    since: TaskId,
+}
+
+impl Notebook {
+    /// Nothing is known of it.
+    pub fn new(spec: NotebookSpec) -> Self {
+        Notebook {
+            spec,
+            via: None,
+            place: None,
+            was_there: false,
+            task: None,
+            next_task: 0,
+            search: None,
+            started_until: None,
+            job: None,
+            queue: None,
+            wishes: Vec::new(),
+            why: None,
+            announced: NotebookState::Unknown,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// What its section says.
+    pub fn spec(&self) -> &NotebookSpec {
+        &self.spec
+    }
+
+    /// Whether somebody waits for it.
+    pub fn is_wanted(&self) -> bool {
+        !self.wishes.is_empty()
+    }
+
+    /// Where its forward leads now.
+    pub fn target(&self) -> Target {
+        match &self.place {
+            Some((host, port)) if self.via.is_some() => Target::Tcp(host.clone(), *port),
+            Some(_) | None => Target::Notebook(self.spec.name.clone()),
+        }
+    }
+
+    /// The next thing to be done.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When it wants [`Notebook::timed_out`], and why.
+    pub fn poll_timeout(&self) -> Option<Timer> {
+        self.via?;
+        let at = match &self.task {
+            Some(running) => running.deadline,
+            None => {
+                let search = self.search.as_ref().map(|search| search.next_at);
+                let queue = self.queue.as_ref().map(|queue| queue.next_at);
+                search.into_iter().chain(queue).min()?
+            }
+        };
+        Some((at, TimerReason::Notebook))
+    }
+
+    /// Its section says something else now; what was found may be something else, too.
+    pub fn respec(&mut self, now: Moment, spec: NotebookSpec) {
+        let same = NotebookSpec { owner_only: spec.owner_only, ..self.spec.clone() } == spec;
+        self.spec = spec;
+        if !same {
+            self.forget(now);
+        }
+    }
+
+    /// The far end can be asked over this link from now on, or over none.
+    pub fn over(&mut self, now: Moment, via: Option<Epoch>) {
+        if self.via != via {
+            self.via = via;
+            self.forget(now);
+        }
+    }
+
+    /// What is known is about another time.
+    fn forget(&mut self, now: Moment) {
+        self.task = None;
+        self.place = None;
+        self.why = None;
+        let in_a_cluster = matches!(self.spec.launcher, Launcher::Slurm(_));
+        let due = || Pause { next_at: now, pause: QUEUE_EVERY };
+        self.queue = (self.via.is_some() && in_a_cluster).then(due);
+        self.search = (self.via.is_some() && !in_a_cluster).then(|| Search::once(now));
+    }
+
+    /// Takes in what happened. Total, as every machine here.
+    pub fn handle(&mut self, now: Moment, input: NotebookInput) {
+        match input {
+            NotebookInput::Wish(wait, wish) => {
+                self.wishes.push(Wanted { wait, wish, since: TaskId(self.next_task) });
+                self.look(now);
+            }
+            NotebookInput::Did(id, did) => {
+                if let Some(running) = self.task.take_if(|running| running.id == id) {
+                    self.did(now, &running, did);
+                }
+            }
+            NotebookInput::Look => {
+                if self.place.is_none() && self.search.is_none() && self.queue.is_none() {
+                    self.look(now);
+                }
+            }
+            NotebookInput::Doubt => self.look(now),
+        }
+    }
+
+    /// Nobody waits any more.
+    pub fn unwait(&mut self, wait: WaitId) {
+        self.wishes.retain(|wanted| wanted.wait != wait);
+    }
+
+    /// A connection to it was refused: it is gone from there.
+    pub fn refused(&mut self, now: Moment) {
+        self.place = None;
+        self.seek(now);
+    }
+
+    /// Somebody waits for it.
+    pub fn sought(&mut self, now: Moment) {
+        if self.place.is_none() {
+            self.seek(now);
+        }
+    }
+
+    /// A look at where it is, now.
+    fn look(&mut self, now: Moment) {
+        if self.in_a_cluster() && !self.runs() {
+            let queue = self.queue.get_or_insert(Pause { next_at: now, pause: QUEUE_EVERY });
+            queue.next_at = now;
+            return;
+        }
+        let search = self.search.get_or_insert(Search::once(now));
+        search.next_at = now;
+    }
+
+    /// Looks until it is found, at a quick pace at first.
+    fn seek(&mut self, now: Moment) {
+        // Whoever comes while it is looked for quickly does not make it quicker.
+        if !self.search.as_ref().is_some_and(|search| search.is_fast(now)) {
+            self.look(now);
+            if let Some(search) = &mut self.search {
+                (search.fast_until, search.pause) = (Some(now + SEEK_FAST), SEEK_EVERY);
+            }
+        }
+        // Perhaps its job went to another machine.
+        if self.in_a_cluster() {
+            self.queue.get_or_insert(Pause { next_at: now, pause: QUEUE_EVERY }).next_at = now;
+        }
+    }
+
+    /// Time passed.
+    pub fn timed_out(&mut self, now: Moment) {
+        if let Some(running) = self.task.take_if(|running| running.deadline <= now) {
+            let why = Failure::new(
+                FailureKind::TimedOut,
+                "the far end did not say in time how the notebook is",
+                "it is asked again when somebody comes",
+            );
+            self.did(now, &running, Did::Failed(why));
+        }
+    }
+
+    /// Brings what is nearer to what is wanted. Doing it twice changes nothing.
+    pub fn settle(&mut self, now: Moment) {
+        if let Some(via) = self.via
+            && self.task.is_none()
+            && let Some(task) = self.next_task(now)
+        {
+            let id = TaskId(self.next_task);
+            self.next_task += 1;
+            self.task = Some(Running { id, task, deadline: now + TASK_LASTS });
+            self.outputs.push_back(Output::Notebook(via, self.spec.name.clone(), id, task));
+        }
+        self.announce();
+    }
+
+    fn next_task(&self, now: Moment) -> Option<Task> {
+        let wants = |wish| self.wishes.iter().any(|wanted| wanted.wish == wish);
+        if wants(Wish::Stop) {
+            return Some(Task::Stop);
+        }
+        if self.queue.as_ref().is_some_and(|queue| queue.next_at <= now) {
+            return Some(Task::Queue);
+        }
+        self.search.as_ref().is_some_and(|search| search.next_at <= now).then_some(Task::Find)
+    }
+
+    /// Everybody who waits is told that it is in vain.
+    pub fn strand(&mut self, settled: &Settled) {
+        for wanted in self.wishes.drain(..) {
+            self.outputs.push_back(Output::Answer(wanted.wait, settled.clone()));
+        }
+    }
+
+    fn in_a_cluster(&self) -> bool {
+        matches!(self.spec.launcher, Launcher::Slurm(_))
+    }
+
+    fn runs(&self) -> bool {
+        self.job.as_ref().is_some_and(|(job, _)| job.node().is_some())
+    }
+
+    /// The machine where its server is to be looked for, if a cluster chose one.
+    pub fn node(&self) -> Option<&str> {
+        self.job.as_ref().and_then(|(job, _)| job.node())
+    }
+
+    /// What it is doing, in one word.
+    pub fn state(&self) -> NotebookState {
+        let task = self.task.as_ref().map(|running| running.task);
+        if self.via.is_none() {
+            return NotebookState::Unknown;
+        }
+        match (task, &self.place) {
+            (Some(Task::Stop), _) => NotebookState::Stopping,
+            (_, Some(_)) => NotebookState::Found,
+            (Some(Task::Start | Task::Submit), None) => NotebookState::Starting,
+            (_, None) if self.in_a_cluster() && self.job.is_some() && !self.runs() => NotebookState::Pending,
+            (_, None) if self.started_until.is_some() => NotebookState::Starting,
+            (_, None) if self.was_there => NotebookState::Lost,
+            (Some(Task::Find | Task::Queue), None) if self.why.is_none() => NotebookState::Finding,
+            (_, None) => match &self.why {
+                Some(why) if why.kind == FailureKind::NotebookMissing => NotebookState::Lost,
+                Some(_) => NotebookState::Failed,
+                None => NotebookState::Unknown,
+            },
+        }
+    }
+
+    /// What users see of it.
+    pub fn view(&self) -> NotebookView {
+        NotebookView {
+            spec: self.spec.clone(),
+            state: self.state(),
+            target: self.place.as_ref().map(|(host, port)| Target::Tcp(host.clone(), *port).to_string()),
+            problem: self.why.clone().filter(|_| self.via.is_some()),
+            job: self.job.clone(),
+        }
+    }
+
+    fn announce(&mut self) {
+        let state = self.state();
+        // That somebody looks is no news.
+        if state == self.announced || state == NotebookState::Finding {
+            return;
+        }
+        let from = std::mem::replace(&mut self.announced, state).word();
+        let about = About::Notebook(self.spec.name.to_string());
+        let why = self.why.clone().filter(|_| self.via.is_some());
+        let transition = Transition { about, from, to: state.word(), why, retry_in: None };
+        self.outputs.push_back(Output::Announce(transition));
+    }
+}
+
+impl Search {
+    fn once(now: Moment) -> Search {
+        Search { next_at: now, fast_until: None, pause: SEEK_EVERY }
+    }
+
+    fn is_fast(&self, now: Moment) -> bool {
+        self.fast_until.is_some_and(|until| now < until)
+    }
+
+    fn later(&mut self, now: Moment) {
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.next_at = now + self.pause;
+    }
+}
+
+impl Job {
+    /// Where it runs, if it does.
+    pub fn node(&self) -> Option<&str> {
+        match &self.state {
+            JobState::Running { node } => Some(node),
+            JobState::Pending { .. } | JobState::Between => None,
+        }
+    }
+}
