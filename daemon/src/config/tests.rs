@@ -183,6 +183,22 @@ fn hold_and_demand_clash_also_when_they_come_from_two_files() {
 }
 
 #[test]
+fn who_asks_for_owner_only_where_it_is_in_vain_is_told() {
+    let open = |rest: &str| format!("host = \"h\"\nforward = \"*:6000:h:1\"\n{rest}");
+    let loaded = load_files(&[
+        ("nbtunnel.toml", "[defaults]\nowner_only = true"),
+        ("tunnels/a.toml", &open("owner_only = true")),
+        ("tunnels/b.toml", &open("owner_only = false")),
+        ("tunnels/c.toml", &open("")),
+    ]);
+    let told: Vec<_> =
+        loaded.notes.iter().map(|note| (note.file.as_deref(), note.line, note.column)).collect();
+    assert_eq!(told, [(Some("tunnels/a.toml"), Some(3), Some(14))], "{:?}", loaded.problems);
+    let asked: Vec<bool> = loaded.tunnels.values().map(|spec| spec.policy.owner_only).collect();
+    assert_eq!(asked, [true, false, true]);
+}
+
+#[test]
 fn a_tunnel_that_nobody_on_this_side_can_bring_up_does_not_wait_for_somebody() {
     let demand = |rest: &str| format!("host = \"h\"\nstart = \"demand\"\n{rest}");
     let loaded = load_files(&[
