@@ -103,6 +103,9 @@ impl Proxy {
             // Known before anything is carried.
             target: watch::Sender::new(Target::Socks),
             notebook: None,
+            // Its place in the file system lets nobody else in.
+            owner_only: watch::Sender::new(Some(false)),
+            guarded: Mutex::default(),
             stop: CancellationToken::new(),
             tells_end: AtomicBool::new(false),
             // Core knows no such forward.

@@ -102,7 +102,9 @@ impl Tunnel {
             | ForwardReport::Served
             | ForwardReport::SlowReader(_)
             | ForwardReport::Expired(_)
-            | ForwardReport::Overflow { .. } => false,
+            | ForwardReport::Overflow { .. }
+            | ForwardReport::Refused(_)
+            | ForwardReport::Unsure(_) => false,
         }
     }
 
