@@ -6,7 +6,7 @@ use super::*;
 use crate::answer::{Prompt, Question, Secret};
 use crate::event::{Event, LogLine};
 use crate::finding::Finding;
-use crate::reply::{HostKeyOffer, Outcome, Reached, RecordedKey, Reply};
+use crate::reply::{HostKeyOffer, Outcome, Reached, RecordedKey, Reply, SshHost};
 use crate::request::{Order, Request, Selection};
 use crate::status::{
     DaemonStatus, FileProblem, ForwardStatus, History, NotebookStatus, PastFailure, Problem, Status,
@@ -108,6 +108,9 @@ fn requests() -> Vec<(&'static str, Request)> {
             },
         ),
         ("doctor", Request::Doctor { name: Some("a".into()) }),
+        ("proxy", Request::Proxy { name: "a".into(), target: Some("h:22".into()) }),
+        ("proxy-end", Request::ProxyEnd { number: 7 }),
+        ("ssh-hosts", Request::SshHosts { names: vec!["a".into()] }),
     ]
 }
 
@@ -205,6 +208,18 @@ fn replies() -> Vec<(&'static str, Reply)> {
             took_ms: Some(300),
         })),
     ));
+    all.push(("proxied", Reply::Proxied { number: 7 }));
+    let host = SshHost {
+        name: "a".into(),
+        host: "h".into(),
+        port: 22,
+        user: "u".into(),
+        alias: None,
+        identity_files: vec!["f".into()],
+        known_hosts: vec!["k".into()],
+        asks: true,
+    };
+    all.push(("ssh-hosts", Reply::SshHosts(vec![host])));
     all
 }
 
