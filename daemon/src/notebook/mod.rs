@@ -165,7 +165,7 @@ async fn candidates(far: &Arc<dyn FarSide>, wanted: &Wanted) -> Result<Vec<Candi
     let listing = match (ask(far, script::find(wanted, elsewhere), PATIENCE).await, wanted.port) {
         (Ok(listing), _) => listing,
         // No program may be run there: who listens cannot be read.
-        (Err(why), Some(port)) if why.kind == FailureKind::ForwardingDenied => {
+        (Err(why), Some(port)) if why.kind == FailureKind::NoShell => {
             return Ok(vec![Candidate::bare(&wanted.host, port, Checked::NotReadable)]);
         }
         (Err(why), _) => return Err(why),

@@ -37,7 +37,7 @@ pub(super) fn certificate(host: &str, port: u16, why: &str) -> Failure {
 
 /// The far end takes no connection to the port.
 pub(super) fn port_refused(port: u16, told: Failure) -> Failure {
-    if told.kind == FailureKind::ForwardingDenied && told.message.contains("forbid") {
+    if told.kind == FailureKind::ForwardingDenied {
         return told;
     }
     Failure::new(
