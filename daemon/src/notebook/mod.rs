@@ -33,6 +33,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// The same, of one that starts Python, from a file system that may be slow.
 const LIST_PATIENCE: Duration = Duration::from_secs(40);
 
+/// Of servers that all fit, so many are asked what they are.
+const MOST_MET: usize = 3;
+
 /// Which server is looked for. What is named has to fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
@@ -124,7 +127,7 @@ pub async fn find(far: Arc<dyn FarSide>, wanted: &Wanted) -> Result<Server, Fail
     }
     let candidates = candidates(&far, wanted).await?;
     let mut first = None;
-    for (at, candidate) in candidates.iter().enumerate() {
+    for (at, candidate) in candidates.iter().enumerate().take(MOST_MET) {
         match meet(&far, wanted, candidate).await {
             Ok(mut server) => {
                 let others = candidates.iter().enumerate().filter(|(other, _)| *other != at);
