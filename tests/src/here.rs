@@ -18,6 +18,8 @@ use tokio::process::Command;
 pub struct Here {
     shell: Vec<String>,
     env: Vec<(String, String)>,
+    /// A machine that can be reached from here; it is this one, too.
+    node: Option<String>,
 }
 
 impl Here {
@@ -26,7 +28,12 @@ impl Here {
         let home = home.into().display().to_string();
         let path = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin".to_owned();
         let env = vec![("HOME".into(), home), ("PATH".into(), path), ("SHELL".into(), "/bin/bash".into())];
-        Here { shell: vec!["sh".into()], env }
+        Here { shell: vec!["sh".into()], env, node: None }
+    }
+
+    /// From where a machine called `node` can be reached, which is this one, too.
+    pub fn beside(node: &str) -> Arc<Here> {
+        Arc::new(Here { node: Some(node.to_owned()), ..Here::new("/") })
     }
 
     /// With `sh`, a `PATH`, and the variables that are named.
@@ -37,7 +44,7 @@ impl Here {
     /// With another shell, a program and its arguments, and the variables that are named.
     pub fn in_shell<const N: usize>(shell: &[&str], variables: [(&str, OsString); N]) -> Arc<Here> {
         let with = |here: Here, (name, value): (&str, OsString)| here.env(name, value.to_string_lossy());
-        Arc::new(variables.into_iter().fold(Here::new("/").shell(shell), with))
+        Arc::new(variables.into_iter().fold(Here::new("/nonexistent").shell(shell), with))
     }
 
     /// With another program as `sh`.
@@ -68,7 +75,8 @@ impl Here {
         let (program, words) = self.shell.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
         let mut command = Command::new(program);
         command.args(words).arg("-s").env_clear().envs(self.env.iter().map(|(name, value)| (name, value)));
-        command.current_dir(self.get("HOME").unwrap_or("/"));
+        let home = self.get("HOME").filter(|home| std::path::Path::new(home).is_dir());
+        command.current_dir(home.unwrap_or("/"));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn()?;
         if let Some(mut pipe) = child.stdin.take() {
@@ -83,7 +91,8 @@ impl FarSide for Here {
         Box::pin(async move {
             let denied = |why: String| Unopened::Denied(Failure::new(FailureKind::Refused, why, "start it"));
             let Target::Tcp(host, port) = &target else { return Err(denied(format!("{target} is no port"))) };
-            match TcpStream::connect((host.as_str(), *port)).await {
+            let host = if self.node.as_ref() == Some(host) { "127.0.0.1" } else { host };
+            match TcpStream::connect((host, *port)).await {
                 Ok(stream) => Ok(Box::new(stream) as _),
                 Err(why) => Err(denied(format!("{target}: {why}"))),
             }
