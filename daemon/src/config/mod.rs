@@ -15,6 +15,7 @@ mod layer;
 mod links;
 mod notebook;
 mod notebook_values;
+mod owner_only;
 mod ports;
 mod read;
 mod schema;

@@ -81,6 +81,7 @@ fn every_key_reaches_the_spec() {
         remote = ["0:localhost:3000", "/run/x"]
         dynamic = "1080"
         ssh_config = "none"
+        owner_only = false
         "#,
     )]);
     let loaded = load(temp.path(), &ctx());
@@ -107,6 +108,7 @@ fn every_key_reaches_the_spec() {
         renew_bytes: 1 << 30,
         drain: secs(600),
         all_or_nothing: false,
+        owner_only: false,
     };
     assert_eq!(spec.policy, policy);
 }

@@ -84,7 +84,7 @@ impl World {
     }
 
     pub(crate) fn forward(&self, id: u32, listen: ListenAt) -> Forward {
-        let spec = ForwardSpec { listen, target: Target::Tcp("far".into(), 7000) };
+        let spec = ForwardSpec::new(listen, Target::Tcp("far".into(), 7000));
         let (policy, gate) = (self.policy.subscribe(), self.gate.subscribe());
         let report = World::report_into(&self.inputs);
         Forward::spawn(&self.services, ForwardId(id), spec, policy, gate, self.activity.clone(), report)

@@ -58,6 +58,7 @@ fn tunnel(name: &str, message: &str) -> TunnelStatus {
             bytes_out: 5,
             note: Some("n".into()),
             problem: None,
+            refused: 6,
         }],
         notebooks: vec![NotebookStatus { name: "n".into(), ..NotebookStatus::default() }],
         draining: 1,
