@@ -112,6 +112,10 @@ fn every_key_of_a_notebook_reaches_the_spec() {
     let plain = notebooks("[notebook.b]\nlocal_port = 6000\nremote_port = 7000\nfind = \"user:alice\"");
     assert_eq!(plain[0].which.owner.as_deref(), Some("alice"), "a port and a user go together");
     assert_eq!((plain[0].host.as_str(), &plain[0].launcher), ("localhost", &Launcher::Here));
+    let text =
+        "host = \"h\"\n[notebook.x]\nlocal_port = 6000\nowner_only = false\n[notebook.y]\nlocal_port = 6001";
+    let forwards = &read_text(text).tunnels["a"].forwards;
+    assert_eq!(forwards.iter().map(|forward| forward.owner_only).collect::<Vec<_>>(), [Some(false), None]);
     for good in [
         "notebook.x = {}",
         "[notebook]",
