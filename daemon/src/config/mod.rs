@@ -147,6 +147,8 @@ mod bytes_tests;
 #[cfg(test)]
 mod notebook_tests;
 #[cfg(test)]
+mod ports_tests;
+#[cfg(test)]
 #[cfg(unix)]
 mod ssh_tests;
 #[cfg(test)]

@@ -131,7 +131,9 @@ async fn live(standing: Arc<Standing>, claim: Option<Arc<Claim>>) {
 /// Binds and accepts until it is told to stop; its sockets are closed when it returns.
 async fn listen(standing: Arc<Standing>, claim: Option<Arc<Claim>>) -> Result<(), Failure> {
     let bound = tokio::select! {
-        bound = bind(&standing.listen, &standing.services.lasting) => bound?,
+        bound = bind(&standing.listen, &standing.services.lasting) => {
+            bound.map_err(|why| of_notebook(&standing, why))?
+        }
         () = standing.stop.cancelled() => return Ok(()),
     };
     drop(claim);
@@ -151,6 +153,18 @@ async fn listen(standing: Arc<Standing>, claim: Option<Arc<Claim>>) -> Result<()
         Some(Ok(result)) => result,
         Some(Err(fault)) => Err(internal(&standing, &fault)),
         None => Ok(()),
+    }
+}
+
+/// The port of a notebook may stand in no file: what to write where, to have another one.
+fn of_notebook(standing: &Standing, why: Failure) -> Failure {
+    match &standing.notebook {
+        Some(notebook) if why.kind == FailureKind::PortInUse => {
+            let hint =
+                format!("name another port for it, as in local_port = 6000 below [notebook.{notebook}]");
+            Failure { hint, ..why }
+        }
+        _ => why,
     }
 }
 

@@ -101,10 +101,10 @@ impl Tunnel {
             ForwardReport::Denied(_)
             | ForwardReport::Served
             | ForwardReport::SlowReader(_)
-            | ForwardReport::Expired(_)
-            | ForwardReport::Overflow { .. }
             | ForwardReport::Refused(_)
-            | ForwardReport::Unsure(_) => false,
+            | ForwardReport::Unsure(_)
+            | ForwardReport::Expired(_)
+            | ForwardReport::Overflow { .. } => false,
         }
     }
 
