@@ -267,8 +267,8 @@ impl Driver {
                 "see `nbctl status`",
             ));
         };
-        if let Some(why) = self.cannot_listen(key) {
-            return Err(fault(&why));
+        if let Some(why) = self.cannot_listen(key).as_ref().or(server.token_problem.as_ref()) {
+            return Err(fault(why));
         }
         Ok(Reply::Notebook(Box::new(NotebookAt {
             tunnel: key.0.to_string(),

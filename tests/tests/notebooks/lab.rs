@@ -12,18 +12,30 @@ pub(crate) struct Lab {
     pub(crate) world: World,
     pub(crate) sshd: Sshd,
     runtime: tempfile::TempDir,
+    /// Whatever else servers keep.
+    _kept: tempfile::TempDir,
 }
 
 impl Lab {
     /// With these sections in the file of the tunnel `lab`.
     pub(crate) fn new(sections: &str) -> Result<Lab> {
         let runtime = tempfile::tempdir()?;
-        let sshd = Sshd::with(&[&format!("SetEnv JUPYTER_RUNTIME_DIR={}", runtime.path().display())])?;
+        let kept = tempfile::tempdir()?;
+        let below = |name: &str| kept.path().join(name).display().to_string();
+        let places = [
+            ("JUPYTER_RUNTIME_DIR", runtime.path().display().to_string()),
+            ("JUPYTER_CONFIG_DIR", below("config")),
+            ("JUPYTER_DATA_DIR", below("data")),
+            ("IPYTHONDIR", below("ipython")),
+            ("XDG_STATE_HOME", below("state")),
+        ];
+        let places = places.map(|(name, place)| format!("{name}={place}")).join(" ");
+        let sshd = Sshd::with(&[&format!("SetEnv {places}")])?;
         let mut world = World::new()?;
         let lab = TunnelFile::to(&sshd);
         world.write_text("lab", format!("{}\n{sections}", lab.text()))?;
         world.start()?;
-        Ok(Lab { world, sshd, runtime })
+        Ok(Lab { world, sshd, runtime, _kept: kept })
     }
 
     /// A server there, to be started.
@@ -34,6 +46,14 @@ impl Lab {
     /// Where servers write down what they are.
     pub(crate) fn runtime_dir(&self) -> PathBuf {
         self.runtime.path().to_owned()
+    }
+
+    /// The processes of the servers that are written down there.
+    pub(crate) fn servers(&self) -> Vec<u32> {
+        let files = std::fs::read_dir(self.runtime.path()).into_iter().flatten().flatten();
+        let names = files.filter_map(|file| file.file_name().into_string().ok());
+        let pid = |name: String| name.strip_prefix("jpserver-")?.strip_suffix(".json")?.parse().ok();
+        names.filter_map(pid).collect()
     }
 
     /// The notebook of this name as `nbctl status --json` shows it.
@@ -70,5 +90,14 @@ impl Lab {
     /// What `nbctl` says, however it ends.
     pub(crate) fn nbctl(&self, args: &[&str]) -> Result<Told> {
         self.world.nbctl(args)
+    }
+}
+
+/// Ends what the daemon started.
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for pid in self.servers() {
+            let _ = nbtunnel_tests::child::signal_pid(pid, nbtunnel_tests::child::Signal::Kill);
+        }
     }
 }

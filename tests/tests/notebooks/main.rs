@@ -4,3 +4,4 @@ mod kinds;
 mod lab;
 mod moving;
 mod people;
+mod starting;

@@ -1,0 +1,68 @@
+//! Servers that are started from here, and ended.
+
+use std::thread;
+
+use anyhow::{Context, Result};
+use nbtunnel_tests::{http, programs, wait};
+
+use super::lab::Lab;
+
+/// A section whose server is a real one.
+fn section() -> String {
+    let jupyter = programs::repository().join("target/jupyter/bin/jupyter");
+    let start = format!("{} server --no-browser --allow-root --port={{port}}", jupyter.display());
+    format!("[notebook.alice]\nfind = \"auto\"\nstart = \"{start}\"\n")
+}
+
+#[test]
+fn ten_who_open_it_at_once_start_one_server_which_outlives_the_session_until_it_is_stopped() -> Result<()> {
+    let lab = Lab::new(&section())?;
+    lab.world.wait_for("lab", "up")?;
+    let told: Vec<_> = thread::scope(|scope| {
+        let open = || lab.nbctl(&["open", "alice", "--print"]);
+        let all: Vec<_> = (0..10).map(|_| scope.spawn(open)).collect();
+        all.into_iter().map(|one| one.join().expect("no panic")).collect::<Result<_>>()
+    })?;
+    for one in &told {
+        assert_eq!((one.code, &one.stdout), (0, &told[0].stdout), "{one:?}");
+    }
+    assert_eq!(lab.servers().len(), 1, "{:?}", lab.servers());
+    let (port, token) = (lab.port("alice")?, lab.says("token", "alice")?);
+    let headers = [("Authorization", format!("token {token}"))];
+    let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+    assert_eq!(http::get(port, "/api/status", &headers, wait::SOON)?.status, 200);
+
+    assert!(lab.sshd.kill_sessions() > 0);
+    lab.world.wait_until("lab", "the tunnel is back", |tunnel| tunnel["reconnects"].as_u64() >= Some(1))?;
+    assert_eq!(http::get(port, "/api/status", &headers, wait::SOON)?.status, 200);
+    assert_eq!(lab.says("token", "alice")?, token);
+
+    let log = lab.nbctl(&["notebook", "log", "alice"])?;
+    assert!(log.code == 0 && log.stdout.contains("Jupyter Server"), "{log:?}");
+    assert!(!log.stdout.contains(&token), "{log:?}");
+
+    let told = lab.nbctl(&["notebook", "restart", "alice"])?;
+    assert_eq!(told.code, 0, "{told:?}");
+    assert_ne!(lab.says("token", "alice")?, token);
+    assert_eq!(lab.port("alice")?, port);
+
+    let told = lab.nbctl(&["notebook", "stop", "alice"])?;
+    assert_eq!(told.code, 0, "{told:?}");
+    assert_eq!(lab.servers(), Vec::<u32>::new());
+    let told = lab.nbctl(&["url", "alice"])?;
+    assert_eq!(told.code, 1, "{told:?}");
+    Ok(())
+}
+
+#[test]
+fn a_command_that_ends_at_once_is_told_with_its_last_words() -> Result<()> {
+    let start = "echo the licence of this lab is over >&2; exit 3";
+    let lab = Lab::new(&format!("[notebook.alice]\nfind = \"auto\"\nstart = \"{start}\"\n"))?;
+    let told = lab.nbctl(&["open", "alice", "--print"])?;
+    assert_eq!(told.code, 1, "{told:?}");
+    assert!(told.stderr.contains("the licence of this lab is over"), "{told:?}");
+    let alice = lab.until("alice", "it is told", |notebook| notebook["problem"].is_object())?;
+    let message = alice["problem"]["message"].as_str().context("no message")?;
+    assert!(message.contains("the licence"), "{alice:#}");
+    Ok(())
+}
