@@ -17,6 +17,7 @@ use tokio::process::Command;
 pub struct Here {
     shell: Vec<String>,
     env: Vec<(String, String)>,
+    known: Vec<String>,
 }
 
 impl Here {
@@ -25,7 +26,7 @@ impl Here {
         let home = home.into().display().to_string();
         let path = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin".to_owned();
         let env = vec![("HOME".into(), home), ("PATH".into(), path), ("SHELL".into(), "/bin/bash".into())];
-        Here { shell: vec!["sh".into()], env }
+        Here { shell: vec!["sh".into()], env, known: Vec::new() }
     }
 
     /// With another program as `sh`.
@@ -40,6 +41,13 @@ impl Here {
     pub fn env(mut self, name: &str, value: impl Into<String>) -> Here {
         self.env.retain(|(there, _)| there != name);
         self.env.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Where this name leads to 127.0.0.1.
+    #[must_use]
+    pub fn knows(mut self, name: &str) -> Here {
+        self.known.push(name.to_owned());
         self
     }
 
@@ -71,7 +79,8 @@ impl FarSide for Here {
         Box::pin(async move {
             let denied = |why: String| Unopened::Denied(Failure::new(FailureKind::Refused, why, "start it"));
             let Target::Tcp(host, port) = &target else { return Err(denied(format!("{target} is no port"))) };
-            match TcpStream::connect((host.as_str(), *port)).await {
+            let host = if self.known.contains(host) { "127.0.0.1" } else { host.as_str() };
+            match TcpStream::connect((host, *port)).await {
                 Ok(stream) => Ok(Box::new(stream) as _),
                 Err(why) => Err(denied(format!("{target}: {why}"))),
             }
