@@ -227,8 +227,8 @@ fn who_is_killed_while_the_cluster_hears_him_is_not_followed_by_a_second_job() -
             let (far, batch) = (far(), batch.clone());
             async move { submit(far, &batch).await }
         });
-        // The second has looked at least once when it says that it waits; it must not be sure of anything before.
-        tokio::time::sleep(Duration::from_secs(2)).await;
+        // Longer than anybody pauses who only doubts.
+        tokio::time::sleep(Duration::from_secs(5)).await;
         ensure!(!second.is_finished(), "what a dead one began is not over: {:?}", second.await);
         fs::write(cluster.home.path().join("go"), "")?;
         let job = second.await?.map_err(|why| anyhow::anyhow!("{why}"))?;
@@ -328,6 +328,7 @@ fn what_the_cluster_refuses_is_told_in_its_words_and_may_be_corrected() -> Resul
     };
     let job = did(submit(far(), &batch))?;
     ensure!(did(submit(far(), &batch))?.id == job.id && cluster.count()? == 1);
+    ensure!(did(queue(far(), &batch))?.is_some_and(|found| found.id == job.id));
     let comment = cluster.slurm.run("scontrol", &["show", "job", "-o", &job.id.to_string()])?;
     ensure!(
         comment.contains("Comment=two words") && comment.contains("JobName=nbtunnel-alice-"),
