@@ -172,6 +172,16 @@ fn a_port_in_use_and_a_missing_directory_are_said() -> Result<()> {
 }
 
 #[test]
+fn where_nothing_can_be_kept_nothing_is_started() -> Result<()> {
+    let yard = Yard::new()?;
+    yard.write(".local/state/nbtunnel", "a file in the way")?;
+    let why =
+        on_runtime(start(yard.far(), &yard.launch(yard.small("x")))).expect_err("nothing can be claimed");
+    ensure!(why.message.contains("nothing can be kept in ") && yard.servers().is_empty(), "{why}");
+    Ok(())
+}
+
+#[test]
 fn where_systemd_ends_what_a_login_leaves_the_server_escapes_if_it_may() -> Result<()> {
     let yard = Yard::new()?;
     yard.stand_in("busctl", "echo b true")?;

@@ -51,7 +51,12 @@ impl Cluster {
             memory: Some("100M".into()),
             ..SlurmSpec::default()
         };
-        Batch { name: Name::parse("alice").expect("a good name"), spec, command: Some(command), dir: None }
+        Batch {
+            name: Name::parse("alice").unwrap_or_else(|why| panic!("{why}")),
+            spec,
+            command: Some(command),
+            dir: None,
+        }
     }
 
     /// Takes all processors, for so many minutes.
@@ -93,7 +98,7 @@ impl Cluster {
 
 fn on_runtime<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.expect("a runtime").block_on(work)
+    runtime.unwrap_or_else(|why| panic!("no runtime: {why}")).block_on(work)
 }
 
 fn did<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T> {
