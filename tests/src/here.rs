@@ -18,8 +18,8 @@ use tokio::process::Command;
 pub struct Here {
     shell: Vec<String>,
     env: Vec<(String, String)>,
-    /// A machine that can be reached from here; it is this one, too.
-    node: Option<String>,
+    /// Machines that can be reached from here; each is this one, too.
+    known: Vec<String>,
 }
 
 impl Here {
@@ -28,12 +28,12 @@ impl Here {
         let home = home.into().display().to_string();
         let path = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin".to_owned();
         let env = vec![("HOME".into(), home), ("PATH".into(), path), ("SHELL".into(), "/bin/bash".into())];
-        Here { shell: vec!["sh".into()], env, node: None }
+        Here { shell: vec!["sh".into()], env, known: Vec::new() }
     }
 
     /// From where a machine called `node` can be reached, which is this one, too.
     pub fn beside(node: &str) -> Arc<Here> {
-        Arc::new(Here { node: Some(node.to_owned()), ..Here::new("/") })
+        Arc::new(Here { known: vec![node.to_owned()], ..Here::new("/") })
     }
 
     /// With `sh`, a `PATH`, and the variables that are named.
@@ -59,6 +59,13 @@ impl Here {
     pub fn env(mut self, name: &str, value: impl Into<String>) -> Here {
         self.env.retain(|(there, _)| there != name);
         self.env.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Where this name leads to 127.0.0.1.
+    #[must_use]
+    pub fn knows(mut self, name: &str) -> Here {
+        self.known.push(name.to_owned());
         self
     }
 
@@ -91,7 +98,7 @@ impl FarSide for Here {
         Box::pin(async move {
             let denied = |why: String| Unopened::Denied(Failure::new(FailureKind::Refused, why, "start it"));
             let Target::Tcp(host, port) = &target else { return Err(denied(format!("{target} is no port"))) };
-            let host = if self.node.as_ref() == Some(host) { "127.0.0.1" } else { host };
+            let host = if self.known.contains(host) { "127.0.0.1" } else { host.as_str() };
             match TcpStream::connect((host, *port)).await {
                 Ok(stream) => Ok(Box::new(stream) as _),
                 Err(why) => Err(denied(format!("{target}: {why}"))),

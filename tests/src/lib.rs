@@ -42,6 +42,8 @@ pub mod server;
 #[cfg(target_os = "linux")]
 pub mod shim;
 pub mod sim;
+#[cfg(target_os = "linux")]
+pub mod slurm;
 pub mod socks;
 pub mod sshd;
 pub mod strange_listener;

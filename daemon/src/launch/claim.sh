@@ -85,9 +85,13 @@ take() {
             elsewhere) echo "elsewhere $pid 0 $host" && return 1 ;;
         esac
         before=$claim number=$((top + 1))
-        ln -s "$me" "claim.$number" 2>/dev/null || [ -L "claim.$number" ] || {
-            echo "unwritable $state"
-            return 1
+        ln -s "$me" "claim.$number" 2>/dev/null || {
+            [ -L "claim.$number" ] || {
+                echo "unwritable $state"
+                return 1
+            }
+            # Over NFS it may take a while to be listed.
+            sleep 0.1 2>/dev/null || sleep 1
         }
         # The link may be another's. And one that is not the highest comes too late.
         highest

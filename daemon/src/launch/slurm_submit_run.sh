@@ -22,7 +22,11 @@ main() {
         echo "there $(cat job 2>/dev/null)"
         return
     fi
-    batch >batch
+    batch >batch || {
+        over 1
+        echo "unwritable $state"
+        return
+    }
     if submit >told 2>errors; then
         # With several clusters it is NUMBER;CLUSTER.
         submitted=$(sed -n 's/^\([0-9][0-9]*\).*/\1/p' told | tail -n 1)

@@ -11,7 +11,11 @@ main() {
     }
     echo "$port" >"port.$number"
     [ ! -e log ] || mv -f log log.1
-    line >line
+    line >line && : >log || {
+        over 1
+        echo "unwritable $state"
+        return
+    }
     echo "ours $$ $port $number"
     trap - PIPE
     exec >log 2>&1 </dev/null

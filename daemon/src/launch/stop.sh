@@ -5,7 +5,7 @@ main() {
         case $claim in
             elsewhere) echo "elsewhere $pid 0 $host" && return ;;
             lives)
-                end "-$pid" lives "$pid" "$at" || {
+                finish "-$pid" lives "$pid" "$at" || {
                     echo "stubborn $pid"
                     return
                 }
@@ -19,7 +19,7 @@ main() {
             echo "not_yours $found"
             return
         }
-        end "$found" lives_yet "$found" "$(began "$found")" || {
+        finish "$found" lives_yet "$found" "$(began "$found")" || {
             echo "stubborn $found"
             return
         }
@@ -28,7 +28,7 @@ main() {
 }
 
 # Ends $1 (a process, or a group of them) kindly, then not; the rest of the words tell whether it lives.
-end() {
+finish() {
     whom=$1
     shift
     kill -s TERM -- "$whom" 2>/dev/null

@@ -1,5 +1,6 @@
 //! Servers that are started at the far end: never two of them, by any user's line, and ended again.
 #![cfg(target_os = "linux")]
 
+mod lines;
 mod start;
 mod yard;

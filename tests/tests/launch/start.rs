@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use nbtunnel_core::{FailureKind, Target};
 use nbtunnel_tests::child::{Running, Signal, signal_pid};
 use nbtunnel_tests::here::Here;
-use nbtunnel_tests::wait;
+use nbtunnel_tests::{Sshd, wait};
 use nbtunneld::forward::far_side::{FarSide, Opening};
 use nbtunneld::launch::{Begun, log, start, stop};
 
@@ -215,5 +215,31 @@ fn where_nothing_was_started_there_is_no_log() -> Result<()> {
     let yard = Yard::new()?;
     let why = on_runtime(log(yard.far(), &yard.launch("true"), 9)).expect_err("no log");
     ensure!(why.kind == FailureKind::NotebookMissing, "{why}");
+    Ok(())
+}
+
+#[test]
+fn a_server_outlives_the_session_over_which_it_was_started() -> Result<()> {
+    let yard = Yard::new()?;
+    let mut sshd = Sshd::start()?;
+    let known = format!("UserKnownHostsFile={}", sshd.known_hosts().display());
+    let (key, port) = (sshd.user_key().display().to_string(), sshd.port().to_string());
+    let login = format!("{}@{}", sshd.user(), sshd.host());
+    // The account's own home directory stays as it is.
+    let shell = format!("cd {0} && exec env HOME={0} SHELL=/bin/bash sh", yard.home().display());
+    let words =
+        ["ssh", "-F", "none", "-i", &key, "-p", &port, "-o", &known, "-o", "BatchMode=yes", &login, &shell];
+    let far = || Arc::new(yard.here().shell(&words));
+    let launch = yard.launch(yard.small("far away"));
+    // ssh ends only when nothing holds the session's output open any more.
+    let (pid, port) = ours(&did(start(far(), &launch))?)?;
+    let server = ask(port)?.pid;
+    wait::until("the session is over", wait::SOON, || sshd.sessions().is_empty())?;
+    sshd.stop()?;
+    ensure!(ask(port)?.pid == server);
+    sshd.start_again()?;
+    ensure!(did(start(far(), &launch))? == Begun::Running { pid, port: Some(port) });
+    did(stop(far(), &launch, None))?;
+    ensure!(!lives(server));
     Ok(())
 }

@@ -65,7 +65,7 @@ impl Yard {
     /// A launch of that command.
     pub(super) fn launch(&self, command: impl Into<String>) -> Launch {
         Launch {
-            name: Name::parse("alice").expect("a good name"),
+            name: Name::parse("alice").unwrap_or_else(|why| panic!("{why}")),
             command: command.into(),
             dir: None,
             port: None,
@@ -154,7 +154,7 @@ fn try_ask(port: u16) -> Result<String> {
 /// Does it on a runtime of its own.
 pub(super) fn on_runtime<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.expect("a runtime").block_on(work)
+    runtime.unwrap_or_else(|why| panic!("no runtime: {why}")).block_on(work)
 }
 
 /// The same for what should not fail.
