@@ -21,6 +21,8 @@ pub mod door;
 #[cfg(target_os = "linux")]
 pub mod dropbear;
 pub mod fuzz;
+#[cfg(unix)]
+pub mod here;
 pub mod http;
 pub mod jupyter;
 pub mod kerberos;

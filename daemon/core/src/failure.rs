@@ -72,6 +72,8 @@ pub enum FailureKind {
     NoCommonAlgorithm,
     /// The server forbids this forward.
     ForwardingDenied,
+    /// The server lets nothing be run.
+    NoShell,
     /// A local program does not read what was sent to it.
     SlowReader,
     /// The local machine ran out of something (descriptors, memory).
@@ -119,7 +121,7 @@ pub enum Verdict {
 
 impl FailureKind {
     /// Every kind, for tables and tests.
-    pub const ALL: [FailureKind; 24] = [
+    pub const ALL: [FailureKind; 25] = [
         FailureKind::HostKeyUnknown,
         FailureKind::HostKeyChanged,
         FailureKind::AuthRefused,
@@ -136,6 +138,7 @@ impl FailureKind {
         FailureKind::Dns,
         FailureKind::NoCommonAlgorithm,
         FailureKind::ForwardingDenied,
+        FailureKind::NoShell,
         FailureKind::SlowReader,
         FailureKind::Exhausted,
         FailureKind::NotebookMissing,
@@ -164,6 +167,7 @@ impl FailureKind {
             FailureKind::Dns => "dns",
             FailureKind::NoCommonAlgorithm => "no_common_algorithm",
             FailureKind::ForwardingDenied => "forwarding_denied",
+            FailureKind::NoShell => "no_shell",
             FailureKind::SlowReader => "slow_reader",
             FailureKind::Exhausted => "exhausted",
             FailureKind::NotebookMissing => "notebook_missing",
@@ -195,6 +199,7 @@ impl FailureKind {
             | FailureKind::Disconnected
             | FailureKind::Dns
             | FailureKind::ForwardingDenied
+            | FailureKind::NoShell
             | FailureKind::SlowReader
             | FailureKind::Exhausted
             | FailureKind::NotebookMissing

@@ -263,6 +263,7 @@ fn spec(sum: Layer, notebooks: &[NotebookSpec], ctx: &Context, base: &Path) -> R
                 |t| values::size(t, &values::RENEW_BYTES),
             )?,
             drain: or_default(sum.drain, |p| p.drain, |t| values::duration(t, &values::DRAIN))?,
+            trusted: Policy::default().trusted,
             all_or_nothing: Policy::default().all_or_nothing,
             owner_only: sum.owner_only.unwrap_or(Policy::default().owner_only),
         },

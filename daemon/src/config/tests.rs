@@ -107,6 +107,7 @@ fn every_key_reaches_the_spec() {
         renew_after: secs(86400),
         renew_bytes: 1 << 30,
         drain: secs(600),
+        trusted: Policy::default().trusted,
         all_or_nothing: false,
         owner_only: false,
     };

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use nbtunnel_core::{Failure, ListenAt, ListenId, RemoteReport, Target};
 
 use super::accepted::Accepted;
+use super::far_side::FarSide;
 use super::landing::Landing;
 
 /// A link that can carry local connections to targets at its far end, and bring those that come there.
-pub trait Carrier: Send + Sync + 'static {
+pub trait Carrier: FarSide {
     /// Opens a way to `target` and carries `local` over it to its end, both directions, half-close
     /// included. Resolves when the connection is over, or could not be opened.
     ///

@@ -6,23 +6,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use nbtunnel_core::{Failure, FailureKind, ListenAt, ListenId, Target};
-use russh::client::Msg;
-use russh::{Channel, ChannelMsg, ChannelOpenFailure, ChannelReadHalf, ChannelWriteHalf, Error};
+use russh::{ChannelOpenFailure, Error};
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::count::{Count, One};
+use super::channel::Far;
+use super::count::Count;
 use super::doors::{Door, LeaseOf, Request, Requests};
 use super::handler::Shared;
 use super::logged_in::Session;
 use super::wire::Tap;
 use crate::forward::accepted::Accepted;
 use crate::forward::carrier::{Carried, Carrier, Tell};
-use crate::forward::far::{FarGone, FarMessage, FarReader, FarWriter};
 use crate::forward::landing::Landing;
 use crate::forward::pump::pump;
 
@@ -30,8 +28,8 @@ use crate::forward::pump::pump;
 /// that does not answer.
 const OPEN_DEADLINE: Duration = Duration::from_secs(60);
 
-/// How long a close may wait for its turn in a session that does not write.
-const CLOSE_DEADLINE: Duration = Duration::from_secs(60);
+/// So many programs of ours run over there at a time.
+const PROGRAMS: usize = 4;
 
 /// After how many refused channels what the library keeps of them is thrown away.
 const TIDY_EVERY: u32 = 32;
@@ -39,13 +37,13 @@ const TIDY_EVERY: u32 = 32;
 /// An authenticated session that carries connections.
 pub(super) struct SshCarrier {
     session: Session,
-    hop: String,
+    pub(super) hop: String,
     /// The session is over.
     gone: CancellationToken,
     /// Whoever carries over it is: the session may go on for others.
     pub(super) given_up: CancellationToken,
     tap: Arc<Tap>,
-    runtime: Handle,
+    pub(super) runtime: Handle,
     refusals: AtomicU32,
     /// The connections that were handed to it and are not over.
     pub(super) carried: Count,
@@ -53,6 +51,8 @@ pub(super) struct SshCarrier {
     pub(super) unread: Count,
     /// Requests to the server to listen.
     requests: Requests,
+    /// Turns to run something over there, fewer than servers allow by default (MaxSessions in sshd_config(5)).
+    pub(super) programs: Semaphore,
 }
 
 impl SshCarrier {
@@ -66,7 +66,20 @@ impl SshCarrier {
             unread: Count::clone(&unread),
         };
         let requests = Requests::serve(&shared.doors, &session, &hop, lease, &runtime);
-        SshCarrier { session, hop, gone, given_up, tap, runtime, refusals, carried, unread, requests }
+        let programs = Semaphore::new(PROGRAMS);
+        SshCarrier {
+            session,
+            hop,
+            gone,
+            given_up,
+            tap,
+            runtime,
+            refusals,
+            carried,
+            unread,
+            requests,
+            programs,
+        }
     }
 
     async fn carry(self: Arc<Self>, local: Accepted, target: Target) -> Carried {
@@ -82,14 +95,7 @@ impl SshCarrier {
                 Carried::Over
             }
             Err(Unreached::Denied(why)) => Carried::Denied(denied(&self.hop, &target, &why), local),
-            Err(Unreached::Late) => {
-                let failure = Failure::new(
-                    FailureKind::TimedOut,
-                    format!("{} could not reach {target} within a minute", self.hop),
-                    "check the target of the forward; a firewall over there may swallow the connection",
-                );
-                Carried::Denied(failure, local)
-            }
+            Err(Unreached::Late) => Carried::Denied(late(&self.hop, &target), local),
             Err(Unreached::LinkGone) => Carried::LinkGone(local),
         }
     }
@@ -100,7 +106,12 @@ impl SshCarrier {
         target: &Target,
         origin: (String, u16),
     ) -> Result<Far, Unreached> {
-        let opening = timeout(OPEN_DEADLINE, self.open(target.clone(), origin));
+        self.get(Wanted::Way(target.clone(), origin)).await
+    }
+
+    /// Opens a channel.
+    pub(super) async fn get(self: &Arc<Self>, wanted: Wanted) -> Result<Far, Unreached> {
+        let opening = timeout(OPEN_DEADLINE, self.open_channel(wanted));
         let opened = tokio::select! {
             opened = opening => opened,
             () = self.given_up.cancelled() => return Err(Unreached::LinkGone),
@@ -110,9 +121,14 @@ impl SshCarrier {
             Ok(Ok(Err(Error::ChannelOpenFailure(why)))) => Err(Unreached::Denied(why)),
             Ok(Ok(Err(_)) | Err(_)) => Err(Unreached::LinkGone),
             // A server that says nothing at all has not denied it.
-            Err(_) if self.tap.traffic.is_silent() => Err(Unreached::LinkGone),
+            Err(_) if self.is_silent() => Err(Unreached::LinkGone),
             Err(_) => Err(Unreached::Late),
         }
+    }
+
+    /// Whether the server says nothing at all.
+    pub(super) fn is_silent(&self) -> bool {
+        self.tap.traffic.is_silent()
     }
 
     /// Opens a channel to `target` and closes it again, to see within `patience` whether somebody is there.
@@ -125,14 +141,10 @@ impl SshCarrier {
         patience: Duration,
     ) -> Result<(), Failure> {
         let hop = &self.hop;
-        match timeout(patience, self.reach(target, ("127.0.0.1".to_owned(), 0))).await {
+        match timeout(patience, self.reach(target, nowhere())).await {
             Ok(Ok(_closes_when_dropped)) => Ok(()),
             Ok(Err(Unreached::Denied(why))) => Err(denied(hop, target, &why)),
-            Ok(Err(Unreached::LinkGone)) => Err(Failure::new(
-                FailureKind::Disconnected,
-                format!("the session with {hop} ended before {target} was reached"),
-                "look again; if it stays so, the server's log says more",
-            )),
+            Ok(Err(Unreached::LinkGone)) => Err(gone(hop, target)),
             Ok(Err(Unreached::Late)) | Err(_) => Err(Failure::new(
                 FailureKind::TimedOut,
                 format!("{hop} could not reach {target} within {} s", patience.as_secs()),
@@ -142,25 +154,24 @@ impl SshCarrier {
     }
 
     /// Opens a channel in a task that is never cancelled. When nobody waits for it any more, it is closed.
-    fn open(
-        self: &Arc<Self>,
-        target: Target,
-        (from_host, from_port): (String, u16),
-    ) -> oneshot::Receiver<Result<Far, Error>> {
+    fn open_channel(self: &Arc<Self>, wanted: Wanted) -> oneshot::Receiver<Result<Far, Error>> {
         let (tell, opened) = oneshot::channel();
         let this = Arc::clone(self);
         self.runtime.spawn(async move {
             let result = {
                 let session = this.session.read().await;
-                match target {
-                    Target::Tcp(host, port) => {
+                match wanted {
+                    Wanted::Way(Target::Tcp(host, port), (from_host, from_port)) => {
                         session
                             .channel_open_direct_tcpip(host, port.into(), from_host, from_port.into())
                             .await
                     }
-                    Target::Socket(path) => session.channel_open_direct_streamlocal(path).await,
+                    Wanted::Way(Target::Socket(path), _) => {
+                        session.channel_open_direct_streamlocal(path).await
+                    }
                     // Whoever asks has been asked already, and who waits for a notebook still waits.
-                    Target::Socks | Target::Notebook(_) => Err(Error::WrongChannel),
+                    Wanted::Way(Target::Socks | Target::Notebook(_), _) => Err(Error::WrongChannel),
+                    Wanted::Program => session.channel_open_session().await,
                 }
             };
             if result.is_err() {
@@ -214,8 +225,31 @@ impl Carrier for SshCarrier {
     }
 }
 
+/// Where a connection comes from that is our own, and no local program's.
+pub(super) fn nowhere() -> (String, u16) {
+    ("127.0.0.1".to_owned(), 0)
+}
+
+/// The server said neither yes nor no.
+pub(super) fn late(hop: &str, target: &Target) -> Failure {
+    Failure::new(
+        FailureKind::TimedOut,
+        format!("{hop} could not reach {target} within a minute"),
+        "check the target of the forward; a firewall over there may swallow the connection",
+    )
+}
+
+/// The session ended too early.
+pub(super) fn gone(hop: &str, target: &Target) -> Failure {
+    Failure::new(
+        FailureKind::Disconnected,
+        format!("the session with {hop} ended before {target} was reached"),
+        "look again; if it stays so, the server's log says more",
+    )
+}
+
 /// Why the server would not open a channel (RFC 4254 §5.1), for that forward.
-fn denied(hop: &str, target: &Target, why: &ChannelOpenFailure) -> Failure {
+pub(super) fn denied(hop: &str, target: &Target, why: &ChannelOpenFailure) -> Failure {
     match why {
         ChannelOpenFailure::ConnectFailed => Failure::new(
             FailureKind::Refused,
@@ -237,6 +271,14 @@ fn denied(hop: &str, target: &Target, why: &ChannelOpenFailure) -> Failure {
     }
 }
 
+/// What a channel is for.
+pub(super) enum Wanted {
+    /// Bytes to and from a target, for a connection from somewhere (RFC 4254 §7.2).
+    Way(Target, (String, u16)),
+    /// A program that runs over there (RFC 4254 §6.1).
+    Program,
+}
+
 /// Why there is no channel.
 #[derive(Debug)]
 pub(super) enum Unreached {
@@ -246,134 +288,6 @@ pub(super) enum Unreached {
     Late,
     /// There is nobody to ask.
     LinkGone,
-}
-
-/// An open channel that nobody reads or writes yet.
-pub(super) struct Far {
-    pub(super) reader: ChannelReader,
-    pub(super) writer: ChannelWriter,
-}
-
-impl Far {
-    /// Ends with its session, which is over when `gone` says so, or when `given_up` says that nobody wants it; counts in `all_unread` while it is left unread.
-    pub(super) fn new(
-        channel: Channel<Msg>,
-        gone: &CancellationToken,
-        given_up: &CancellationToken,
-        all_unread: &Count,
-        runtime: &Handle,
-    ) -> Far {
-        let (reader, writer) = channel.split();
-        let over = gone.child_token();
-        let lease = (gone.clone(), given_up.clone());
-        let (all_unread, runtime) = (all_unread.clone(), runtime.clone());
-        Far {
-            reader: ChannelReader { half: reader, over: over.clone(), lease, all_unread, unread: None },
-            writer: ChannelWriter { half: Some(writer), over, runtime },
-        }
-    }
-}
-
-/// The receiving half of a channel.
-pub(super) struct ChannelReader {
-    half: ChannelReadHalf,
-    over: CancellationToken,
-    /// The session is over; whoever carries over it is, while others may go on.
-    lease: (CancellationToken, CancellationToken),
-    all_unread: Count,
-    unread: Option<One>,
-}
-
-impl FarReader for ChannelReader {
-    async fn next(&mut self) -> FarMessage {
-        loop {
-            let (gone, given_up) = &self.lease;
-            let message = tokio::select! {
-                biased;
-                // A session that is gone is read to its end.
-                () = given_up.cancelled(), if !gone.is_cancelled() => return FarMessage::Gone,
-                message = self.half.wait() => message,
-            };
-            match message {
-                Some(ChannelMsg::Data { data }) => return FarMessage::Data(data),
-                Some(ChannelMsg::Eof) => return FarMessage::Eof,
-                Some(ChannelMsg::Close) => {
-                    self.over.cancel();
-                    return FarMessage::Close;
-                }
-                // Window adjustments, and what only channels with a shell have.
-                Some(_) => {}
-                None => {
-                    self.over.cancel();
-                    return FarMessage::Gone;
-                }
-            }
-        }
-    }
-
-    async fn gone(&self) {
-        tokio::select! {
-            () = self.over.cancelled() => {}
-            () = self.lease.1.cancelled() => {}
-        }
-    }
-
-    fn unread(&mut self, is_unread: bool) {
-        self.unread = is_unread.then(|| self.all_unread.one()).flatten();
-    }
-}
-
-/// The sending half of a channel. Closes it when it is dropped.
-pub(super) struct ChannelWriter {
-    half: Option<ChannelWriteHalf<Msg>>,
-    /// The channel, or the session, is over: a write that waits for the peer's window would wait for ever.
-    over: CancellationToken,
-    runtime: Handle,
-}
-
-impl ChannelWriter {
-    async fn unless_over<T>(&self, sent: impl Future<Output = Result<T, Error>>) -> Result<T, FarGone> {
-        tokio::select! {
-            biased;
-            () = self.over.cancelled() => Err(FarGone),
-            sent = sent => sent.map_err(|_| FarGone),
-        }
-    }
-}
-
-impl FarWriter for ChannelWriter {
-    async fn write(&mut self, data: Bytes) -> Result<(), FarGone> {
-        let half = self.half.as_ref().ok_or(FarGone)?;
-        self.unless_over(half.data_bytes(data)).await
-    }
-
-    async fn eof(&mut self) -> Result<(), FarGone> {
-        let half = self.half.as_ref().ok_or(FarGone)?;
-        self.unless_over(half.eof()).await
-    }
-
-    async fn close(&mut self) {
-        if let Some(half) = &self.half {
-            let _ = timeout(CLOSE_DEADLINE, self.unless_over(half.close())).await;
-        }
-        self.half = None;
-    }
-}
-
-impl Drop for ChannelWriter {
-    fn drop(&mut self) {
-        if let Some(half) = self.half.take()
-            && !self.over.is_cancelled()
-        {
-            let over = self.over.clone();
-            self.runtime.spawn(async move {
-                tokio::select! {
-                    () = over.cancelled() => {}
-                    _ = timeout(CLOSE_DEADLINE, half.close()) => {}
-                }
-            });
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,3 +1,4 @@
+use bytes::Bytes;
 use nbtunnel_core::LinkReport;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -5,6 +6,7 @@ use tokio::sync::RwLock;
 use tokio::time::sleep;
 
 use super::*;
+use crate::forward::far::{FarMessage, FarReader, FarWriter};
 use crate::ssh::AgentAt;
 use crate::ssh::agent::Agents;
 use crate::ssh::algorithms::preferred;
@@ -105,7 +107,7 @@ async fn a_channel_that_is_dropped_is_closed_at_the_far_end() {
     let mut rest = Vec::new();
     timeout(Duration::from_secs(10), server.read_to_end(&mut rest)).await.unwrap().unwrap();
     // And one whose opening nobody waits for any more.
-    drop(carrier.open(target, origin()));
+    drop(carrier.open_channel(Wanted::Way(target, origin())));
     let (mut server, _) = listener.accept().await.unwrap();
     timeout(Duration::from_secs(10), server.read_to_end(&mut rest)).await.unwrap().unwrap();
 }

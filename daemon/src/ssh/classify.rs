@@ -18,10 +18,6 @@ pub(super) fn quote(text: &str) -> String {
 
 /// The same, of at most so many characters.
 pub(super) fn quote_up_to(text: &str, most: usize) -> String {
-    let is_harmful = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
-    };
     let mut clean = String::new();
     for word in text.split(|c: char| c.is_whitespace() || is_harmful(c)).filter(|word| !word.is_empty()) {
         if !clean.is_empty() {
@@ -33,6 +29,11 @@ pub(super) fn quote_up_to(text: &str, most: usize) -> String {
         Some((end, _)) => format!("{}…", &clean[..end]),
         None => clean,
     }
+}
+
+/// Whether it moves a terminal's cursor, or turns its writing round.
+pub(super) fn is_harmful(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
 }
 
 /// The end of a session that the server announced (RFC 4253 §11.1).

@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::carry::Far;
+use super::channel::Far;
 use super::count::Count;
 use super::logged_in::Session;
 use crate::forward::carrier::Tell;

@@ -4,13 +4,25 @@ use nbtunnel_core::{Epoch, ForwardId, Policy, Target};
 
 use super::*;
 use crate::forward::carrier::Carried;
+use crate::forward::far_side::{FarSide, Opening, Running, Unopened};
 use crate::forward::{Accepted, Activity, Budgets, Carrier, RemoteForward, Services};
+use crate::ssh::carry::gone;
 use crate::ssh::shakebed::{Shaken, shake};
 use crate::ssh::testbed::{Sshd, free_port, until};
 
 /// Only takes what is asked of it.
 #[derive(Default)]
 struct Captor(Mutex<Option<Landing>>);
+
+impl FarSide for Captor {
+    fn open(self: Arc<Self>, target: Target) -> Opening {
+        Box::pin(std::future::ready(Err(Unopened::LinkGone(gone("t", &target)))))
+    }
+
+    fn run(self: Arc<Self>, _: String, _: Duration) -> Running {
+        Box::pin(std::future::ready(Err(gone("t", &Target::Socks))))
+    }
+}
 
 impl Carrier for Captor {
     fn carry(self: Arc<Self>, local: Accepted, _: Target) -> Pin<Box<dyn Future<Output = Carried> + Send>> {

@@ -20,10 +20,10 @@ use tokio::time::timeout;
 
 use super::auth::Asked;
 use super::carry::{SshCarrier, Unreached};
+use super::channel_stream::{ChannelStream, SESSIONS_UNREAD};
 use super::dial::be_patient;
 use super::distance::Path;
 use super::handler::{Client, Shared};
-use super::jump::{JumpStream, jump_is_gone};
 use super::report::Audience;
 
 /// A session's handle: opening a channel needs a shared borrow, tidying up needs all of it.
@@ -124,7 +124,7 @@ impl LoggedIn {
         &self,
         inner: &Arc<Shared>,
         runtime: &runtime::Handle,
-    ) -> Result<JumpStream, Failure> {
+    ) -> Result<ChannelStream, Failure> {
         let target = Target::Tcp(inner.to.host.clone(), inner.to.port);
         let Some(one) = self.carrier.carried.one() else { return Err(silent(&self.shared.hop)) };
         // Where a connection comes from is for the jump host's log; nobody connected to us for this one.
@@ -146,7 +146,7 @@ impl LoggedIn {
             let why = outer.cause().unwrap_or_else(|| super::classify::ended(&outer.hop, &outer.tap));
             inner.blame(jump_is_gone(&outer.hop, &why));
         };
-        Ok(JumpStream::new(far, one, runtime, explain))
+        Ok(ChannelStream::new(far, one, SESSIONS_UNREAD, runtime, explain))
     }
 
     /// Makes the system no less patient with silence than `patience`, with which it is waited for an answer: there
@@ -273,4 +273,9 @@ impl Drop for EndOnDrop {
         self.0.tap.cut();
         self.0.gone.cancel();
     }
+}
+
+/// The end of a session because the one under it ended, for `why`.
+fn jump_is_gone(jump: &str, why: &Failure) -> Failure {
+    Failure::new(why.kind, format!("{jump} is gone: {}", why.message), why.hint.clone())
 }

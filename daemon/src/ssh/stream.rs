@@ -8,13 +8,13 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::jump::JumpStream;
+use super::channel_stream::ChannelStream;
 use super::proxy_command::ProxyStream;
 
 /// Carries a session's bytes.
 pub(super) enum Stream {
     Tcp(TcpStream),
-    Jump(JumpStream),
+    Jump(ChannelStream),
     Proxy(ProxyStream),
 }
 

@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use nbtunnel_core::{
-    Failure, ForwardId, ForwardReport, ForwardSpec, Input, ListenAt, ListenId, ListenerReport, Policy, Target,
+    Failure, FailureKind, ForwardId, ForwardReport, ForwardSpec, Input, ListenAt, ListenId, ListenerReport,
+    Policy, Target,
 };
 use nbtunneld::forward::carrier::Tell;
+use nbtunneld::forward::far_side::{Opening, Running};
 use nbtunneld::forward::{
-    Accepted, Activity, Budgets, Carried, Carrier, FarGone, FarMessage, FarReader, FarWriter, Forward,
-    GateNow, Landing, Report, Services, pump,
+    Accepted, Activity, Budgets, Carried, Carrier, FarGone, FarMessage, FarReader, FarSide, FarWriter,
+    Forward, GateNow, Landing, Report, Services, Unopened, pump,
 };
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -215,6 +217,16 @@ struct Opener {
     opened: mpsc::UnboundedSender<FarEnd>,
 }
 
+impl FarSide for Opener {
+    fn open(self: Arc<Self>, _: Target) -> Opening {
+        Box::pin(std::future::ready(Err(Unopened::Denied(nothing_there()))))
+    }
+
+    fn run(self: Arc<Self>, _: String, _: Duration) -> Running {
+        Box::pin(std::future::ready(Err(nothing_there())))
+    }
+}
+
 impl Carrier for Opener {
     fn carry(
         self: Arc<Self>,
@@ -280,6 +292,16 @@ impl FarWriter for Writer {
 /// A link whose server denies every channel.
 pub(crate) struct Denier(pub(crate) Failure);
 
+impl FarSide for Denier {
+    fn open(self: Arc<Self>, _: Target) -> Opening {
+        Box::pin(std::future::ready(Err(Unopened::Denied(nothing_there()))))
+    }
+
+    fn run(self: Arc<Self>, _: String, _: Duration) -> Running {
+        Box::pin(std::future::ready(Err(nothing_there())))
+    }
+}
+
 impl Carrier for Denier {
     fn carry(self: Arc<Self>, local: Accepted, _: Target) -> Pin<Box<dyn Future<Output = Carried> + Send>> {
         Box::pin(std::future::ready(Carried::Denied(self.0.clone(), local)))
@@ -290,8 +312,22 @@ impl Carrier for Denier {
     fn unlisten(&self, _: ListenId, _: Tell) {}
 }
 
+fn nothing_there() -> Failure {
+    Failure::new(FailureKind::Refused, "only local connections go there", "")
+}
+
 /// A link with a fault of ours in it.
 pub(crate) struct Panicker;
+
+impl FarSide for Panicker {
+    fn open(self: Arc<Self>, _: Target) -> Opening {
+        Box::pin(std::future::ready(Err(Unopened::Denied(nothing_there()))))
+    }
+
+    fn run(self: Arc<Self>, _: String, _: Duration) -> Running {
+        Box::pin(std::future::ready(Err(nothing_there())))
+    }
+}
 
 impl Carrier for Panicker {
     fn carry(self: Arc<Self>, _: Accepted, _: Target) -> Pin<Box<dyn Future<Output = Carried> + Send>> {

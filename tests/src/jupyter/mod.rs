@@ -1,7 +1,10 @@
 //! A real Jupyter server, and a client that runs code in its kernels through any port.
 
+mod hub;
+mod recipe;
+mod stranger;
+
 use std::fs;
-use std::hash::{BuildHasher, RandomState};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -11,18 +14,25 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::child::Running;
-use crate::programs::{repository, system};
-use crate::told::tell;
-use crate::{http, net, wait};
+pub use hub::Hub;
+pub use recipe::{Edition, Recipe};
+pub use stranger::Stranger;
 
-/// A server on 127.0.0.1 until it is dropped.
+use crate::child::{Running, Signal};
+use crate::programs::repository;
+use crate::told::tell;
+use crate::wait;
+
+/// A server on 127.0.0.1 until it is dropped. [`Recipe`] makes those of every sort.
 #[derive(Debug)]
 pub struct Jupyter {
-    _process: Running,
+    process: Running,
     dir: TempDir,
     port: u16,
     token: String,
+    base_url: String,
+    https: bool,
+    runtime_dir: PathBuf,
     python: PathBuf,
 }
 
@@ -32,11 +42,7 @@ impl Jupyter {
     /// # Errors
     /// There is none, or it does not come up.
     pub fn start() -> Result<Jupyter> {
-        let own = repository().join("target/jupyter/bin");
-        if own.join("jupyter").is_file() {
-            return Jupyter::run(&own.join("jupyter"), own.join("python"));
-        }
-        Jupyter::from_path()
+        Recipe::new().start()
     }
 
     /// Starts the one on `$PATH`.
@@ -44,43 +50,7 @@ impl Jupyter {
     /// # Errors
     /// As [`Jupyter::start`].
     pub fn from_path() -> Result<Jupyter> {
-        Jupyter::run(&system("jupyter")?, system("python3")?)
-    }
-
-    fn run(jupyter: &Path, python: PathBuf) -> Result<Jupyter> {
-        let dir = tempfile::Builder::new().prefix("nbt-jupyter-").tempdir()?;
-        let (port, token) = (net::free_port()?, random_token());
-        let config = dir.path().join("server_config.py");
-        fs::create_dir(dir.path().join("work"))?;
-        fs::write(
-            &config,
-            format!(
-                "c.ServerApp.ip = '127.0.0.1'\nc.ServerApp.port = {port}\nc.ServerApp.port_retries = 0\n\
-                 c.ServerApp.allow_root = True\nc.ServerApp.open_browser = False\n\
-                 c.ServerApp.root_dir = {:?}\nc.IdentityProvider.token = '{token}'\n",
-                dir.path().join("work")
-            ),
-        )?;
-        let log = fs::File::create(dir.path().join("log"))?;
-        let mut command = Command::new(jupyter);
-        command.arg("server").arg("--config").arg(&config);
-        for (name, below) in [
-            ("HOME", "home"),
-            ("IPYTHONDIR", "ipython"),
-            ("JUPYTER_CONFIG_DIR", "config"),
-            ("JUPYTER_DATA_DIR", "data"),
-            ("JUPYTER_RUNTIME_DIR", "runtime"),
-        ] {
-            fs::create_dir(dir.path().join(below))?;
-            command.env(name, dir.path().join(below));
-        }
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        let process = Running::spawn(&mut command)?;
-        let server = Jupyter { _process: process, dir, port, token, python };
-        let answers =
-            || http::get(port, &server.status_path(), &[], wait::SOON).is_ok_and(|a| a.status == 200);
-        wait::until("jupyter answers", Duration::from_secs(60), answers).with_context(|| server.log())?;
-        Ok(server)
+        Recipe::new().from_path().start()
     }
 
     /// Its port on 127.0.0.1, at the far end.
@@ -93,9 +63,38 @@ impl Jupyter {
         &self.token
     }
 
+    /// Where its pages begin, with a slash at both ends.
+    pub fn base_url(&self) -> &str {
+        &self.base_url
+    }
+
     /// A path that answers only to those with the token.
     pub fn status_path(&self) -> String {
-        format!("/api/status?token={}", self.token)
+        format!("{}api/status?token={}", self.base_url, self.token)
+    }
+
+    /// Where it writes down that it runs.
+    pub fn runtime_dir(&self) -> &Path {
+        &self.runtime_dir
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Sends `signal` to it alone.
+    pub fn signal(&mut self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// Ends it at once, so that it cannot tidy up behind itself.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.signal(Signal::Kill);
+        self.process.wait(wait::SOON).map(drop)
     }
 
     /// What it logged.
@@ -108,7 +107,15 @@ impl Jupyter {
     /// # Errors
     /// The client fails.
     pub fn start_kernel(&self, port: u16) -> Result<String> {
-        let kernel = self.ask(port, &["start"])?;
+        self.start_kernel_named(port, "python3")
+    }
+
+    /// The same, of another sort than Python's.
+    ///
+    /// # Errors
+    /// As [`Jupyter::start_kernel`].
+    pub fn start_kernel_named(&self, port: u16, name: &str) -> Result<String> {
+        let kernel = self.ask(port, &["start", name])?;
         Ok(kernel["kernel"].as_str().context("a kernel has an id")?.to_owned())
     }
 
@@ -120,6 +127,15 @@ impl Jupyter {
         let told = self.ask(port, &["run", kernel, code])?;
         ensure!(told["status"] == "ok", "the kernel says {told}");
         Ok(told["printed"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Begins to run `code` in a kernel; whoever asked for it waits until the value is dropped.
+    ///
+    /// # Errors
+    /// The client cannot be run.
+    pub fn begin_code(&self, port: u16, kernel: &str, code: &str) -> Result<Running> {
+        let mut command = self.client(port, &["run", kernel, code]);
+        Running::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
     }
 
     /// Opens a websocket to a kernel and keeps it open; returns once it is.
@@ -140,7 +156,8 @@ impl Jupyter {
     fn client(&self, port: u16, args: &[&str]) -> Command {
         let mut command = Command::new(&self.python);
         command.arg(repository().join("tests/fixtures/kernel_client.py"));
-        command.arg(format!("127.0.0.1:{port}")).arg(&self.token).args(args);
+        let scheme = if self.https { "https" } else { "http" };
+        command.arg(format!("{scheme}://127.0.0.1:{port}{}", self.base_url)).arg(&self.token).args(args);
         command
     }
 
@@ -170,10 +187,4 @@ impl HeldWebsocket {
     pub fn is_cut(&mut self) -> bool {
         self.process.ended().is_some()
     }
-}
-
-fn random_token() -> String {
-    // The standard library seeds each RandomState from the system's randomness; enough for a server that
-    // lives for seconds on loopback.
-    format!("{:016x}{:016x}", RandomState::new().hash_one(0), RandomState::new().hash_one(1))
 }

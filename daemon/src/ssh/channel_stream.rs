@@ -1,8 +1,9 @@
-//! A channel of a jump host's session as the stream under another session.
+//! A channel as a stream: under another session, for a channel of a jump host's, or for whatever the daemon itself
+//! asks at the far end.
 //!
 //! The channel is always read, whether or not anybody reads the stream: a channel that is left unread would stall
-//! every other session over the same jump host. What waits is bounded by the windows of the inner session, which
-//! grants none while it does not read.
+//! whatever else goes over the same session. What waits is bounded: for a session by the windows of the inner one,
+//! which grants none while it does not read.
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,20 +14,19 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
-use nbtunnel_core::Failure;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard, PollSender};
 
-use super::carry::Far;
+use super::channel::Far;
 use super::count::One;
 use crate::forward::far::{FarMessage, FarReader, FarWriter};
 
-/// More than the windows of a dozen channels at once: whoever sends more than that unasked does not follow the
-/// protocol, and its session ends.
-const MOST_UNREAD: usize = 512 << 20;
+/// For a session, more than the windows of a dozen channels at once: whoever sends more than that unasked does not
+/// follow the protocol, and its session ends.
+pub(super) const SESSIONS_UNREAD: usize = 512 << 20;
 
 /// So many pieces of at most [`PIECE`] may wait to be sent.
 const UNSENT: usize = 8;
@@ -38,7 +38,7 @@ const PIECE: usize = 64 << 10;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The stream. When it is dropped, the channel is closed.
-pub(super) struct JumpStream {
+pub(super) struct ChannelStream {
     inbox: Arc<Inbox>,
     /// What of the inbox is being read.
     chunk: Bytes,
@@ -46,8 +46,9 @@ pub(super) struct JumpStream {
     _dropped: DropGuard,
 }
 
-#[derive(Default)]
 struct Inbox {
+    /// So many bytes may wait.
+    most: usize,
     queue: Mutex<Queue>,
     reader: AtomicWaker,
 }
@@ -66,17 +67,18 @@ enum End {
     Broken(io::ErrorKind),
 }
 
-impl JumpStream {
-    /// A stream over `far`, which is counted by `one` until it is closed. When the session under it is gone, `cause`
-    /// finds out why and tells, before the stream breaks.
+impl ChannelStream {
+    /// A stream over `far`, which is counted by `one` until it is closed, and broken once more than `most` bytes
+    /// wait. When the session under it is gone, `cause` finds out why and tells, before the stream breaks.
     pub(super) fn new(
         far: Far,
         one: One,
+        most: usize,
         runtime: &Handle,
         cause: impl Future<Output = ()> + Send + 'static,
-    ) -> JumpStream {
+    ) -> ChannelStream {
         let Far { reader, mut writer } = far;
-        let inbox = Arc::new(Inbox::default());
+        let inbox = Arc::new(Inbox { most, queue: Mutex::default(), reader: AtomicWaker::new() });
         let (outbox, unsent) = mpsc::channel(UNSENT);
         let dropped = CancellationToken::new();
         let reading = read(reader, Arc::clone(&inbox), dropped.clone(), cause);
@@ -87,7 +89,7 @@ impl JumpStream {
             writer.close().await;
             drop(one);
         });
-        JumpStream {
+        ChannelStream {
             inbox,
             chunk: Bytes::new(),
             outbox: PollSender::new(outbox),
@@ -110,12 +112,15 @@ async fn read(
         match message {
             FarMessage::Data(data) => {
                 if !inbox.came(data) {
+                    // Whoever holds the stream may not look at it for long: the channel goes now.
+                    dropped.cancel();
                     break;
                 }
             }
             // The other half of the channel ends with the session over it.
             FarMessage::Eof => inbox.ended(End::InOrder),
-            FarMessage::Close => return inbox.ended(End::InOrder),
+            // Without an end before it, something is missing.
+            FarMessage::Close => return inbox.ended(End::Broken(io::ErrorKind::ConnectionReset)),
             FarMessage::Gone => {
                 cause.await;
                 return inbox.ended(End::Broken(io::ErrorKind::ConnectionReset));
@@ -148,7 +153,7 @@ impl Inbox {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.bytes += data.len();
         queue.chunks.push_back(data);
-        let fits = queue.bytes <= MOST_UNREAD;
+        let fits = queue.bytes <= self.most;
         if !fits {
             queue.end = Some(End::Broken(io::ErrorKind::OutOfMemory));
         }
@@ -178,7 +183,7 @@ impl Inbox {
     }
 }
 
-impl AsyncRead for JumpStream {
+impl AsyncRead for ChannelStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.chunk.is_empty() {
@@ -198,7 +203,7 @@ impl AsyncRead for JumpStream {
     }
 }
 
-impl AsyncWrite for JumpStream {
+impl AsyncWrite for ChannelStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
@@ -217,9 +222,4 @@ impl AsyncWrite for JumpStream {
         self.get_mut().outbox.close();
         Poll::Ready(Ok(()))
     }
-}
-
-/// The end of a session because the one under it ended, for `why`.
-pub(super) fn jump_is_gone(jump: &str, why: &Failure) -> Failure {
-    Failure::new(why.kind, format!("{jump} is gone: {}", why.message), why.hint.clone())
 }

@@ -1,0 +1,118 @@
+# Who may do what only one may do at a time, on this machine or on all that share the directory. A claim is a
+# symbolic link, made together with its words in one step, also over NFS:
+#     claim.NUMBER -> HOST PID BEGAN
+# Only the highest counts. It is never removed, only followed by the next one: so nobody who looked too long ago can
+# take what somebody else holds now. It is over once over.NUMBER is there, or its process is not.
+
+# Goes to the directory of this notebook, which is made if the word `make` is given.
+enter() {
+    umask 077
+    case ${XDG_STATE_HOME-} in
+        /*) state=$XDG_STATE_HOME/nbtunnel/$name ;;
+        *) state=$HOME/.local/state/nbtunnel/$name ;;
+    esac
+    if [ "${1-}" = make ]; then
+        mkdir -p "$state" && chmod 700 "$state" || return 1
+    fi
+    cd "$state" 2>/dev/null
+}
+
+# When process $1 began; nothing if it is gone, or dead and not buried yet.
+began() {
+    if [ -r /proc/self/stat ]; then
+        stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 0
+        # Its name may hold anything; after it the third word follows (proc(5)), and the 22nd is the time.
+        set -- ${stat##*") "}
+        case $1 in Z | X) return 0 ;; esac
+        shift 19
+        echo "$1"
+    else
+        set -- $(LC_ALL=C ps -o stat= -o lstart= -p "$1" 2>/dev/null)
+        case ${1-} in '' | Z*) return 0 ;; esac
+        shift
+        echo "$*" | tr ' ' _
+    fi
+}
+
+# Whether process $1, which began at $2, lives, or what it left behind in its process group.
+lives() {
+    since=$(began "$1")
+    case $since in
+        '') { ps -A -o pgid= -o stat= 2>/dev/null || ps -o pgid,stat; } |
+            awk -v group="$1" '$1 == group && $2 !~ /^Z/ { found = 1 } END { exit !found }' ;;
+        *) [ "$since" = "$2" ] ;;
+    esac
+}
+
+# Sets `top`: the highest claim's number, or 0.
+highest() {
+    top=0
+    for link in claim.*; do
+        case ${link#claim.} in
+            *[!0-9]*) ;;
+            *) [ "${link#claim.}" -le "$top" ] || top=${link#claim.} ;;
+        esac
+    done
+}
+
+# Sets `claim` (none, over, died, lives, elsewhere) and `top`, `host`, `pid`, `at`.
+judge() {
+    claim=none host= pid= at=
+    highest
+    [ "$top" != 0 ] && words=$(readlink "claim.$top") || return 0
+    set -- $words
+    host=$1 pid=$2 at=$3
+    if [ -e "over.$top" ]; then
+        claim=over
+    elif [ "$host" != "$(uname -n)" ]; then
+        claim=elsewhere
+        # Where claims are short, one that nobody ended is one of the dead.
+        [ -z "${forget-}" ] || [ -z "$(find "claim.$top" -prune -mmin "+$forget" 2>/dev/null)" ] || claim=died
+    elif lives "$pid" "$at"; then
+        claim=lives
+    else
+        claim=died
+    fi
+}
+
+# Takes the claim and sets `number`, or says who has it. To be called by the process that does the work.
+take() {
+    me="$(uname -n) $$ $(began $$)"
+    while :; do
+        judge
+        case $claim in
+            lives) echo "running $pid $(cat "port.$top" 2>/dev/null || echo 0) $host" && return 1 ;;
+            elsewhere) echo "elsewhere $pid 0 $host" && return 1 ;;
+        esac
+        before=$claim number=$((top + 1))
+        ln -s "$me" "claim.$number" 2>/dev/null || [ -L "claim.$number" ] || {
+            echo "unwritable $state"
+            return 1
+        }
+        # The link may be another's. And one that is not the highest comes too late.
+        highest
+        [ "$top" != "$number" ] || [ "$(readlink "claim.$number")" != "$me" ] || break
+    done
+    for old in claim.* over.* port.*; do
+        [ "${old##*.}" -ge "$number" ] 2>/dev/null || rm -f "$old"
+    done
+}
+
+# Ends the claim that was taken; $1 is how it ended.
+over() {
+    echo "$1" >"over.new" && mv -f over.new "over.$number"
+}
+
+# Runs what follows in a session of its own, so that it outlives this one. A plain `&` would do as a last resort:
+# it has interrupts ignored for good, down to the programs in a notebook's terminals.
+detach() {
+    if setsid -f true 2>/dev/null; then
+        setsid -f "$@"
+    elif command -v perl >/dev/null 2>&1; then
+        perl -e 'use POSIX (); fork and exit; POSIX::setsid(); exec @ARGV' "$@"
+    elif command -v setsid >/dev/null 2>&1; then
+        setsid "$@" &
+    else
+        nohup "$@" &
+    fi
+}

@@ -1,0 +1,46 @@
+# Functions about Slurm: where its programs are, and what it says of a user's jobs.
+
+# Finds Slurm's programs where a login would, or where sites put them.
+find_slurm() {
+    # What a user likes to see of the queue must not hide a job from us.
+    unset SQUEUE_ACCOUNT SQUEUE_ALL SQUEUE_ARRAY SQUEUE_ARRAY_UNIQUE SQUEUE_FEDERATION SQUEUE_FORMAT SQUEUE_FORMAT2
+    unset SQUEUE_LICENSES SQUEUE_LOCAL SQUEUE_NAMES SQUEUE_ONLY_JOB_STATE SQUEUE_PARTITION SQUEUE_PRIORITY SQUEUE_QOS
+    unset SQUEUE_SIBLING SQUEUE_SORT SQUEUE_STATES SQUEUE_USERS SQUEUE_CLUSTERS
+    [ -z "${clusters-}" ] || { SLURM_CLUSTERS=$clusters && export SLURM_CLUSTERS; }
+    command -v squeue >/dev/null 2>&1 && return
+    case ${SHELL-} in
+        '') login='sh -l -c' ;;
+        */csh | */tcsh) login="$SHELL -c" ;;
+        *) login="$SHELL -l -c" ;;
+    esac
+    theirs=$($login env 2>/dev/null </dev/null)
+    PATH=$PATH:$(printf '%s\n' "$theirs" | sed -n 's/^PATH=//p' | tail -n 1)
+    PATH=$PATH:/usr/local/bin:/opt/slurm/bin:/usr/local/slurm/bin:/opt/slurm/current/bin:/usr/slurm/bin
+    PATH=$PATH:/cm/shared/apps/slurm/current/bin
+    conf=$(printf '%s\n' "$theirs" | sed -n 's/^SLURM_CONF=//p' | tail -n 1)
+    [ -z "$conf" ] || { SLURM_CONF=$conf && export SLURM_CONF; }
+    command -v squeue >/dev/null 2>&1 || {
+        echo no_slurm
+        return 1
+    }
+}
+
+# The name of our job: one that is there already, or one that lasts as long as this directory.
+find_name() {
+    [ -z "$job" ] || return 0
+    ln -s "$new_id" id 2>/dev/null
+    id=$(readlink id) && [ -n "$id" ] || {
+        echo "unwritable $state"
+        return 1
+    }
+    job=nbtunnel-$notebook-$id
+}
+
+# Prints the user's jobs of that name, a line each; fails where the cluster does not answer.
+ask() {
+    all=$(SLURM_TIME_FORMAT=%s squeue --noheader --all --user="$(id -u)" \
+        --format="%A$unit%T$unit%B$unit%L$unit%S$unit%r$unit%j") || return
+    # By ourselves: --name takes commas for ends of names.
+    printf '%s\n' "$all" | job=$job awk -F "$unit" '$7 == ENVIRON["job"]'
+}
+unit=$(printf '\037')

@@ -1,0 +1,23 @@
+# The process that holds the claim and has the server as its child. It says who has the claim on its standard output,
+# and closes that.
+main() {
+    trap '' HUP PIPE
+    enter || return
+    take || return
+    choose $ports || {
+        over 1
+        echo "no_port $ports"
+        return
+    }
+    echo "$port" >"port.$number"
+    [ ! -e log ] || mv -f log log.1
+    line >line
+    echo "ours $$ $port $number"
+    trap - PIPE
+    exec >log 2>&1 </dev/null
+    # What ends the server is sent to all of its group, and is not to end this before it.
+    trap : TERM INT
+    (cd "$dir" && run_line "$state/line")
+    over "$?"
+}
+main

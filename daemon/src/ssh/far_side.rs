@@ -1,0 +1,180 @@
+//! The far end of a session for what the daemon itself does there: streams to targets, and scripts. Nothing of it
+//! outlives its caller, and what waits for a caller who does not read is bounded.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nbtunnel_core::{Failure, FailureKind, Target};
+use russh::{ChannelMsg, ChannelOpenFailure};
+use tokio::time::timeout;
+
+use super::carry::{SshCarrier, Unreached, Wanted, denied, gone, late, nowhere};
+use super::channel::{ChannelReader, ChannelWriter, Far};
+use super::channel_stream::ChannelStream;
+use super::script::{Heard, Script, TooMuch};
+use crate::forward::far::FarWriter;
+use crate::forward::far_side::{FarSide, FarStream, Opening, Ran, Running, Unopened};
+
+/// So much may wait for a caller who does not read: a stream of its own, for probes. Who carries more uses
+/// [`crate::forward::Carrier::carry`], where it waits on disk.
+const MOST_UNREAD: usize = 32 << 20;
+
+/// The number of extended data that are a program's standard error (RFC 4254 §5.2).
+const STDERR: u32 = 1;
+
+/// What runs a script, whatever the login shell is.
+const SHELL: &str = "exec sh -s";
+
+const FIXED_PORT: &str = "set remote_port in the file, so that nothing needs to be run there";
+
+impl FarSide for SshCarrier {
+    fn open(self: Arc<Self>, target: Target) -> Opening {
+        Box::pin(async move {
+            let link_gone = |this: &SshCarrier| Unopened::LinkGone(gone(&this.hop, &target));
+            let Some(one) = self.carried.one() else { return Err(link_gone(&self)) };
+            match self.reach(&target, nowhere()).await {
+                Ok(far) => {
+                    let stream = ChannelStream::new(far, one, MOST_UNREAD, &self.runtime, async {});
+                    Ok(Box::new(stream) as FarStream)
+                }
+                Err(Unreached::Denied(why)) => Err(Unopened::Denied(denied(&self.hop, &target, &why))),
+                Err(Unreached::Late) => Err(Unopened::Denied(late(&self.hop, &target))),
+                Err(Unreached::LinkGone) => Err(link_gone(&self)),
+            }
+        })
+    }
+
+    fn run(self: Arc<Self>, script: String, patience: Duration) -> Running {
+        Box::pin(async move {
+            let hop = &self.hop;
+            let Some(_one) = self.carried.one() else { return Err(cut(hop)) };
+            let mut random = [0; 16];
+            aws_lc_rs::rand::fill(&mut random).map_err(|_| no_chance())?;
+            let script = Script::new(&script, random);
+            // Dropped half-way, the channel closes by itself.
+            match timeout(patience, self.run_script(&script)).await {
+                Ok(ran) => ran,
+                Err(_) if self.is_silent() => Err(cut(hop)),
+                Err(_) => Err(Failure::new(
+                    FailureKind::TimedOut,
+                    format!("what was started on {hop} was not over after {} s", patience.as_secs()),
+                    "the machine may be very busy, or its file system hang; it is tried again by itself",
+                )),
+            }
+        })
+    }
+}
+
+impl SshCarrier {
+    async fn run_script(self: &Arc<Self>, script: &Script) -> Result<Ran, Failure> {
+        let hop = &self.hop;
+        let _turn = self.programs.acquire().await.map_err(|_| cut(hop))?;
+        let Far { mut reader, mut writer } = self.get(Wanted::Program).await.map_err(|why| match why {
+            Unreached::Denied(why) => no_program(hop, &why),
+            Unreached::Late | Unreached::LinkGone => cut(hop),
+        })?;
+        let mut heard = script.listen();
+        let ended = {
+            let talking = talk(&mut writer, script);
+            let listening = listen(&mut reader, &mut heard);
+            tokio::pin!(talking, listening);
+            tokio::select! {
+                ended = &mut listening => ended,
+                () = &mut talking => listening.await,
+            }
+        };
+        writer.close().await;
+        match ended {
+            Ended::Over => heard.result().map_err(|said| no_shell(hop, &said)),
+            Ended::NotAllowed => Err(no_shell(hop, "")),
+            Ended::TooMuch => Err(Failure::new(
+                FailureKind::Internal,
+                format!("what was started on {hop} printed more than {} KiB", Ran::MOST >> 10),
+                "see whether the shell's start files over there print without end",
+            )),
+            Ended::Cut => Err(cut(hop)),
+        }
+    }
+}
+
+/// How listening to a script ended.
+enum Ended {
+    /// The script is over, or its channel.
+    Over,
+    /// The server runs no program.
+    NotAllowed,
+    TooMuch,
+    /// The session is gone.
+    Cut,
+}
+
+/// Has the script run. What fails shows in what is heard.
+async fn talk(writer: &mut ChannelWriter, script: &Script) {
+    if writer.exec(SHELL).await.is_ok() && writer.write(script.text.clone().into()).await.is_ok() {
+        let _ = writer.eof().await;
+    }
+}
+
+async fn listen(reader: &mut ChannelReader, heard: &mut Heard<'_>) -> Ended {
+    while !heard.is_over() {
+        match reader.message().await {
+            Some(ChannelMsg::Data { data }) => {
+                if heard.out(&data) == Err(TooMuch) {
+                    return Ended::TooMuch;
+                }
+            }
+            Some(ChannelMsg::ExtendedData { data, ext: STDERR }) => heard.err(&data),
+            Some(ChannelMsg::ExitStatus { exit_status }) => heard.status = Some(exit_status),
+            Some(ChannelMsg::Failure) => return Ended::NotAllowed,
+            Some(ChannelMsg::Close) => break,
+            // The status comes after the end of the output (RFC 4254 §6.10), and then the close.
+            Some(_) => {}
+            None => return Ended::Cut,
+        }
+    }
+    Ended::Over
+}
+
+fn cut(hop: &str) -> Failure {
+    Failure::new(
+        FailureKind::Disconnected,
+        format!("the session with {hop} ended while something ran there"),
+        "it is tried again by itself",
+    )
+}
+
+fn no_chance() -> Failure {
+    Failure::new(
+        FailureKind::Internal,
+        "this system gives no random numbers",
+        "restart the machine; if it stays so, please report it",
+    )
+}
+
+/// The server opens no session channel.
+fn no_program(hop: &str, why: &ChannelOpenFailure) -> Failure {
+    match why {
+        ChannelOpenFailure::ResourceShortage => Failure::new(
+            FailureKind::Refused,
+            format!("{hop} is out of resources and runs nothing more"),
+            "it is tried again by itself; close what is not needed over there",
+        ),
+        ChannelOpenFailure::AdministrativelyProhibited
+        | ChannelOpenFailure::ConnectFailed
+        | ChannelOpenFailure::UnknownChannelType
+        | ChannelOpenFailure::Other { .. } => {
+            Failure::new(FailureKind::NoShell, format!("{hop} lets no program run there"), FIXED_PORT)
+        }
+    }
+}
+
+/// No shell read the script.
+fn no_shell(hop: &str, said: &str) -> Failure {
+    let said = if said.is_empty() { String::new() } else { format!("; it says {said:?}") };
+    Failure::new(FailureKind::NoShell, format!("{hop} lets no shell run there{said}"), FIXED_PORT)
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+#[path = "far_side_tests.rs"]
+mod tests;

@@ -1,0 +1,5 @@
+//! Servers that are started at the far end: never two of them, by any user's line, and ended again.
+#![cfg(target_os = "linux")]
+
+mod start;
+mod yard;

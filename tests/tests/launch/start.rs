@@ -1,0 +1,219 @@
+//! One server, however often and by whomever it is started.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nbtunnel_core::{FailureKind, Target};
+use nbtunnel_tests::child::{Running, Signal, signal_pid};
+use nbtunnel_tests::here::Here;
+use nbtunnel_tests::wait;
+use nbtunneld::forward::far_side::{FarSide, Opening};
+use nbtunneld::launch::{Begun, log, start, stop};
+
+use super::yard::{Yard, ask, did, host, lives, on_runtime, ours};
+
+#[test]
+fn a_server_outlives_what_started_it_is_started_once_and_is_ended() -> Result<()> {
+    let yard = Yard::new()?;
+    let launch = yard.launch(yard.small("hello"));
+    let (pid, port) = ours(&did(start(yard.far(), &launch))?)?;
+    let said = ask(port)?;
+    ensure!(said.words[1..] == ["hello"] && said.dir == yard.home().canonicalize()?, "{:?}", said.words);
+    ensure!((9000..=11_900).contains(&port));
+
+    // Somebody else, later, on another runtime.
+    let again = did(start(yard.far(), &launch))?;
+    ensure!(again == Begun::Running { pid, port: Some(port) }, "{again:?}");
+    ensure!(yard.servers() == [said.pid]);
+
+    // What it wrote has a token and turns the screen black.
+    let written = wait::until_some("it has written its address", wait::SOON, || {
+        on_runtime(log(yard.far(), &launch, 5)).ok().filter(|log| !log.is_empty())
+    })?;
+    ensure!(written.contains(&format!("127.0.0.1:{port}/?token=…")), "{written}");
+    ensure!(!written.contains("secret") && !written.contains('\u{1b}'), "{written}");
+    let mode = |path| fs::metadata(path).map(|about| about.permissions().mode() & 0o777);
+    ensure!(mode(yard.state()?)? == 0o700 && mode(yard.state()?.join("log"))? == 0o600);
+
+    did(stop(yard.far(), &launch, None))?;
+    ensure!(yard.servers().is_empty() && !lives(pid), "it is ended");
+    did(stop(yard.far(), &launch, None)).context("a second stop is none")?;
+
+    // The next one writes anew, and the last log is kept.
+    let (_, port) = ours(&did(start(yard.far(), &launch))?)?;
+    ask(port)?;
+    ensure!(fs::read_to_string(yard.state()?.join("log.1"))?.contains("token=secret"));
+    Ok(())
+}
+
+#[test]
+fn ten_who_start_it_at_once_start_one() -> Result<()> {
+    let yard = Yard::new()?;
+    let launch = Arc::new(yard.launch(yard.small("one")));
+    let begun = on_runtime(async {
+        let mut all = tokio::task::JoinSet::new();
+        for _ in 0..10 {
+            let (far, launch) = (yard.far(), launch.clone());
+            all.spawn(async move { start(far, &launch).await });
+        }
+        all.join_all().await
+    });
+    let begun = begun.into_iter().collect::<Result<Vec<_>, _>>().map_err(|why| anyhow::anyhow!("{why}"))?;
+    let first: Vec<_> = begun.iter().filter_map(|begun| ours(begun).ok()).collect();
+    ensure!(first.len() == 1, "{begun:?}");
+    let rest = begun.iter().filter(|begun| matches!(begun, Begun::Running { pid, .. } if *pid == first[0].0));
+    ensure!(rest.count() == 9, "{begun:?}");
+    ask(first[0].1)?;
+    ensure!(yard.servers().len() == 1, "{:?}", yard.servers());
+    Ok(())
+}
+
+/// A far end whose link breaks after a while: the shell over there is killed.
+struct Breaks(Here, Duration);
+
+impl FarSide for Breaks {
+    fn open(self: Arc<Self>, target: Target) -> Opening {
+        Arc::new(self.0.clone()).open(target)
+    }
+
+    fn run(self: Arc<Self>, script: String, _: Duration) -> nbtunneld::forward::far_side::Running {
+        Arc::new(self.0.clone()).run(script, self.1)
+    }
+}
+
+#[test]
+fn who_is_killed_while_starting_leaves_one_server_or_none_and_the_next_one_has_it() -> Result<()> {
+    for round in 0..24 {
+        let yard = Yard::new()?;
+        let launch = yard.launch(yard.small("killed"));
+        let after = Duration::from_millis(2 * round);
+        let cut = on_runtime(start(Arc::new(Breaks(yard.here(), after)), &launch));
+        ensure!(cut.is_err(), "nobody answers so soon: {cut:?}");
+        if round % 3 == 0
+            && let Some(pid) = yard.claimant()
+        {
+            // Not only the shell, also who held the claim.
+            let _ = signal_pid(pid, Signal::Kill);
+        }
+        let port = match did(start(yard.far(), &launch))? {
+            Begun::Ours { port, .. } => port,
+            // Its port is not known before it was chosen.
+            Begun::Running { .. } => wait::until_some("the first one got somewhere", wait::SOON, || {
+                match on_runtime(start(yard.far(), &launch)) {
+                    Ok(Begun::Running { port, .. }) => port,
+                    Ok(Begun::Ours { port, .. }) => Some(port),
+                    Err(_) => None,
+                }
+            })?,
+        };
+        ask(port).with_context(|| format!("round {round}"))?;
+        ensure!(yard.servers().len() == 1, "round {round}: {:?}", yard.servers());
+    }
+    Ok(())
+}
+
+#[test]
+fn a_server_whose_starter_was_killed_still_counts_until_it_is_gone() -> Result<()> {
+    let yard = Yard::new()?;
+    let launch = yard.launch(yard.small("orphan"));
+    let (pid, port) = ours(&did(start(yard.far(), &launch))?)?;
+    let server = ask(port)?.pid;
+    signal_pid(pid, Signal::Kill)?;
+    wait::until("the one who held the claim is gone", wait::SOON, || !lives(pid))?;
+    let begun = did(start(yard.far(), &launch))?;
+    ensure!(begun == Begun::Running { pid, port: Some(port) }, "{begun:?}");
+    did(stop(yard.far(), &launch, None))?;
+    ensure!(!lives(server), "its group is ended, though the leader is gone");
+    let (next, port) = ours(&did(start(yard.far(), &launch))?)?;
+    ensure!(next != pid);
+    ask(port)?;
+    Ok(())
+}
+
+/// A yard in which somebody claimed something, in these words.
+fn claimed(words: &str) -> Result<(Yard, nbtunneld::launch::Launch)> {
+    let yard = Yard::new()?;
+    let launch = yard.launch(yard.small("next"));
+    // Where its directory is, only a start tells.
+    did(start(yard.far(), &launch))?;
+    did(stop(yard.far(), &launch, None))?;
+    symlink(words, yard.state()?.join("claim.7"))?;
+    Ok((yard, launch))
+}
+
+#[test]
+fn a_claim_of_the_dead_is_taken_over() -> Result<()> {
+    let (yard, launch) = claimed(&format!("{} 4194304 1", host()?))?;
+    let (_, port) = ours(&did(start(yard.far(), &launch))?)?;
+    ask(port)?;
+    let left: Vec<_> = fs::read_dir(yard.state()?)?.flatten().map(|entry| entry.file_name()).collect();
+    ensure!(left.iter().any(|name| name == "claim.8"), "{left:?}");
+    ensure!(!left.iter().any(|name| name == "claim.7"), "old claims are cleared away: {left:?}");
+    Ok(())
+}
+
+#[test]
+fn a_process_that_has_a_dead_ones_number_is_neither_taken_for_it_nor_killed() -> Result<()> {
+    let mut bystander = Running::spawn(Command::new("sleep").arg("600"))?;
+    // It began at another time than that.
+    let (yard, launch) = claimed(&format!("{} {} 12", host()?, bystander.id()))?;
+    did(stop(yard.far(), &launch, None))?;
+    ensure!(bystander.ended().is_none(), "it is not killed");
+    ours(&did(start(yard.far(), &launch))?)?;
+    ensure!(bystander.ended().is_none(), "it is not killed");
+    Ok(())
+}
+
+#[test]
+fn a_claim_of_another_machine_stands_and_names_it_until_that_machine_says_it_is_over() -> Result<()> {
+    let (yard, launch) = claimed("login7 4242 12")?;
+    let why = on_runtime(start(yard.far(), &launch)).expect_err("whether it lives is not known");
+    ensure!(why.kind == FailureKind::NotebookFailed && why.message.contains("login7"), "{why}");
+    let why = on_runtime(stop(yard.far(), &launch, None)).expect_err("it cannot be ended from here");
+    ensure!(why.message.contains("login7") && why.message.contains("4242"), "{why}");
+    ensure!(yard.servers().is_empty());
+    fs::write(yard.state()?.join("over.7"), "0\n")?;
+    ours(&did(start(yard.far(), &launch))?)?;
+    Ok(())
+}
+
+#[test]
+fn a_server_that_does_not_listen_to_a_request_is_killed() -> Result<()> {
+    let yard = Yard::new()?;
+    let launch = yard.launch(yard.small("stubborn"));
+    let (_, port) = ours(&did(start(yard.far(), &launch))?)?;
+    let server = ask(port)?.pid;
+    did(stop(yard.far(), &launch, None))?;
+    ensure!(!lives(server));
+    Ok(())
+}
+
+#[test]
+fn a_server_that_was_found_is_ended_if_it_is_the_users() -> Result<()> {
+    let yard = Yard::new()?;
+    let launch = yard.launch(yard.small("never started"));
+    let mut own = Running::spawn(Command::new("sleep").arg("600"))?;
+    did(stop(yard.far(), &launch, Some(own.id())))?;
+    own.wait(wait::SOON)?;
+    let mut other =
+        Running::spawn(Command::new("setpriv").args(["--reuid", "12345", "--clear-groups", "sleep", "600"]))?;
+    wait::until("it has become another's", wait::SOON, || {
+        fs::read_to_string(format!("/proc/{}/status", other.id())).is_ok_and(|s| s.contains("Uid:\t12345"))
+    })?;
+    let why = on_runtime(stop(yard.far(), &launch, Some(other.id()))).expect_err("not ours");
+    ensure!(why.kind == FailureKind::NotYours, "{why}");
+    ensure!(other.ended().is_none(), "another user's process is left alone");
+    Ok(())
+}
+
+#[test]
+fn where_nothing_was_started_there_is_no_log() -> Result<()> {
+    let yard = Yard::new()?;
+    let why = on_runtime(log(yard.far(), &yard.launch("true"), 9)).expect_err("no log");
+    ensure!(why.kind == FailureKind::NotebookMissing, "{why}");
+    Ok(())
+}
