@@ -20,7 +20,7 @@ fn at(port: u16) -> Target {
 }
 
 async fn seeking(world: &World) -> (Forward, String) {
-    let spec = ForwardSpec { listen: ListenAt::Address("127.0.0.1".into(), 0), target: notebook() };
+    let spec = ForwardSpec::new(ListenAt::Address("127.0.0.1".into(), 0), notebook());
     let inputs = world.inputs.clone();
     let report = Arc::new(move |input: Input| inputs.lock().unwrap().push(input));
     let (policy, gate) = (world.policy.subscribe(), world.gate.subscribe());
