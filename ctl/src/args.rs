@@ -4,6 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+mod keys;
+mod notebook;
+
+pub(crate) use keys::{KeyArgs, KeyCommand, KeygenArgs, ShowArgs, TestArgs};
+pub(crate) use notebook::{Face, Named, NotebookCommand, OpenArgs, UrlArgs};
+
 /// Drives nbtunneld, which keeps SSH tunnels up.
 #[derive(Debug, Parser)]
 #[command(name = "nbctl", version, about, max_term_width = 100, after_help = EXITS)]
@@ -19,9 +25,14 @@ const EXITS: &str = "Exit codes: 0 done, 1 failed, 2 usage, 3 no such tunnel, 4 
 
 const ADD_EXAMPLES: &str = "\
 Examples:
+  nbctl add ssh me@host.example.org -p 2222
   nbctl add 'ssh -N -f -L localhost:6000:localhost:7000 me@host.example.org'
   nbctl add alice -- ssh -J me@login.example.org -L 6000:localhost:7000 me@gpu7
-  nbctl add --host gpu7 -L 6000:localhost:7000 --start demand";
+  nbctl add --host gpu7 'http://localhost:8888/lab?token=…'
+  nbctl add --host gpu7 -L 6000:localhost:7000 --start demand
+  nbctl add mycluster
+
+A line without forwards leads to the notebook that runs there, whatever its port.";
 
 /// Above what every command takes, so that it does not stand among the command's own.
 const EVERYWHERE: &str = "Options of every command";
@@ -76,6 +87,26 @@ pub(crate) enum Command {
     Unlock(UnlockArgs),
     /// Look at every layer between here and what a tunnel leads to, and say which one breaks
     Doctor(DoctorArgs),
+    /// Open a notebook in the browser
+    #[command(after_help = notebook::OPEN_EXAMPLES)]
+    Open(OpenArgs),
+    /// Print where a notebook is, with its token
+    #[command(after_help = notebook::URL_EXAMPLES)]
+    Url(UrlArgs),
+    /// Print a notebook's token
+    #[command(after_help = notebook::TOKEN_EXAMPLES)]
+    Token(Named),
+    /// Stop or restart a notebook's server, or show what it wrote
+    #[command(subcommand, after_help = notebook::NOTEBOOK_EXAMPLES)]
+    Notebook(NotebookCommand),
+    /// Carry standard input and output to the SSH server of a tunnel, as a ProxyCommand of ssh
+    Proxy(ProxyArgs),
+    /// Let other programs go where tunnels lead: ssh, scp, rsync, PuTTY, VS Code, PyCharm
+    Export(ExportArgs),
+    /// Make an SSH key pair, and say what to do with it
+    Keygen(KeygenArgs),
+    /// Show a public key, or try whether a server takes it
+    Key(KeyArgs),
     /// Hang the daemon, to see whether somebody notices
     #[cfg(debug_assertions)]
     #[command(hide = true)]
@@ -136,8 +167,8 @@ pub(crate) struct LogsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct AddArgs {
-    /// A name, a whole ssh command line as one argument, or both
-    #[arg(value_name = "NAME|COMMAND", num_args = 0..=2)]
+    /// A name; and a whole ssh command line, a Host of ssh_config, user@host or the URL of a notebook
+    #[arg(value_name = "NAME|COMMAND|HOST|URL", num_args = 0..=3)]
     pub words: Vec<String>,
     /// The server, as in ssh: a name, an address, user@host
     #[arg(long, value_name = "HOST")]
@@ -228,6 +259,71 @@ pub(crate) struct EditArgs {
 pub(crate) struct UnlockArgs {
     /// The name of a tunnel
     pub name: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    #[command(subcommand)]
+    pub what: Export,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Export {
+    /// Keep a Host for each tunnel in a file of ours, which ~/.ssh/config includes
+    SshConfig(ExportSshArgs),
+    /// Print PuTTY sessions, to be imported by regedit
+    Putty(ExportNamesArgs),
+    /// Print how VS Code opens a directory there
+    Vscode(ExportDirArgs),
+    /// Print the link by which JetBrains Gateway opens a directory there
+    Pycharm(ExportDirArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportSshArgs {
+    /// Names of tunnels; all of them without
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+    /// Show what would change, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Take them out again; without names all of them, and the line in ~/.ssh/config
+    #[arg(long)]
+    pub remove: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// The file that includes ours [default: ~/.ssh/config]
+    #[arg(long, value_name = "FILE")]
+    pub into: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportNamesArgs {
+    /// Names of tunnels; all of them without
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportDirArgs {
+    /// The name of a tunnel
+    pub name: String,
+    /// A directory over there
+    #[arg(value_name = "DIR")]
+    pub dir: Option<String>,
+    /// Open it as well
+    #[arg(long)]
+    pub open: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ProxyArgs {
+    /// The name of a tunnel
+    pub name: String,
+    /// Where to, as its server sees it [default: that server itself]
+    #[arg(value_name = "HOST:PORT")]
+    pub target: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -29,6 +29,11 @@ impl Daemon {
         Daemon { globals }
     }
 
+    /// The socket that the command line names.
+    pub(crate) fn socket(&self) -> Option<&PathBuf> {
+        self.globals.socket.as_ref()
+    }
+
     /// A new connection.
     ///
     /// # Errors
@@ -185,6 +190,8 @@ pub(crate) fn unexpected(reply: &Reply) -> CommandError {
         Reply::Log(_) => "a log line",
         Reply::Event(_) => "an event",
         Reply::Done => "an end",
+        Reply::Proxied { .. } => "a way",
+        Reply::SshHosts(_) => "hosts",
         Reply::HostKey(_) => "a host key",
         Reply::Trusted { .. } => "a trusted key",
         Reply::Fault(_) => "a fault",
@@ -193,6 +200,7 @@ pub(crate) fn unexpected(reply: &Reply) -> CommandError {
         Reply::Progress(_) => "progress",
         Reply::Notebook(_) => "a notebook",
         Reply::Text(_) => "text",
+        Reply::Keys(_) => "keys",
     };
     CommandError::new(
         Exit::Failed,

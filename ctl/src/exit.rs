@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use nbctl::ssh_line::Refusal;
 use nbtunnel_proto::{Fault, FaultCode, Problem};
 use serde_json::{Map, Value, json};
 
@@ -138,5 +139,11 @@ impl CommandError {
 impl From<Fault> for CommandError {
     fn from(fault: Fault) -> Self {
         CommandError::new(fault.code.into(), fault.message, fault.hint).with_code(fault.code.word())
+    }
+}
+
+impl From<Refusal> for CommandError {
+    fn from(refusal: Refusal) -> Self {
+        CommandError::new(Exit::Usage, refusal.message, refusal.hint)
     }
 }

@@ -2,20 +2,26 @@
 //! config directory; it knows no SSH and keeps no state.
 
 mod args;
+mod browser;
 mod checker;
+mod clipboard;
 mod commands;
 mod daemon;
 mod exit;
 mod findings;
+mod keys;
+mod notebook;
+mod pasted;
 mod person;
 mod printer;
+#[cfg_attr(unix, path = "raw_unix.rs")]
+#[cfg_attr(windows, path = "raw_windows.rs")]
+mod raw;
 mod signals;
-mod ssh_line;
 mod table;
 mod text;
 mod tunnel_file;
 
-use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -26,7 +32,7 @@ use crate::exit::{CommandError, Exit};
 use crate::printer::Printer;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(pasted::set_apart(std::env::args_os().collect())) {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
@@ -53,18 +59,10 @@ fn end(printer: &Printer, error: CommandError) -> ExitCode {
     error.exit.into()
 }
 
-/// Whether somebody typed `nbctl add [NAME] ssh -N …`, without quotes and without `--`.
-fn is_unquoted(mut args: impl Iterator<Item = OsString>) -> bool {
-    args.any(|arg| arg == "add") && args.take_while(|arg| arg != "--").any(|arg| arg == "ssh")
-}
-
 /// Help, the version, or what is wrong with the command line. Here `--json` is looked for by hand, since
 /// nothing was parsed.
 fn usage(error: &clap::Error) -> ExitCode {
     let wants_json = std::env::args_os().skip(1).take_while(|arg| arg != "--").any(|arg| arg == "--json");
-    if error.use_stderr() && is_unquoted(std::env::args_os().skip(1)) {
-        return end(&Printer::new(wants_json, false), commands::add::unquoted());
-    }
     if !error.use_stderr() || !wants_json {
         // clap's own colours and streams; a closed stream leaves nobody to tell.
         let _ = error.print();

@@ -98,6 +98,12 @@ impl Printer {
         to_stderr(&format!("{}\n", plain_lines(text)));
     }
 
+    /// What is being done, for as long as the user waits for it.
+    pub(crate) fn progress(&self) -> Progress {
+        let is_silent = self.quiet || self.json;
+        Progress { is_silent, overwrites: !is_silent && io::stderr().is_terminal(), shown: String::new() }
+    }
+
     /// A word about what is not as the user may think.
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet && !self.json {
@@ -130,6 +136,39 @@ impl Printer {
     /// What a person says to a question that says how to answer; nothing when nobody does.
     pub(crate) fn answer(&self, question: &str) -> String {
         answer_to(question, "")
+    }
+}
+
+/// One sentence after the other on stderr: in the place of the one before on a terminal, else a line each.
+pub(crate) struct Progress {
+    is_silent: bool,
+    overwrites: bool,
+    shown: String,
+}
+
+impl Progress {
+    /// What fits on every terminal: a longer line would leave something behind.
+    const WIDTH: usize = 79;
+
+    /// Shows `text`, unless it is what was shown last.
+    pub(crate) fn show(&mut self, text: &str) {
+        let text = plain(text);
+        if self.is_silent || text == self.shown {
+            return;
+        }
+        match self.overwrites {
+            true => to_stderr(&format!("\r\x1b[K{}", text.chars().take(Self::WIDTH).collect::<String>())),
+            false => to_stderr(&format!("{text}\n")),
+        }
+        self.shown = text;
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.overwrites && !self.shown.is_empty() {
+            to_stderr("\r\x1b[K");
+        }
     }
 }
 

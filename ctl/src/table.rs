@@ -6,6 +6,10 @@ use nbtunnel_proto::{FileProblem, ForwardStatus, Problem, Status, TunnelStatus};
 
 use crate::text::{Paint, duration, plain};
 
+mod notebooks;
+
+pub(crate) use notebooks::details;
+
 const HEAD: [&str; 5] = ["NAME", "STATE", "FORWARD", "HOST", "SINCE"];
 
 /// The whole screen.
@@ -46,7 +50,7 @@ fn table(tunnels: &[TunnelStatus], paint: Paint) -> String {
 
 /// A tunnel's first line, and one more for each further forward.
 fn rows(tunnel: &TunnelStatus) -> Vec<(Option<&TunnelStatus>, [String; 5])> {
-    let mut forwards = tunnel.forwards.iter().map(forward);
+    let mut forwards = tunnel.forwards.iter().map(|one| forward(tunnel, one));
     let host = match (tunnel.user.as_str(), tunnel.port) {
         ("", 22) => plain(&tunnel.host),
         ("", port) => format!("{}:{port}", plain(&tunnel.host)),
@@ -65,8 +69,8 @@ fn rows(tunnel: &TunnelStatus) -> Vec<(Option<&TunnelStatus>, [String; 5])> {
     std::iter::once((Some(tunnel), first)).chain(further).collect()
 }
 
-fn forward(forward: &ForwardStatus) -> String {
-    let mut text = format!("{} -> {}", place_of(forward), plain(&forward.target));
+fn forward(tunnel: &TunnelStatus, forward: &ForwardStatus) -> String {
+    let mut text = format!("{} -> {}", place_of(forward), notebooks::target(tunnel, forward));
     if forward.problem.is_some() {
         text += " (!)";
     }
@@ -139,6 +143,7 @@ fn notes(status: &Status, paint: Paint) -> String {
                 out += &format!("{} {who}: {}\n", paint.yellow("note:"), plain(note));
             }
         }
+        out += &notebooks::notes(tunnel, paint);
     }
     for problem in FileProblem::once_each(&status.problems) {
         out += &file_note(&problem, paint);

@@ -13,8 +13,9 @@ use tokio::sync::watch;
 
 use crate::ask::Asker;
 use crate::event::{Event, Events};
+use crate::forward::FarSide;
 use crate::forward::carrier::{Carrier, GateNow};
-use crate::forward::{Activity, Forward, RemoteForward, Services, Tally};
+use crate::forward::{Activity, Forward, Proxy, RemoteForward, ServerAt, Services, Tally};
 use crate::ssh::{Changed, Hop, Link, LinkEvent, Links, Lookout, OfferedKey, Plan, Snapshot};
 
 /// Everything that the daemon holds in the world.
@@ -35,6 +36,9 @@ struct Room {
     remotes: HashMap<ForwardId, RemoteForward>,
     links: HashMap<Epoch, Dialled>,
     carriers: HashMap<Epoch, Arc<dyn Carrier>>,
+    server_at: ServerAt,
+    /// The last login took a person.
+    asked: bool,
     /// The host key that was shown last and not trusted, by which machine, and on which way.
     offered: Option<(Route, Hop, OfferedKey)>,
     /// Where the newest link goes, and over which machines.
@@ -182,12 +186,11 @@ impl Effects {
                         room.carriers.remove(&epoch);
                     }
                     LinkReport::Up => room.offered = None,
+                    LinkReport::Asked | LinkReport::Typed(_) => room.asked = true,
                     LinkReport::Step(_)
                     | LinkReport::Asking(_)
                     | LinkReport::Needs(_)
                     | LinkReport::Opened(_)
-                    | LinkReport::Typed(_)
-                    | LinkReport::Asked
                     | LinkReport::Answers(_)
                     | LinkReport::Heard
                     | LinkReport::Unanswered
@@ -205,6 +208,8 @@ impl Effects {
             }
             LinkEvent::Carrier(carrier) => {
                 room.carriers.insert(epoch, carrier);
+                // Whoever was asked, it says right after this.
+                room.asked = false;
             }
             LinkEvent::HostKey(shown) => {
                 let (hop, offered) = *shown;
@@ -216,6 +221,13 @@ impl Effects {
             LinkEvent::Saw(_) => {}
         }
         (None, None)
+    }
+
+    /// A way over what the tunnel leads by, for somebody who is no forward.
+    pub fn proxy(&self, name: &Name) -> Option<Proxy> {
+        let room = self.rooms.get(name)?;
+        let (policy, gate) = (room.policy.subscribe(), room.gate.subscribe());
+        Some(Proxy::new(&self.services, policy, gate, &room.activity, room.server_at.clone()))
     }
 
     /// Nobody wants a tunnel any more, nor what was kept for it.
@@ -244,6 +256,20 @@ impl Effects {
         shown_at.leads_where(route).then_some((hop, offered))
     }
 
+    /// The far end of this link, while it is there.
+    pub fn far_side(&self, name: &Name, epoch: Epoch) -> Option<Arc<dyn FarSide>> {
+        let carrier = self.rooms.get(name)?.carriers.get(&epoch)?;
+        Some(Arc::clone(carrier) as Arc<dyn FarSide>)
+    }
+
+    /// The far end of the link that takes new connections, if there is one.
+    pub fn far_side_now(&self, name: &Name) -> Option<Arc<dyn FarSide>> {
+        match &*self.rooms.get(name)?.gate.borrow() {
+            GateNow::Serve(carrier) => Some(Arc::clone(carrier) as Arc<dyn FarSide>),
+            GateNow::Hold | GateNow::Reset => None,
+        }
+    }
+
     /// What all links share.
     pub fn links(&self) -> &Arc<Links> {
         &self.links
@@ -252,6 +278,11 @@ impl Effects {
     /// Where its newest link goes, as it was found out last.
     pub fn planned(&self, name: &Name) -> Option<&Plan> {
         self.rooms.get(name)?.planned.as_ref()
+    }
+
+    /// Whether its last login took a person.
+    pub fn asked(&self, name: &Name) -> bool {
+        self.rooms.get(name).is_some_and(|room| room.asked)
     }
 
     /// The counters of one forward.
@@ -292,6 +323,8 @@ impl Room {
             remotes: HashMap::new(),
             links: HashMap::new(),
             carriers: HashMap::new(),
+            server_at: ServerAt::default(),
+            asked: false,
             offered: None,
             planned: None,
             looked: None,

@@ -1,12 +1,14 @@
 //! Everything that can happen to the daemon, in one closed enum. Adding to it makes the compiler list every
 //! place to think about.
 
-use nbtunnel_core::{AskerId, Epoch, Failure, Input, Name, Nudge};
+use nbtunnel_core::{AskerId, Did, Epoch, Failure, Input, Name, Nudge, TaskId};
 use nbtunnel_proto::{Reply, Request, Secret};
 use tokio::sync::mpsc;
 
 use crate::ask::Question;
 use crate::config::Loaded;
+use crate::forward::{NoWay, RawStream};
+use crate::notebook::{Health, Server};
 use crate::ssh::{Changed, LinkEvent, Written};
 
 /// Where parts of the shell send what happened to them.
@@ -32,8 +34,16 @@ pub enum Event {
     Question(AskerId, Question),
     /// The person at this client answered the question with this number.
     Answers(ClientId, u64, Vec<Secret>),
+    /// This client's connection is raw bytes from now on.
+    Raw(ClientId, RawStream),
+    /// There is no way for who asked for one.
+    NoWay(Asked, Name, NoWay),
     /// A client is gone: nobody waits for its answers any more.
     HungUp(ClientId),
+    /// What came of a task for this notebook of a tunnel, and the server that was found.
+    Notebook(Name, Name, TaskId, Did, Option<Box<Server>>),
+    /// Notebooks were looked at for somebody who asked for the status of these.
+    Looked(Asked, Vec<String>, Vec<(Name, Name, Health)>),
     /// A host key was written down, or not.
     Trusted(Asked, Name, Result<Written, Failure>),
     /// Descriptors ran out, or are there again.

@@ -59,6 +59,8 @@ pub enum Layer {
     Target,
     /// The far end of a remote forward, where it listens.
     Remote,
+    /// A notebook's server.
+    Notebook,
 }
 
 /// How a layer is.
@@ -94,6 +96,7 @@ impl Layer {
             Layer::Listener => "listener",
             Layer::Target => "target",
             Layer::Remote => "remote",
+            Layer::Notebook => "notebook",
         }
     }
 }

@@ -20,12 +20,13 @@ use crate::service::instance::tag;
 
 /// The file for what runs by `config_dir`: `history.json`, or one of its own where that is not the usual one.
 pub fn history_path(state_dir: &Path, config_dir: &Path) -> PathBuf {
+    kept_path("history", state_dir, config_dir)
+}
+
+/// The file of lasting state `what` for what runs by `config_dir`, named as the history is.
+pub(crate) fn kept_path(what: &str, state_dir: &Path, config_dir: &Path) -> PathBuf {
     let usual = places::usual_config_dir().is_ok_and(|usual| tag(&usual) == tag(config_dir));
-    state_dir.join(if usual {
-        "history.json".to_owned()
-    } else {
-        format!("history-{}.json", tag(config_dir))
-    })
+    state_dir.join(if usual { format!("{what}.json") } else { format!("{what}-{}.json", tag(config_dir)) })
 }
 
 /// No history of ours is longer.
@@ -50,7 +51,7 @@ impl HistoryFile {
     /// is put aside, with a warning.
     pub fn open(path: PathBuf) -> (Self, BTreeMap<Name, Past>) {
         let remembered = read(&path).unwrap_or_else(|why| {
-            put_aside(&path, &why);
+            put_aside(&path, &why, "the history of the tunnels begins");
             BTreeMap::new()
         });
         let (outcome, trouble) = watch::channel(None);
@@ -122,34 +123,37 @@ fn read(path: &Path) -> io::Result<BTreeMap<Name, Past>> {
     Ok(kept.tunnels.into_iter().filter_map(named).collect())
 }
 
-/// Out of the way, for whoever wants to look at it; the next one takes its place.
-fn put_aside(path: &Path, why: &io::Error) {
+/// Out of the way, for whoever wants to look at it; the next one takes its place, and `what` anew.
+pub(crate) fn put_aside(path: &Path, why: &io::Error, what: &str) {
     let aside = path.with_extension("json.broken");
     match std::fs::rename(path, &aside) {
         Ok(()) => tracing::warn!(
-            "{} cannot be understood and was put aside as {}: {why}; the history of the tunnels begins anew",
+            "{} cannot be understood and was put aside as {}: {why}; {what} anew",
             path.display(),
             aside.display()
         ),
         Err(error) => tracing::warn!(
-            "{} cannot be understood ({why}) nor put aside ({error}); the history of the tunnels begins anew",
+            "{} cannot be understood ({why}) nor put aside ({error}); {what} anew",
             path.display()
         ),
     }
 }
 
-/// Beside, then renamed. Readable by its owner alone: messages tell where the tunnels lead.
 fn write(path: &Path, tunnels: BTreeMap<Name, Past>) -> io::Result<()> {
+    let tunnels = tunnels.into_iter().map(|(name, past)| (name.to_string(), past)).collect();
+    write_whole(path, &serde_json::to_vec(&Kept { tunnels })?)
+}
+
+/// Beside, then renamed. Readable by its owner alone: it tells where the tunnels lead.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     private_dir(dir)?;
-    let tunnels = tunnels.into_iter().map(|(name, past)| (name.to_string(), past)).collect();
-    let bytes = serde_json::to_vec(&Kept { tunnels })?;
     let beside = path.with_extension("json.new");
     // Left behind by one of us who died while writing; our lock makes us the only one who writes here.
     let _ = std::fs::remove_file(&beside);
     let name = beside.file_name().unwrap_or_default();
     let mut file = tempfile::Builder::new().prefix(name).rand_bytes(0).tempfile_in(dir)?;
-    file.write_all(&bytes)?;
+    file.write_all(bytes)?;
     // Else a power cut after the rename leaves an empty file.
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;

@@ -17,6 +17,7 @@ pub mod history_file;
 pub mod journal;
 pub mod launch;
 pub mod logging;
+pub mod notebook;
 pub mod orders;
 pub mod service;
 pub mod ssh;

@@ -19,6 +19,9 @@ use crate::reply::Reply;
 use crate::request::Request;
 use crate::system;
 
+/// A connection that is no protocol any more: what the system has for one.
+pub type Raw = system::Raw;
+
 /// How long the daemon may take to say who it is: with socket activation it is started by the connection.
 pub const HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -102,6 +105,16 @@ impl Client {
                 "try again; if it stays so, look into the log of nbtunneld",
             )),
         }
+    }
+
+    /// Gives the connection up as a protocol, after [`Reply::Proxied`]: it carries raw bytes from now on, of which some
+    /// may be here already.
+    ///
+    /// # Errors
+    /// [`FaultCode::Failed`] when the system does not give the connection away.
+    pub fn into_raw(self) -> Result<(Vec<u8>, Raw), Fault> {
+        let early = self.replies.read_buffer().to_vec();
+        Ok((early, system::raw(self.replies.into_inner().unsplit(self.requests))?))
     }
 
     /// The next reply of a stream; `None` when the daemon has hung up. Cancel safe.

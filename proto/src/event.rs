@@ -13,6 +13,8 @@ pub struct Event {
     pub tunnel: Option<String>,
     /// Which forward of it, as `listen:target`; `None` for the tunnel itself.
     pub forward: Option<String>,
+    /// Which notebook of it.
+    pub notebook: Option<String>,
     /// The state before.
     pub from: String,
     /// The state now.

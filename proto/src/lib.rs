@@ -11,6 +11,7 @@ pub mod event;
 pub mod fault;
 pub mod finding;
 pub mod hello;
+pub mod keys;
 pub mod places;
 pub mod reply;
 pub mod request;
@@ -24,9 +25,11 @@ pub use endpoint::Endpoint;
 pub use event::{Event, LogLine};
 pub use fault::{Fault, FaultCode};
 pub use finding::Finding;
-pub use reply::{HostKeyOffer, NotebookAt, Outcome, Reached, RecordedKey, Reply};
+pub use keys::{Keys, OfferedKey};
+pub use reply::{HostKeyOffer, NotebookAt, Outcome, Reached, RecordedKey, Reply, SshHost};
 pub use request::{NotebookAsk, Order, Request, Selection};
 pub use server::{Connection, Incoming, Listener};
 pub use status::{
-    DaemonStatus, FileProblem, ForwardStatus, History, PastFailure, Problem, Status, TunnelStatus,
+    DaemonStatus, FileProblem, ForwardStatus, History, JobStatus, NotebookServer, NotebookStatus,
+    PastFailure, Problem, Status, TunnelStatus,
 };

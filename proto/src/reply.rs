@@ -6,6 +6,7 @@ use crate::answer::{Question, Secret};
 use crate::event::{Event, LogLine};
 use crate::fault::Fault;
 use crate::finding::Finding;
+use crate::keys::Keys;
 use crate::status::{FileProblem, Problem, Status};
 
 /// One answer.
@@ -47,12 +48,43 @@ pub enum Reply {
     Ask(Box<Question>),
     /// To [`crate::Request::Doctor`]: a look at one layer.
     Finding(Box<Finding>),
-    /// To [`crate::Request::Notebook`], any number of times: what is being done, in one sentence.
+    /// To [`crate::Request::Notebook`] and [`crate::Request::Proxy`], any number of times: what is being done, or waited
+    /// for, in one sentence.
     Progress(String),
     /// To [`crate::Request::Notebook`]: it is there.
     Notebook(Box<NotebookAt>),
     /// To [`crate::Request::Notebook`]: some lines.
     Text(String),
+    /// To [`crate::Request::Proxy`]: what follows is raw.
+    Proxied {
+        /// Names it to [`crate::Request::ProxyEnd`].
+        number: u64,
+    },
+    /// To [`crate::Request::SshHosts`].
+    SshHosts(Vec<SshHost>),
+    /// To [`crate::Request::Keys`] and [`crate::Request::TestKey`].
+    Keys(Box<Keys>),
+}
+
+/// Where a tunnel leads, in the words of ssh_config(5).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SshHost {
+    /// The tunnel.
+    pub name: String,
+    /// `HostName`.
+    pub host: String,
+    /// `Port`.
+    pub port: u16,
+    /// `User`; empty: whoever asks.
+    pub user: String,
+    /// `HostKeyAlias`.
+    pub alias: Option<String>,
+    /// `IdentityFile`, in order; may be those that are usual.
+    pub identity_files: Vec<String>,
+    /// `UserKnownHostsFile`; may be those that are usual.
+    pub known_hosts: Vec<String>,
+    /// Its last login took a person.
+    pub asks: bool,
 }
 
 /// Where a notebook is.

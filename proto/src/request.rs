@@ -85,6 +85,38 @@ pub enum Request {
         /// What.
         ask: NotebookAsk,
     },
+    /// A way over the tunnel's session, for nbctl's standard streams. [`crate::Reply::Progress`] for whatever keeps it
+    /// waiting, then [`crate::Reply::Proxied`]; from there on the connection is raw bytes, in both directions.
+    Proxy {
+        /// The tunnel.
+        name: String,
+        /// `host:port` as its server sees it; `None`: that server's own SSH server.
+        target: Option<String>,
+    },
+    /// How the way with this number ended, once no more bytes come. Answered by [`crate::Reply::Done`] if in order, else
+    /// by a fault.
+    ProxyEnd {
+        /// The number of [`crate::Reply::Proxied`].
+        number: u64,
+    },
+    /// What another SSH client has to know to go where tunnels lead. Answered by [`crate::Reply::SshHosts`].
+    SshHosts {
+        /// Names or globs; none: all of them.
+        names: Vec<String>,
+    },
+    /// What a tunnel offers to its server. Asks no server. Answered by [`crate::Reply::Keys`].
+    Keys {
+        /// The tunnel.
+        name: String,
+    },
+    /// Log in to a tunnel's server by key alone, with a session of its own, which is closed again. Answered by
+    /// [`crate::Reply::Finding`] for each layer, then [`crate::Reply::Keys`]. Ends when the client hangs up.
+    TestKey {
+        /// The tunnel.
+        name: String,
+        /// A key file that alone is offered; `None`: what the tunnel offers.
+        file: Option<String>,
+    },
     /// Stop in the middle of everything, for ever, as a fault of the daemon would: for tests of who watches it.
     /// The last one always, so that the others have the same bytes in a release, which does not have it.
     #[cfg(debug_assertions)]
@@ -107,6 +139,11 @@ impl Request {
             Request::Environment { .. } => "a look at its environment",
             Request::Doctor { .. } => "a diagnosis",
             Request::Notebook { .. } => "a notebook",
+            Request::Proxy { .. } => "a way to its server",
+            Request::ProxyEnd { .. } => "the end of a way",
+            Request::SshHosts { .. } => "the hosts of tunnels",
+            Request::Keys { .. } => "its keys",
+            Request::TestKey { .. } => "a test of keys",
             #[cfg(debug_assertions)]
             Request::Hang => "a hang",
         }

@@ -25,6 +25,9 @@ use crate::system;
 /// A listening socket that a service manager handed over; never made where none does that.
 pub type Inherited = system::Inherited;
 
+/// A connection that is no protocol any more: what the system has for one.
+pub type Raw = system::Raw;
+
 /// How long a client may take to say who it is.
 pub const HANDSHAKE: Duration = Duration::from_secs(2);
 
@@ -171,6 +174,22 @@ impl Connection {
                 "send a request in one piece",
             ))
         })
+    }
+
+    /// Gives the connection up as a protocol: it carries raw bytes from now on.
+    ///
+    /// # Errors
+    /// [`FaultCode::Protocol`] for a client that sent something before it could know of that; [`FaultCode::Failed`] when
+    /// the system does not give the connection away.
+    pub fn into_raw(self) -> Result<Raw, Fault> {
+        if !self.requests.read_buffer().is_empty() {
+            return Err(Fault::new(
+                FaultCode::Protocol,
+                "bytes came before the connection was raw",
+                "use the nbctl that was installed with nbtunneld",
+            ));
+        }
+        Ok(system::raw(self.requests.into_inner().unsplit(self.replies.into_inner()))?)
     }
 
     /// Sends one reply, whatever its size, in as many frames as it takes. Callers put a deadline around it: a

@@ -149,6 +149,9 @@ pub struct NotebookStatus {
     pub local_port: u16,
     /// Where its server listens, seen from the far end, as `host:port`.
     pub target: Option<String>,
+    /// How far a look at it came, in a line: `server ok`, `ssh ok · port refused (no server on 7000)`. None while
+    /// nobody has looked.
+    pub health: Option<String>,
     /// What the server says of itself, when it was asked last.
     pub server: Option<NotebookServer>,
     /// What is so and needs no mending, in one sentence: a certificate that vouches for itself.

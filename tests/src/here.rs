@@ -1,6 +1,7 @@
 //! This machine as the far end of a link that is no SSH session: scripts are run by a shell here, between nothing,
 //! and as the user whose home directory is named.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -27,6 +28,17 @@ impl Here {
         let path = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin".to_owned();
         let env = vec![("HOME".into(), home), ("PATH".into(), path), ("SHELL".into(), "/bin/bash".into())];
         Here { shell: vec!["sh".into()], env, known: Vec::new() }
+    }
+
+    /// With `sh`, a `PATH`, and the variables that are named.
+    pub fn with<const N: usize>(variables: [(&str, OsString); N]) -> Arc<Here> {
+        Here::in_shell(&["sh"], variables)
+    }
+
+    /// With another shell, a program and its arguments, and the variables that are named.
+    pub fn in_shell<const N: usize>(shell: &[&str], variables: [(&str, OsString); N]) -> Arc<Here> {
+        let with = |here: Here, (name, value): (&str, OsString)| here.env(name, value.to_string_lossy());
+        Arc::new(variables.into_iter().fold(Here::new("/").shell(shell), with))
     }
 
     /// With another program as `sh`.

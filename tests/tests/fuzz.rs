@@ -84,3 +84,8 @@ fn every_target_is_fed_here_and_by_cargo_fuzz() {
 fn the_answer_of_ssh_stands_any_text() {
     stands("ssh_g");
 }
+
+#[test]
+fn pasted_command_lines_stand_any_text() {
+    stands("ssh_line");
+}

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nbctl::ssh_line::Tunnel;
 use nbtunnel_proto::{FileProblem, ForwardStatus, Problem, TunnelStatus, client};
 use serde_json::json;
 
@@ -13,25 +14,28 @@ use crate::checker;
 use crate::daemon::Daemon;
 use crate::exit::{CommandError, Exit};
 use crate::printer::Printer;
-use crate::ssh_line::{self, Tunnel};
 use crate::table;
 use crate::tunnel_file::{self, Draft};
 
+mod alias;
 mod file;
+mod notebook;
+mod read;
+
+use notebook::Notebook;
+use read::Given;
 
 /// How often, and how many times, the new tunnel is looked at: two seconds in all.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 const LOOKS: u32 = 20;
 
 pub(crate) async fn run(args: AddArgs, daemon: &Daemon, printer: &Printer) -> Result<Exit, CommandError> {
-    let (name, mut tunnel) = read(&args)?;
-    if !tunnel.leads_somewhere() && !ssh_config_leads_somewhere(&tunnel) {
-        return Err(CommandError::new(
-            Exit::Usage,
-            "there is nothing to forward",
-            "add a forward, as in -L 6000:localhost:7000, -R 8080:localhost:3000 or -D 1080",
-        ));
-    }
+    let Given { name, mut tunnel, server } = read::read(&args, alias::is_known)?;
+    let notebook = match server {
+        Some(server) => Some(Notebook::at(server, &mut tunnel)),
+        None if tunnel.leads_somewhere() || ssh_config_leads_somewhere(&tunnel) => None,
+        None => Some(Notebook::to_be_found()),
+    };
     let config_dir = daemon.config_dir().await?;
     let taken = tunnel_file::names(&config_dir)?;
     let name = name.unwrap_or_else(|| tunnel_file::name_from_host(&tunnel.host));
@@ -39,10 +43,12 @@ pub(crate) async fn run(args: AddArgs, daemon: &Daemon, printer: &Printer) -> Re
     if let Some(other) = tunnel_file::clash(&taken, &name) {
         return Err(clash(other, &taken, &args));
     }
-    let text = file::toml(&tunnel, &args);
-    let (place, not_followed) = write(&config_dir, &name, &text, &args)?;
-    tunnel.notes.extend(not_followed);
-    tunnel.notes.iter().for_each(|note| printer.note(note));
+    let text = file::toml(&name, &tunnel, notebook.as_ref(), &args);
+    let secret = notebook.as_ref().and_then(Notebook::secret);
+    let (place, not_followed) = write(&config_dir, &name, &text, secret, &args)?;
+    let mut notes = tunnel.remarks();
+    notes.extend(not_followed);
+    notes.iter().for_each(|note| printer.note(note));
     let running = daemon.reload(&config_dir, printer).await;
     let started = match &running {
         Ok(true) => settled(daemon, &name).await,
@@ -50,12 +56,12 @@ pub(crate) async fn run(args: AddArgs, daemon: &Daemon, printer: &Printer) -> Re
     };
     if printer.is_json() {
         printer.json(&json!({"added": {
-            "name": name, "file": place, "notes": tunnel.notes, "running": matches!(running, Ok(true)),
+            "name": name, "file": place, "notes": notes, "notebook": notebook.as_ref().map(|_| &name), "running": matches!(running, Ok(true)),
             "state": started.as_ref().map(|started| &started.state),
             "problem": started.as_ref().and_then(|started| problems(started).next()),
         }}))?;
     }
-    printer.say(&next(&name, &place, &tunnel, args.start, started.as_ref()));
+    printer.say(&next(&name, &place, &tunnel, notebook.as_ref(), args.start, started.as_ref()));
     for problem in started.iter().flat_map(problems) {
         printer.note(&format!("{}; {}", problem.message, problem.hint));
     }
@@ -94,74 +100,6 @@ fn problems(tunnel: &TunnelStatus) -> impl Iterator<Item = &Problem> {
     tunnel.problem.iter().chain(tunnel.forwards.iter().filter_map(|forward| forward.problem.as_ref()))
 }
 
-/// The name, if one was given, and what the tunnel is to be.
-fn read(args: &AddArgs) -> Result<(Option<String>, Tunnel), CommandError> {
-    let usage = |message: &str| {
-        CommandError::new(
-            Exit::Usage,
-            message,
-            "give `nbctl add [NAME] 'ssh -L … host'`, `nbctl add [NAME] -- ssh -L … host`, or \
-             `nbctl add [NAME] --host HOST -L …`",
-        )
-    };
-    // Where the host is told otherwise, a word with a space in it is more likely a bad name.
-    let told_otherwise = args.host.is_some() || !args.command.is_empty();
-    let is_line = |word: &String| {
-        word.starts_with("ssh ")
-            || word.starts_with("ssh://")
-            || (word.contains(char::is_whitespace) && !told_otherwise)
-    };
-    let (lines, names): (Vec<&String>, Vec<&String>) = args.words.iter().partition(|word| is_line(word));
-    let name = match names.as_slice() {
-        [] => None,
-        [name] => Some((*name).clone()),
-        [ssh, ..] | [_, ssh, ..] if *ssh == "ssh" => return Err(unquoted()),
-        _ => return Err(usage("there are two names")),
-    };
-    let mut tunnel = match (lines.as_slice(), args.command.as_slice(), &args.host) {
-        ([line], [], None) if line.starts_with("ssh://") => ssh_line::from_parts(line, None, None)?,
-        ([line], [], None) => ssh_line::parse_line(line)?,
-        // Quoted and after `--` at once.
-        ([], [line], None) if line.contains(char::is_whitespace) || line.starts_with("ssh://") => {
-            ssh_line::parse_line(line)?
-        }
-        ([], [_, ..], None) => ssh_line::parse(&args.command)?,
-        ([], [], Some(host)) => ssh_line::from_parts(host, args.user.as_deref(), args.port.as_deref())?,
-        ([], [], None) => {
-            let taken_for = |name: &String| format!("there is no host: {name:?} alone is the tunnel's name");
-            return Err(usage(&name.as_ref().map_or("there is no host".to_owned(), taken_for)));
-        }
-        _ => return Err(usage("there is more than one command line or host")),
-    };
-    let in_flags = args.user.is_some() || args.port.is_some();
-    if args.host.is_none() && in_flags {
-        return Err(usage(
-            "-l and -p of nbctl itself go with --host; in a command line they stand after ssh",
-        ));
-    }
-    if let Some(hosts) = &args.jump {
-        tunnel.go_over(hosts);
-    }
-    args.options.iter().try_for_each(|option| tunnel.take_option(option))?;
-    tunnel.forwards.extend(args.forwards.iter().cloned());
-    tunnel.remotes.extend(args.remotes.iter().cloned());
-    tunnel.dynamics.extend(args.dynamics.iter().cloned());
-    tunnel.identity_files.extend(args.identity_files.iter().cloned());
-    for path in tunnel.identity_files.iter_mut().chain(&mut tunnel.known_hosts) {
-        *path = ssh_line::lasting(path)?;
-    }
-    Ok((name, tunnel))
-}
-
-/// The ssh command was typed as it is, so that its flags look like ours.
-pub(crate) fn unquoted() -> CommandError {
-    CommandError::new(
-        Exit::Usage,
-        "the ssh command has to be one argument, or to stand after --",
-        "put quotes around it, as in `nbctl add 'ssh -L … host'`, or write `nbctl add -- ssh -L … host`",
-    )
-}
-
 fn clash(other: &str, taken: &[String], args: &AddArgs) -> CommandError {
     let free = tunnel_file::free_name(taken, other);
     let hint = if args.words.iter().any(|word| word.eq_ignore_ascii_case(other)) {
@@ -184,12 +122,16 @@ fn write(
     config_dir: &Path,
     name: &str,
     text: &str,
+    secret: Option<&str>,
     args: &AddArgs,
 ) -> Result<(PathBuf, Vec<String>), CommandError> {
     tunnel_file::make_dir(config_dir)?;
     let place = tunnel_file::path_of(config_dir, name);
     let draft = Draft::write(&place, text.as_bytes())?;
-    let report = checker::check_draft(&draft, &place, config_dir)?;
+    let mut report = checker::check_draft(&draft, &place, config_dir)?;
+    if let Some(secret) = secret {
+        report.problems.iter_mut().for_each(|problem| hide(secret, problem));
+    }
     if let Some(problem) = report.problems.first() {
         let hint =
             if problem.hint.is_empty() { "change the command line and try again" } else { &problem.hint };
@@ -218,11 +160,22 @@ fn write(
     }
 }
 
+/// Takes the token out of what is shown.
+fn hide(secret: &str, problem: &mut FileProblem) {
+    if problem.source.as_ref().is_some_and(|line| line.trim_start().starts_with("token")) {
+        problem.source = Some("token = \"…\"".to_owned());
+    }
+    for text in [&mut problem.message, &mut problem.hint].into_iter().chain(&mut problem.source) {
+        *text = text.replace(secret, "…");
+    }
+}
+
 /// What happens next, in a line.
 fn next(
     name: &str,
     place: &Path,
     tunnel: &Tunnel,
+    notebook: Option<&Notebook>,
     start: Option<StartWhen>,
     started: Option<&TunnelStatus>,
 ) -> String {
@@ -235,15 +188,20 @@ fn next(
     };
     let who =
         tunnel.user.as_ref().map_or_else(|| tunnel.host.clone(), |user| format!("{user}@{}", tunnel.host));
-    let ways: Vec<String> = started.forwards.iter().map(way).collect();
+    let found = notebook.map(Notebook::shown);
+    let ways: Vec<String> = found.into_iter().chain(started.forwards.iter().map(way)).collect();
     let ways = ways.join(", ");
+    let see = match notebook {
+        Some(_) => format!("`nbctl open {name}` opens it"),
+        None => format!("see `nbctl status {name}`"),
+    };
     match start {
         Some(StartWhen::Manual) => format!("{name}: {ways} at {who}; `nbctl start {name}` brings it up"),
         Some(StartWhen::Demand) => {
-            format!("{name}: {ways} at {who}, connected when somebody comes; see `nbctl status {name}`")
+            format!("{name}: {ways} at {who}, connected when somebody comes; {see}")
         }
         Some(StartWhen::Login) | None => {
-            format!("{name}: {ways} at {who} ({} now); see `nbctl status {name}`", started.state)
+            format!("{name}: {ways} at {who} ({} now); {see}", started.state)
         }
     }
 }
@@ -275,10 +233,16 @@ mod tests {
         }
     }
 
+    fn given(words: &[&str]) -> Result<Given, CommandError> {
+        read::read(&args(words), |word| word == "mycluster")
+    }
+
+    /// The name that was given, and the file.
     fn file(words: &[&str]) -> (Option<String>, String) {
-        let args = args(words);
-        let (name, tunnel) = read(&args).unwrap();
-        (name, file::toml(&tunnel, &args))
+        let Given { name, mut tunnel, server } = given(words).unwrap();
+        let notebook = server.map(|server| Notebook::at(server, &mut tunnel));
+        let text = file::toml(name.as_deref().unwrap_or("NAME"), &tunnel, notebook.as_ref(), &args(words));
+        (name, text)
     }
 
     const LINE: &str = "ssh -N -f -L localhost:6000:localhost:7000 username@dest.ination.com";
@@ -334,17 +298,80 @@ mod tests {
         let (_, text) = file(&[line, "-i", "k2"]);
         let keys = format!("identity_file = [\"{here}/k.pem\", \"~/k\", \"/k\", \"{here}/k2\"]");
         assert!(text.contains(&keys) && text.contains(&format!("known_hosts = [\"{here}/kh\"]")), "{text}");
-        let error = read(&args(&["ssh -i $HOME/k -L 1:h:2 h"])).unwrap_err();
-        assert!(error.message.contains("variable") && error.exit == Exit::Usage);
+        for words in [&["ssh -i $HOME/k h"][..], &["--", "ssh", "-i", "$HOME/k", "h"]] {
+            let error = given(words).unwrap_err();
+            assert!(error.message.contains("variable") && error.exit == Exit::Usage, "{words:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_may_be_given_as_a_word() {
+        for (words, host) in [
+            (&["mycluster"][..], "host = \"mycluster\"\n"),
+            (&["me@h"], "host = \"h\"\nuser = \"me\"\n"),
+            (&["gpu7.example.org"], "host = \"gpu7.example.org\"\n"),
+            (&["10.0.0.1", "-p", "2222"], "host = \"10.0.0.1\"\nport = 2222\n"),
+            (&["ssh://me@h:2222"], "host = \"h\"\nuser = \"me\"\nport = 2222\n"),
+        ] {
+            assert_eq!(file(words), (None, host.to_owned()), "{words:?}");
+        }
+        assert_eq!(file(&["alice", "me@h"]).0.as_deref(), Some("alice"));
+        assert_eq!(file(&["alice", "mycluster"]).0.as_deref(), Some("alice"));
+    }
+
+    #[test]
+    fn an_address_goes_with_whatever_says_how_ssh_gets_there() {
+        const URL: &str = "http://localhost:8888/lab?token=abc";
+        let section = |name: &str| format!("\n[notebook.{name}]\nremote_port = 8888\ntoken = \"abc\"\n");
+        for (words, name) in [
+            (&[URL, "--host", "h"][..], None),
+            (&["ssh h", URL], None),
+            (&[URL, "--", "ssh", "h"], None),
+            (&["alice", "ssh h", URL], Some("alice")),
+            (&["alice", URL, "--host", "h"], Some("alice")),
+        ] {
+            let text = format!("host = \"h\"\n{}", section(name.unwrap_or("NAME")));
+            assert_eq!(file(words), (name.map(str::to_owned), text), "{words:?}");
+        }
+        let (name, text) = file(&["http://gpu7:8888/?token=abc"]);
+        assert_eq!((name, text), (None, format!("host = \"gpu7\"\n{}", section("NAME"))));
+        let (_, text) = file(&["http://gpu7:8888/?token=abc", "me@login"]);
+        assert!(text.starts_with("host = \"login\"\nuser = \"me\"\n") && text.contains("host = \"gpu7\""));
+        let (_, text) = file(&["a.b", URL, "--host", "h"]);
+        assert!(text.contains("[notebook.\"a.b\"]"), "{text}");
+        let error = given(&[URL]).unwrap_err();
+        assert!(error.hint.contains("--host") && !error.message.contains("abc"), "{error:?}");
     }
 
     #[test]
     fn what_is_said_twice_or_not_at_all_is_a_usage_error() {
-        for words in
-            [&[][..], &["alice"], &["a", "b"], &[LINE, "--host", "h"], &[LINE, LINE], &[LINE, "-p", "1"]]
-        {
-            let args = args(words);
-            assert_eq!(read(&args).unwrap_err().exit, Exit::Usage, "{words:?}");
+        const URL: &str = "http://localhost:1/";
+        for words in [
+            &[][..],
+            &["alice"],
+            &["a", "b"],
+            &["alice", URL],
+            &["a", "b", "me@h"],
+            &[LINE, "--host", "h"],
+            &[LINE, LINE],
+            &[URL, URL, "--host", "h"],
+            &[LINE, "-p", "1"],
+        ] {
+            assert_eq!(given(words).unwrap_err().exit, Exit::Usage, "{words:?}");
         }
+    }
+
+    #[test]
+    fn a_problem_shows_no_token() {
+        let mut problem = FileProblem {
+            file: None,
+            line: Some(5),
+            column: Some(9),
+            source: Some("token = \"a\\\"bc\"".to_owned()),
+            message: "not a token: a\"bc".to_owned(),
+            hint: "not a\"bc".to_owned(),
+        };
+        hide("a\"bc", &mut problem);
+        assert!(!format!("{problem:?}").contains("bc"), "{problem:?}");
     }
 }

@@ -1,20 +1,28 @@
 //! One file a command.
 
-pub(crate) mod add;
+mod add;
 mod check;
 #[cfg(debug_assertions)]
 mod debug_hang;
 mod doctor;
 mod edit;
 mod events;
+mod export;
 mod import;
+mod key;
+mod keygen;
 mod logs;
+mod notebook;
+mod open;
 mod order;
+mod proxy;
 mod reload;
 mod rm;
 mod status;
+mod token;
 mod trust;
 mod unlock;
+mod url;
 
 use nbtunnel_proto::Order;
 
@@ -43,7 +51,15 @@ pub(crate) async fn run(command: Command, daemon: &Daemon, printer: &Printer) ->
         Command::Edit(args) => edit::run(&args, daemon, printer).await,
         Command::Trust(args) => trust::run(args, daemon, printer).await,
         Command::Unlock(args) => unlock::run(args, daemon, printer).await,
+        Command::Export(args) => export::run(args.what, daemon, printer).await,
+        Command::Proxy(args) => proxy::run(args, daemon, printer).await,
         Command::Doctor(args) => doctor::run(args, daemon, printer).await,
+        Command::Open(args) => open::run(args, daemon, printer).await,
+        Command::Url(args) => url::run(args, daemon, printer).await,
+        Command::Token(args) => token::run(args, daemon, printer).await,
+        Command::Notebook(command) => notebook::run(command, daemon, printer).await,
+        Command::Keygen(args) => keygen::run(args, printer).await,
+        Command::Key(args) => key::run(args, daemon, printer).await,
         #[cfg(debug_assertions)]
         Command::DebugHang => debug_hang::run(daemon).await,
     }

@@ -78,6 +78,7 @@ fn show(status: &Status, named: bool, printer: &Printer, again: bool) -> Result<
     }
     let mut text = table::render(status, printer.paint);
     if let (true, [tunnel]) = (named, status.tunnels.as_slice()) {
+        text += &table::details(tunnel, status.daemon.now_ms, printer.paint);
         text += &table::past(tunnel, status.daemon.now_ms, printer.paint);
     }
     if again { printer.screen(&text) } else { printer.data(&text) }

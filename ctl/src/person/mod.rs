@@ -61,6 +61,28 @@ impl Person {
     }
 }
 
+/// What nbctl itself asks about. Dropped half-way, it leaves the terminal as it was.
+impl Person {
+    /// Asks for one secret, which is not shown; `about` says what it is for, unless it is empty.
+    ///
+    /// # Errors
+    /// As [`Person::answer`].
+    pub(crate) async fn secret(&self, about: &str, prompt: &str) -> Result<Secret, NoAnswer> {
+        terminal::forbid_images();
+        match self {
+            Person::Terminal => {
+                if !about.is_empty() {
+                    terminal::show(about).map_err(|_| NoAnswer)?;
+                }
+                terminal::ask(prompt, false).await
+            }
+            Person::Askpass(program) => {
+                askpass::ask(program, format!("{about}\n{prompt}").trim_start()).await
+            }
+        }
+    }
+}
+
 fn choose(
     require: Option<&str>,
     has_display: bool,

@@ -1,14 +1,15 @@
 //! Where a command line of ssh(1) leads: `host`, `user@host`, `ssh://user@host:port`. What was said first
 //! wins, as in ssh.
 
-use super::{Tunnel, refuse};
-use crate::exit::CommandError;
+use super::{Refusal, Tunnel, refuse};
 
 /// What keeps ssh_config from naming a jump host.
 const NO_JUMP: &str = "ProxyJump=none";
+/// How an option begins that leads there by a command.
+const PROXY: &str = "ProxyCommand=";
 
 /// Reads the destination.
-pub(super) fn read(tunnel: &mut Tunnel, word: &str) -> Result<(), CommandError> {
+pub(super) fn read(tunnel: &mut Tunnel, word: &str) -> Result<(), Refusal> {
     let uri = word.strip_prefix("ssh://");
     let rest = uri.map_or(word, |uri| uri.strip_suffix('/').unwrap_or(uri));
     // The user may hold an '@' itself: the last one counts.
@@ -36,7 +37,7 @@ pub(super) fn read(tunnel: &mut Tunnel, word: &str) -> Result<(), CommandError> 
 }
 
 /// Takes a host name or address, if none was given before.
-pub(super) fn set_host(tunnel: &mut Tunnel, host: &str) -> Result<(), CommandError> {
+pub(super) fn set_host(tunnel: &mut Tunnel, host: &str) -> Result<(), Refusal> {
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     check_host(host)?;
     if tunnel.host.is_empty() {
@@ -46,7 +47,7 @@ pub(super) fn set_host(tunnel: &mut Tunnel, host: &str) -> Result<(), CommandErr
 }
 
 /// Whether it could be the name or the address of a host.
-pub(super) fn check_host(host: &str) -> Result<(), CommandError> {
+pub(super) fn check_host(host: &str) -> Result<(), Refusal> {
     const HINT: &str = "give a name or an address, as in host.example.org or 10.0.0.1";
     // ssh(1) would look for a host of that whole name. What stands after `%` is the zone of an address.
     let address = host.split('%').next().unwrap_or(host);
@@ -64,7 +65,7 @@ pub(super) fn check_host(host: &str) -> Result<(), CommandError> {
         return Err(refuse(format!("a host does not begin with '-': {host:?}"), HINT));
     }
     if host.len() > 255
-        || host.chars().any(|c| c.is_whitespace() || c.is_control() || "/'\"`$\\;&<>|(){}".contains(c))
+        || host.chars().any(|c| c.is_whitespace() || c.is_control() || "/'\"`$\\;&<>|(){}[]".contains(c))
     {
         return Err(refuse(format!("not a host name or address: {host:?}"), HINT));
     }
@@ -72,7 +73,7 @@ pub(super) fn check_host(host: &str) -> Result<(), CommandError> {
 }
 
 /// Takes a user, if none was given before.
-pub(super) fn set_user(tunnel: &mut Tunnel, user: &str) -> Result<(), CommandError> {
+pub(super) fn set_user(tunnel: &mut Tunnel, user: &str) -> Result<(), Refusal> {
     if user.is_empty() || user.starts_with('-') || user.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err(refuse(format!("not a user name: {user:?}"), "give it as in me@host or -l me"));
     }
@@ -80,20 +81,32 @@ pub(super) fn set_user(tunnel: &mut Tunnel, user: &str) -> Result<(), CommandErr
     Ok(())
 }
 
-/// Takes the jump hosts of a list, if none were given before; `none` is a way without any.
+/// Whether it is known already which way leads there.
+pub(super) fn has_way(tunnel: &Tunnel) -> bool {
+    let is_way = |option: &String| option == NO_JUMP || option.starts_with(PROXY);
+    !tunnel.jump.is_empty() || tunnel.options.iter().any(is_way)
+}
+
+/// Takes the jump hosts of a list, if no way is known yet; `none` is a way without any.
 pub(super) fn set_jump(tunnel: &mut Tunnel, list: &str) {
-    let is_set = !tunnel.jump.is_empty() || tunnel.options.iter().any(|option| option == NO_JUMP);
-    if is_set {
+    if has_way(tunnel) {
         return;
     }
-    if list.eq_ignore_ascii_case("none") {
+    if list.trim().eq_ignore_ascii_case("none") {
         return tunnel.options.push(NO_JUMP.to_owned());
     }
     tunnel.jump = list.split(',').map(|host| host.trim().to_owned()).collect();
 }
 
+/// Takes a command that leads there, if no way is known yet.
+pub(super) fn set_proxy(tunnel: &mut Tunnel, command: &str) {
+    if !has_way(tunnel) {
+        tunnel.options.push(format!("{PROXY}{command}"));
+    }
+}
+
 /// Takes a port, if none was given before.
-pub(super) fn set_port(tunnel: &mut Tunnel, port: &str) -> Result<(), CommandError> {
+pub(super) fn set_port(tunnel: &mut Tunnel, port: &str) -> Result<(), Refusal> {
     match port.parse::<u16>() {
         Ok(number) if number > 0 => {
             tunnel.port.get_or_insert(number);

@@ -2,16 +2,24 @@
 //! out with a word, and what it cannot honour and so refuses by name. Pure.
 
 mod destination;
+mod flags;
 mod options;
+mod program;
+mod refusal;
+mod words;
 
-use crate::exit::{CommandError, Exit};
+pub use program::{assigned, is_ssh, starts_notebook};
+pub use refusal::Refusal;
+pub use words::{Words, split};
 
 /// What a tunnel file is made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Tunnel {
+pub struct Tunnel {
     /// A name or an address, without brackets.
     pub host: String,
+    /// Who logs in.
     pub user: Option<String>,
+    /// That of the SSH server.
     pub port: Option<u16>,
     /// In the grammar of `ssh -L`.
     pub forwards: Vec<String>,
@@ -21,110 +29,111 @@ pub(crate) struct Tunnel {
     pub dynamics: Vec<String>,
     /// In the grammar of `ssh -J`, nearest first.
     pub jump: Vec<String>,
+    /// `ssh -i`.
     pub identity_files: Vec<String>,
     /// `ssh -F`.
     pub ssh_config: Option<String>,
     /// As after `ssh -o`.
     pub options: Vec<String>,
-    /// Durations, as the file writes them.
+    /// `ServerAliveInterval`, as the file writes it.
     pub keepalive: Option<String>,
+    /// `ConnectTimeout`, as the file writes it.
     pub connect_timeout: Option<String>,
     /// `strict` or `accept-new`.
     pub host_key: Option<&'static str>,
+    /// `UserKnownHostsFile`.
     pub known_hosts: Vec<String>,
-    /// What was left out, in one sentence each.
+    /// What is otherwise than it was given, in one sentence each.
     pub notes: Vec<String>,
+    /// What was left out, and why.
+    pub left_out: Vec<(String, String)>,
 }
 
 impl Tunnel {
     /// Whether there is anything to forward.
-    pub(crate) fn leads_somewhere(&self) -> bool {
+    pub fn leads_somewhere(&self) -> bool {
         [&self.forwards, &self.remotes, &self.dynamics].iter().any(|forwards| !forwards.is_empty())
     }
 
     /// `ssh -J`: the way leads over these machines, unless it is known already.
-    pub(crate) fn go_over(&mut self, hosts: &str) {
+    pub fn go_over(&mut self, hosts: &str) {
         destination::set_jump(self, hosts);
     }
 
     /// `ssh -o`.
     ///
     /// # Errors
-    /// [`Exit::Usage`] with what is wrong with it.
-    pub(crate) fn take_option(&mut self, option: &str) -> Result<(), CommandError> {
+    /// What is wrong with it.
+    pub fn take_option(&mut self, option: &str) -> Result<(), Refusal> {
         options::read(self, option)
     }
-}
 
-/// Flags that a tunnel goes without, since it does so anyway or has no use for it.
-const LEFT_OUT: &str = "AMNTXYafknqtvxy";
-/// The same, with an argument.
-const LEFT_OUT_ARG: &str = "ESe";
-/// Options with an argument that are kept.
-const KEPT: &str = "BDFJLPRbcilmop";
-
-/// Flags that are short for keywords of ssh_config(5).
-fn short_for(flag: char) -> &'static [(&'static str, &'static str)] {
-    match flag {
-        '4' => &[("AddressFamily", "inet")],
-        '6' => &[("AddressFamily", "inet6")],
-        'C' => &[("Compression", "yes")],
-        'K' => &[("GSSAPIAuthentication", "yes"), ("GSSAPIDelegateCredentials", "yes")],
-        'g' => &[("GatewayPorts", "yes")],
-        _ => &[],
+    /// Carries out what options say of forwards, once all of both are known. Once more changes nothing.
+    ///
+    /// # Errors
+    /// They contradict each other.
+    pub fn settle(&mut self) -> Result<(), Refusal> {
+        if self.leads_somewhere() && options::is_on(self, "ClearAllForwardings") {
+            return Err(refuse(
+                "-o ClearAllForwardings=yes would take away the forwards beside it",
+                "leave out the one or the others",
+            ));
+        }
+        // A tunnel's own forwards stay on this machine unless they say otherwise.
+        if options::is_on(self, "GatewayPorts") {
+            for forward in self.forwards.iter_mut().chain(&mut self.dynamics) {
+                let first = forward.split(':').next().unwrap_or_default();
+                if !first.is_empty() && first.bytes().all(|byte| byte.is_ascii_digit()) {
+                    forward.insert_str(0, "*:");
+                }
+            }
+        }
+        Ok(())
     }
-}
 
-/// Why the other options of ssh(1) are refused.
-fn refusal(flag: char) -> Option<(&'static str, &'static str)> {
-    const FORWARDS: &str = "a tunnel makes forwards of ports and sockets (-L, -R, -D); leave it out";
-    Some(match flag {
-        'W' => ("a forward of standard input and output", FORWARDS),
-        'w' => ("a tunnel device", FORWARDS),
-        'I' => ("a PKCS#11 library", "load it into an agent with `ssh-add -s`, and leave it out here"),
-        's' => ("a subsystem", "leave it out; a tunnel runs nothing at the far end"),
-        'O' | 'Q' | 'G' | 'V' => ("no connection", "give a command line that connects"),
-        _ => return None,
-    })
+    /// What its user should know: all that was left out in one line, and then what is otherwise.
+    pub fn remarks(&self) -> Vec<String> {
+        let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+        for (what, why) in &self.left_out {
+            match reasons.iter_mut().find(|(known, _)| known == why) {
+                Some((_, all)) => all.push(what),
+                None => reasons.push((why, vec![what])),
+            }
+        }
+        let reasons: Vec<String> =
+            reasons.iter().map(|(why, all)| format!("{} ({why})", all.join(" "))).collect();
+        let line = (!reasons.is_empty()).then(|| format!("left out: {}", reasons.join(", ")));
+        line.into_iter().chain(self.notes.iter().cloned()).collect()
+    }
 }
 
 /// Reads a whole command line in one string, quoted as for a POSIX shell.
 ///
 /// # Errors
-/// [`Exit::Usage`] with what is wrong with it.
-pub(crate) fn parse_line(line: &str) -> Result<Tunnel, CommandError> {
-    let words = shell_words::split(line).map_err(|_| {
-        refuse(
-            "the command line has a quote that is not closed",
-            "put the whole line between quotes: 'ssh …'",
-        )
-    })?;
-    parse(&words)
+/// What is wrong with it.
+pub fn parse_line(line: &str) -> Result<Tunnel, Refusal> {
+    let Words { words, left_out } = split(line)?;
+    let mut tunnel = parse(&words)?;
+    left_out.iter().for_each(|(what, why)| leave_out(&mut tunnel, what, why));
+    Ok(tunnel)
 }
 
 /// Reads a command line that a shell has split already.
 ///
 /// # Errors
-/// [`Exit::Usage`] with what is wrong with it.
-pub(crate) fn parse(words: &[String]) -> Result<Tunnel, CommandError> {
-    let (first, mut rest) = words.split_first().map_or(("", words), |(first, rest)| (first.as_str(), rest));
-    if !matches!(first.rsplit(['/', '\\']).next(), Some("ssh" | "ssh.exe")) {
-        return Err(refuse(
-            format!("the command line begins with {first:?}, not with ssh"),
-            "give it as in `nbctl add 'ssh -N -L 6000:localhost:7000 me@host'`",
-        ));
-    }
+/// What is wrong with it.
+pub fn parse(words: &[String]) -> Result<Tunnel, Refusal> {
     let mut tunnel = Tunnel::default();
-    if let Some((last, before)) = rest.split_last()
-        && last == "&"
-    {
-        rest = before;
-    }
+    let (program, mut rest) = program::read(&mut tunnel, words)?;
     let mut host_known = false;
     while let Some((word, after)) = rest.split_first() {
         let here = rest;
         rest = after;
-        match word.strip_prefix('-') {
+        let typed = typed(word);
+        if typed != *word {
+            note(&mut tunnel, format!("the typographic dash of {word:?} is taken for -"));
+        }
+        match typed.strip_prefix('-') {
             // After it comes the host, and then the remote command.
             Some("-") => {
                 if !host_known && let Some((host, after)) = rest.split_first() {
@@ -132,13 +141,13 @@ pub(crate) fn parse(words: &[String]) -> Result<Tunnel, CommandError> {
                     host_known = true;
                     rest = after;
                 }
-                note_command(&mut tunnel, rest);
+                leave_out_command(&mut tunnel, rest)?;
                 break;
             }
-            Some(cluster) if !cluster.is_empty() => rest = flags(&mut tunnel, cluster, rest)?,
+            Some(cluster) if !cluster.is_empty() => rest = flags::read(&mut tunnel, program, cluster, rest)?,
             // As in ssh, options may also follow the host; the first other word begins the remote command.
             _ if host_known => {
-                note_command(&mut tunnel, here);
+                leave_out_command(&mut tunnel, here)?;
                 break;
             }
             _ => {
@@ -147,85 +156,40 @@ pub(crate) fn parse(words: &[String]) -> Result<Tunnel, CommandError> {
             }
         }
     }
-    if host_known {
-        Ok(tunnel)
-    } else {
-        Err(refuse("the command line names no host", "add it at the end, as in me@host.example.org"))
+    if !host_known {
+        return Err(refuse("the command line names no host", "add it at the end, as in me@host.example.org"));
+    }
+    tunnel.settle()?;
+    Ok(tunnel)
+}
+
+/// What was typed where a page or a word processor made a longer dash of the `-` at the beginning of an option.
+fn typed(word: &str) -> String {
+    match word.strip_prefix(['\u{2010}', '\u{2011}', '\u{2012}', '\u{2013}', '\u{2014}', '\u{2212}']) {
+        Some(rest) => format!("-{rest}"),
+        None => word.to_owned(),
     }
 }
 
-/// Reads the flags in one word (`-Nf`, `-p2222`, `-NfL arg`). Gives back what follows the argument of the last.
-fn flags<'a>(
-    tunnel: &mut Tunnel,
-    cluster: &str,
-    mut rest: &'a [String],
-) -> Result<&'a [String], CommandError> {
-    let mut chars = cluster.chars();
-    while let Some(flag) = chars.next() {
-        if let Some((what, hint)) = refusal(flag) {
-            return Err(refuse(format!("-{flag} ({what}) cannot be honoured"), hint));
-        }
-        if LEFT_OUT.contains(flag) {
-            note_flag(tunnel, flag);
-            continue;
-        }
-        if !short_for(flag).is_empty() {
-            short_for(flag).iter().for_each(|(keyword, value)| options::hand_on(tunnel, keyword, value));
-            continue;
-        }
-        if !KEPT.contains(flag) && !LEFT_OUT_ARG.contains(flag) {
-            return Err(refuse(format!("-{flag} is no option of ssh"), "see ssh(1)"));
-        }
-        let argument = match chars.as_str() {
-            "" => {
-                let Some((argument, after)) = rest.split_first() else {
-                    return Err(refuse(format!("-{flag} lacks its argument"), "see ssh(1)"));
-                };
-                rest = after;
-                argument.as_str()
-            }
-            inline => inline,
-        };
-        match flag {
-            'L' => tunnel.forwards.push(argument.to_owned()),
-            'R' => tunnel.remotes.push(argument.to_owned()),
-            'D' => tunnel.dynamics.push(argument.to_owned()),
-            'J' => tunnel.go_over(argument),
-            'F' if argument == "none" => {
-                tunnel.ssh_config.get_or_insert_with(|| argument.to_owned());
-            }
-            'F' => {
-                let file = lasting(argument)?;
-                tunnel.ssh_config.get_or_insert(file);
-            }
-            'B' => options::hand_on(tunnel, "BindInterface", argument),
-            'P' => options::hand_on(tunnel, "Tag", argument),
-            'b' => options::hand_on(tunnel, "BindAddress", argument),
-            'c' => options::hand_on(tunnel, "Ciphers", argument),
-            'm' => options::hand_on(tunnel, "MACs", argument),
-            'i' => tunnel.identity_files.push(argument.to_owned()),
-            'l' => destination::set_user(tunnel, argument)?,
-            'p' => destination::set_port(tunnel, argument)?,
-            'o' => tunnel.take_option(argument)?,
-            _ => note_flag(tunnel, flag),
-        }
-        break;
+fn leave_out_command(tunnel: &mut Tunnel, command: &[String]) -> Result<(), Refusal> {
+    let Some((program, after)) = command.split_first() else { return Ok(()) };
+    let is_next = is_ssh(program) || (after.is_empty() && program.starts_with("ssh "));
+    if is_next && tunnel.leads_somewhere() {
+        return Err(refuse(
+            "the remote command is the next ssh, whose forwards cannot be honoured",
+            "go over the first machine to the last, as in `nbctl add ssh -J me@first -L 8888:localhost:8888 me@last`",
+        ));
     }
-    Ok(rest)
-}
-
-fn note_flag(tunnel: &mut Tunnel, flag: char) {
-    let why = match flag {
-        'N' | 'T' | 't' | 'n' => "a tunnel never runs a command",
-        'f' => "nbtunneld is in the background already",
-        'v' | 'q' | 'E' | 'y' => "`nbctl logs` says what happens",
-        'M' | 'S' => "nbtunneld keeps its connections itself",
-        'A' => "a tunnel runs nothing that could use the agent",
-        'X' | 'Y' => "a tunnel runs nothing that could open a window",
-        'a' | 'k' | 'x' => "nothing of the kind is forwarded anyway",
-        _ => "a tunnel has no terminal",
+    // Its words may hold a token or a password.
+    let named = program::name(program);
+    let named =
+        if named.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) { named } else { "…" };
+    let why = match starts_notebook(program, after.first().map_or("", String::as_str)) {
+        true => "a tunnel runs none; what starts a notebook is `start` in its [notebook.NAME]",
+        false => "a tunnel runs none",
     };
-    note(tunnel, format!("-{flag} is left out: {why}"));
+    leave_out(tunnel, &format!("the remote command {named}"), why);
+    Ok(())
 }
 
 fn note(tunnel: &mut Tunnel, text: String) {
@@ -234,9 +198,9 @@ fn note(tunnel: &mut Tunnel, text: String) {
     }
 }
 
-fn note_command(tunnel: &mut Tunnel, command: &[String]) {
-    if !command.is_empty() {
-        note(tunnel, format!("the remote command is left out: {}", shell_words::join(command)));
+fn leave_out(tunnel: &mut Tunnel, what: &str, why: &str) {
+    if !tunnel.left_out.iter().any(|(known, _)| known == what) {
+        tunnel.left_out.push((what.to_owned(), why.to_owned()));
     }
 }
 
@@ -245,10 +209,9 @@ fn note_command(tunnel: &mut Tunnel, command: &[String]) {
 ///
 /// # Errors
 /// It holds a variable, or the current directory cannot be found.
-pub(crate) fn lasting(path: &str) -> Result<String, CommandError> {
+pub fn lasting(path: &str) -> Result<String, Refusal> {
     if path.contains('$') {
-        return Err(CommandError::new(
-            Exit::Usage,
+        return Err(refuse(
             format!("{path} holds a variable, and no shell reads it here"),
             "write ~ for your home directory, or the whole path",
         ));
@@ -257,8 +220,7 @@ pub(crate) fn lasting(path: &str) -> Result<String, CommandError> {
         return Ok(path.to_owned());
     }
     let whole = std::path::absolute(path).map_err(|error| {
-        CommandError::new(
-            Exit::Failed,
+        refuse(
             format!("{path} is meant from the current directory, which cannot be found: {error}"),
             "write the whole path",
         )
@@ -266,15 +228,15 @@ pub(crate) fn lasting(path: &str) -> Result<String, CommandError> {
     Ok(whole.to_string_lossy().into_owned())
 }
 
-fn refuse(message: impl Into<String>, hint: impl Into<String>) -> CommandError {
-    CommandError::new(Exit::Usage, message, hint)
+fn refuse(message: impl Into<String>, hint: impl Into<String>) -> Refusal {
+    Refusal::new(message, hint)
 }
 
 /// Reads the parts that `nbctl add --host` gives by themselves.
 ///
 /// # Errors
-/// [`Exit::Usage`] with what is wrong with them.
-pub(crate) fn from_parts(host: &str, user: Option<&str>, port: Option<&str>) -> Result<Tunnel, CommandError> {
+/// What is wrong with them.
+pub fn from_parts(host: &str, user: Option<&str>, port: Option<&str>) -> Result<Tunnel, Refusal> {
     let mut tunnel = Tunnel::default();
     if let Some(user) = user {
         destination::set_user(&mut tunnel, user)?;

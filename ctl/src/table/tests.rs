@@ -1,6 +1,6 @@
 //! The table, letter for letter.
 
-use nbtunnel_proto::{DaemonStatus, History, PastFailure};
+use nbtunnel_proto::{DaemonStatus, History, JobStatus, NotebookServer, NotebookStatus, PastFailure};
 
 use super::*;
 
@@ -212,4 +212,51 @@ fn what_is_wrong_now_is_not_told_again_as_the_last_failure() {
     assert_eq!(past(&alice, 1000, Paint(false)), "");
     alice.problem = problem("another", "");
     assert!(past(&alice, 1000, Paint(false)).contains("last failure 1 s ago: gone"));
+}
+
+#[test]
+fn notebooks_have_their_row_their_layers_and_their_lines() {
+    let forwards =
+        ["6001", "6002", "6003", "6004"].map(|port| forward(&format!("localhost:{port}"), "notebook", 0, 0));
+    let mut lab = tunnel("lab", "up", forwards.to_vec());
+    let notebook = |name: &str, port: u16, state: &str| NotebookStatus {
+        name: name.into(),
+        state: state.into(),
+        local_port: port,
+        ..NotebookStatus::default()
+    };
+    let server = NotebookServer {
+        version: Some("2.14.1".into()),
+        kernels: Some(3),
+        busy: Some(1),
+        last_activity: Some("2023-11-14T22:08:20Z".into()),
+        asked_ms: 1_699_999_000_000,
+    };
+    let alice = NotebookStatus {
+        url: Some("http://localhost:6001/".into()),
+        target: Some("localhost:7000".into()),
+        server: Some(server),
+        note: Some("its certificate vouches for itself; ssh vouches for it here".into()),
+        ..notebook("alice", 6001, "found")
+    };
+    let refused = Problem {
+        code: "token_refused".into(),
+        message: "the server on port 7002 does not take the token".into(),
+        hint: "correct token in [notebook.bob]".into(),
+    };
+    let bob = NotebookStatus {
+        target: Some("localhost:7002".into()),
+        problem: Some(refused),
+        ..notebook("bob", 6002, "found")
+    };
+    let job = |state: &str| JobStatus { id: 17, state: state.into(), ..JobStatus::default() };
+    let waits = JobStatus { reason: Some("Resources".into()), ..job("PENDING") };
+    let runs = JobStatus { node: Some("n7".into()), left_s: Some(7500.0), ..job("RUNNING") };
+    let carol = NotebookStatus { job: Some(waits), ..notebook("carol", 6003, "pending") };
+    let dave = NotebookStatus { job: Some(runs), ..notebook("dave", 6004, "starting") };
+    lab.notebooks = vec![alice, bob, carol, dave];
+    let status = status(vec![lab.clone()], vec![]);
+    let text = render(&status, Paint(false)) + &details(&lab, status.daemon.now_ms, Paint(false));
+    assert_eq!(text, include_str!("notebooks.txt"), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 100 && !line.ends_with(' ')), "{text}");
 }

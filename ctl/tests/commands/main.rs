@@ -3,7 +3,10 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod adding;
 mod asking;
+mod keys;
+mod notebooks;
 mod support;
 mod writing;
 

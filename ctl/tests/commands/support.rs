@@ -62,6 +62,11 @@ impl Bed {
         self.dir.path().join("config")
     }
 
+    /// A place for `name`, which is also in the home of nbctl.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
     /// Everything in the tunnels directory, hidden things too, but for what `edit` kept.
     pub(crate) fn tunnel_files(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.config().join("tunnels")) else { return vec![] };

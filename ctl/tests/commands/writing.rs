@@ -13,7 +13,7 @@ fn add_writes_a_private_file_once_and_proposes_a_free_name() {
     let bed = Bed::new();
     let ran = bed.nbctl(&["add", LINE]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    assert!(ran.stderr.contains("note: -N is left out") && ran.stderr.contains("no daemon watches it yet"));
+    assert!(ran.stderr.contains("note: left out: -N") && ran.stderr.contains("no daemon watches it yet"));
     let file = bed.config().join("tunnels/dest.toml");
     let text =
         "host = \"dest.ination.com\"\nuser = \"username\"\nforward = [\"localhost:6000:localhost:7000\"]\n";

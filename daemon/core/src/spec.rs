@@ -208,6 +208,8 @@ pub struct Policy {
     pub renew_after: Duration,
     /// How long a session that was followed by another may finish what it carries.
     pub drain: Duration,
+    /// How long a notebook that nobody uses is taken to be where it was, without another look.
+    pub trusted: Duration,
     /// A forward that does not work ends the link, which is then tried again (`ExitOnForwardFailure` in
     /// ssh_config(5)). Otherwise it is the problem of that forward alone.
     pub all_or_nothing: bool,
@@ -233,6 +235,7 @@ impl Default for Policy {
             renew_bytes: 256 << 30,
             renew_after: Duration::ZERO,
             drain: Duration::from_secs(60 * 60),
+            trusted: Duration::from_millis(500),
             all_or_nothing: false,
         }
     }

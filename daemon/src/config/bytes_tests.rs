@@ -17,7 +17,13 @@ fn read_bytes(main: Option<Vec<u8>>, tunnel: Vec<u8>) -> Loaded {
     };
     interpret(
         &found,
-        &Context { home: "/home/me".into(), user: "me".into(), env: BTreeMap::new(), ask_ssh: false },
+        &Context {
+            home: "/home/me".into(),
+            user: "me".into(),
+            env: BTreeMap::new(),
+            ask_ssh: false,
+            ports_path: None,
+        },
         &Default::default(),
     )
 }
@@ -41,7 +47,7 @@ fn is_sound(loaded: &Loaded) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-const VALID: &str = "host = \"dest.ination.com\"\nuser = 'me'\nport = 22\nforward = [\"6000:localhost:7000\", \"/a:/b\"]\nstart = \"demand\"\ntags = [\"lab\"]\nidentity_file = [\"~/.ssh/id\"]\nhost_key = \"accept-new\"\nkeepalive = \"1m30s\"\nhold = \"30s\"\nbuffer = \"1MiB\"\nnotebook = {}\n";
+const VALID: &str = "host = \"dest.ination.com\"\nuser = 'me'\nport = 22\nforward = [\"6000:localhost:7000\", \"/a:/b\"]\nstart = \"demand\"\ntags = [\"lab\"]\nidentity_file = [\"~/.ssh/id\"]\nhost_key = \"accept-new\"\nkeepalive = \"1m30s\"\nhold = \"30s\"\nbuffer = \"1MiB\"\n[notebook.alice]\nfind = [\"~/x\", \"user:a\"]\nlocal_port = 6001\ntoken = \"t\"\nlauncher = \"slurm\"\n[notebook.alice.slurm]\njob = \"j\"\n";
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1500))]

@@ -79,10 +79,11 @@ fn check_file(path: &Path, file_name: &str, config_dir: &Path, ctx: &Context) ->
     let contents = gather::read(path).unwrap_or_else(|error| {
         Err(Flaw::new(format!("it cannot be read: {error}"), "name a tunnel file or a config directory"))
     });
+    let exposed = gather::is_exposed(path);
     let read = |answers: &Answers| {
         let reader = Reader::new(&found, ctx, answers)?;
         let mut problems = reader.above.problems.clone();
-        match reader.tunnel(&shown, &contents) {
+        match reader.tunnel(&shown, &contents, exposed) {
             Ok(read) if problems.is_empty() => return Ok(read),
             Ok(_) => {}
             Err(more) => problems.extend(more),
@@ -98,7 +99,7 @@ fn check_file(path: &Path, file_name: &str, config_dir: &Path, ctx: &Context) ->
         read(&Hosts::new(&ctx.home).ask(&BTreeSet::from([query])))
     });
     match read {
-        Ok(read) => report.notes = read.notes,
+        Ok(read) => (report.notes, report.problems) = (read.notes, read.problems),
         Err(problems) => report.problems = problems,
     }
     // `.alice.toml.tmp` is on its way to become `alice.toml`.

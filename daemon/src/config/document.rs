@@ -26,10 +26,29 @@ impl Document<'_> {
             file: Some(printable(self.file, LONGEST_SENTENCE)),
             line: place.as_ref().map(|place| place.line),
             column: place.as_ref().map(|place| place.column),
-            source: place.map(|place| shown(place.source)),
+            source: place.map(|place| match self.is_inside_secret(place.begins) {
+                true => "…".to_owned(),
+                false => shown(place.source),
+            }),
             message: printable(&flaw.message, LONGEST_SENTENCE),
             hint: printable(&flaw.hint, LONGEST_SENTENCE),
         }
+    }
+
+    /// Whether what stands at the byte `offset` may be the value of something that sounds like a secret.
+    pub(super) fn is_secret_at(&self, offset: usize) -> bool {
+        let place = self.place(offset);
+        secret_value(place.source).is_some() || self.is_inside_secret(place.begins)
+    }
+
+    /// Whether the byte `offset` stands inside a text of several lines that began as the value of a secret.
+    fn is_inside_secret(&self, offset: usize) -> bool {
+        let before = &self.text[..offset];
+        let opened = ["\"\"\"", "'''"].into_iter().filter_map(|quote| {
+            let is_open = before.matches(quote).count() % 2 == 1;
+            before.rfind(quote).filter(|_| is_open)
+        });
+        opened.max().is_some_and(|opened| secret_value(self.place(opened).source).is_some())
     }
 
     /// The line that the byte at `offset` stands in.
@@ -49,6 +68,7 @@ impl Document<'_> {
         Place {
             line: count(before.matches('\n').count() + 1),
             column: count(self.text[line_start..offset].chars().count() + 1),
+            begins: line_start,
             source: self.text[line_start..line_end].trim_end_matches('\r'),
         }
     }
@@ -57,15 +77,31 @@ impl Document<'_> {
 struct Place<'a> {
     line: u32,
     column: u32,
+    /// Where that line begins, in bytes.
+    begins: usize,
     source: &'a str,
 }
 
-/// The line, without the value of something that sounds like a secret.
+/// The line, without the value of something that sounds like a secret, and what comes after that.
 fn shown(line: &str) -> String {
-    match line.split_once('=') {
-        Some((key, _)) if sounds_secret(key) => printable(key, LONGEST_LINE) + "=…",
-        _ => printable(line, LONGEST_LINE),
+    match secret_value(line) {
+        Some(value) => printable(&line[..value], LONGEST_LINE) + "=…",
+        None => printable(line, LONGEST_LINE),
     }
+}
+
+/// Where the `=` before the first value of something that sounds like a secret stands: an inline table has several keys
+/// in a line.
+fn secret_value(line: &str) -> Option<usize> {
+    let mut begins = 0;
+    for (at, _) in line.match_indices('=') {
+        let key = line[begins..at].rsplit(['{', ',']).next().unwrap_or_default();
+        if sounds_secret(key) {
+            return Some(at);
+        }
+        begins = at + 1;
+    }
+    None
 }
 
 /// The text as it may be printed on a terminal: no control characters, and no more than `most` others.

@@ -29,6 +29,8 @@ pub(super) struct Gathered {
     pub(super) main: Option<Contents>,
     /// File names in `tunnels/` in their order, with what is in them.
     pub(super) tunnels: Vec<(String, Contents)>,
+    /// Those of these files that others on this machine may read.
+    pub(super) exposed: BTreeSet<String>,
     /// Names of further tunnel files, which were not read.
     pub(super) surplus: Vec<String>,
     /// Which directory could not be read, and why.
@@ -57,6 +59,9 @@ impl Gathered {
                 let shown = |name: &OsString| name.to_string_lossy().into_owned();
                 for name in names.iter().take(MAX_TUNNELS) {
                     if let Some(contents) = found.contents(&tunnels_dir.join(name)) {
+                        if is_exposed(&tunnels_dir.join(name)) {
+                            found.exposed.insert(shown(name));
+                        }
                         found.tunnels.push((shown(name), contents));
                     }
                 }
@@ -78,7 +83,7 @@ impl Gathered {
         self.tunnels.iter().for_each(|(_, contents)| hash(contents));
         let names: Vec<&String> = self.tunnels.iter().map(|(name, _)| name).collect();
         let unreadable = self.unreadable.as_ref().map(|(dir, flaw)| (dir, &flaw.message));
-        (self.main.is_some(), names, &self.surplus, unreadable).hash(&mut hasher);
+        (self.main.is_some(), names, &self.surplus, &self.exposed, unreadable).hash(&mut hasher);
         hasher.finish()
     }
 
@@ -154,6 +159,11 @@ pub(super) fn read(path: &Path) -> std::io::Result<Contents> {
         )));
     }
     Ok(Ok(bytes))
+}
+
+/// Whether others on this machine may read or write the file at `path`.
+pub(super) fn is_exposed(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| system::is_exposed(&metadata))
 }
 
 /// The names in `dir` that are tunnel files, in order. Hidden files and what editors leave are not:

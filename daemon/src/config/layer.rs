@@ -7,13 +7,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use config::{Config, ConfigError, Map, Source, Value};
-use nbtunnel_core::{Policy, Route, SshConfig, TunnelSpec};
+use nbtunnel_core::{NotebookSpec, Policy, Route, SshConfig, TunnelSpec};
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::Context;
 use super::followed;
 use super::here;
+use super::notebook;
 use super::schema::{Keys, List};
 use super::values::{self, Flaw};
 use crate::ssh_config::HostConfig;
@@ -147,13 +148,14 @@ impl From<Flaw> for Misfit {
     }
 }
 
-/// Lays `layers` over what ssh_config says, and that over the built-in defaults, the last one on top. Relative paths
+/// Lays `layers`, and the `notebooks` of the tunnel's own file, over what ssh_config says, and that over the built-in defaults, the last one on top. Relative paths
 /// begin at `base`. What could not be followed of ssh_config stands in the second half.
 ///
 /// # Errors
 /// What does not go together in the sum of them.
 pub(super) fn lay(
     layers: &[&Layer],
+    notebooks: &[NotebookSpec],
     host: Option<&HostConfig>,
     ctx: &Context,
     base: &Path,
@@ -174,7 +176,7 @@ pub(super) fn lay(
     let takes_forwards = sum.ssh_forwards.unwrap_or(true);
     let unplaced = sum.forward.iter().chain(&sum.dynamic).flatten().find(|text| here::names_no_address(text));
     let unplaced = unplaced.cloned();
-    let mut spec = spec(sum, ctx, base)?;
+    let mut spec = spec(sum, notebooks, ctx, base)?;
     let mut notes = Vec::new();
     if let Some(host) = host {
         notes.clone_from(&host.unhonoured);
@@ -193,7 +195,7 @@ pub(super) fn lay(
     Ok((spec, notes))
 }
 
-fn spec(sum: Layer, ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
+fn spec(sum: Layer, notebooks: &[NotebookSpec], ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
     let host = sum
         .host
         .ok_or_else(|| Flaw::new("no host is named", "add a line such as host = \"login.example.org\""))?;
@@ -204,7 +206,7 @@ fn spec(sum: Layer, ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
     let local = local.iter().map(|text| read_forward(text, here::local(text, &ctx.home)));
     let dynamic = dynamic.iter().map(|text| read_forward(text, here::dynamic(text, &ctx.home)));
     let remotes = sum.remote.unwrap_or_default();
-    let spec = TunnelSpec {
+    let mut spec = TunnelSpec {
         route: Route {
             host: values::host(&host)?,
             port: sum.port.map(values::port).transpose()?,
@@ -229,7 +231,7 @@ fn spec(sum: Layer, ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
             .iter()
             .map(|text| read_forward(text, here::remote(text, &ctx.home)))
             .collect::<Result<_, Flaw>>()?,
-        notebooks: Vec::new(),
+        notebooks: notebooks.to_vec(),
         start: values::start(sum.start.as_deref().unwrap_or("login"))?,
         tags: sum.tags.unwrap_or_default(),
         policy: Policy {
@@ -258,6 +260,7 @@ fn spec(sum: Layer, ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
                 |t| values::size(t, &values::RENEW_BYTES),
             )?,
             drain: or_default(sum.drain, |p| p.drain, |t| values::duration(t, &values::DRAIN))?,
+            trusted: Policy::default().trusted,
             all_or_nothing: Policy::default().all_or_nothing,
         },
     };
@@ -268,7 +271,18 @@ fn spec(sum: Layer, ctx: &Context, base: &Path) -> Result<TunnelSpec, Misfit> {
         );
         return Err(Misfit { keys: &["hold", "start"], flaw });
     }
-    if spec.start == nbtunnel_core::Start::Demand && spec.forwards.is_empty() && !spec.remotes.is_empty() {
+    for forward in notebooks.iter().filter(|notebook| notebook.local_port != 0).map(notebook::forward) {
+        // Those of one file were compared with each other; these may come from the defaults.
+        if let Some(other) = spec.forwards.iter().find(|other| other.listen.collides(&forward.listen)) {
+            let message =
+                format!("a notebook and another forward of this tunnel both listen on {}", other.listen);
+            let flaw = Flaw::new(message, "give the notebook another local_port, or none");
+            return Err(Misfit { keys: &["notebook"], flaw });
+        }
+        spec.forwards.push(forward);
+    }
+    let listens = !spec.forwards.is_empty() || !spec.notebooks.is_empty();
+    if spec.start == nbtunnel_core::Start::Demand && !listens && !spec.remotes.is_empty() {
         let flaw = Flaw::new(
             "start = \"demand\" waits for somebody on this side, and only the far end listens",
             "use start = \"login\", or add a forward or a dynamic one",

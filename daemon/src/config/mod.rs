@@ -13,6 +13,9 @@ mod here;
 mod hosts;
 mod layer;
 mod links;
+mod notebook;
+mod notebook_values;
+mod ports;
 mod read;
 mod schema;
 mod syntax;
@@ -27,7 +30,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use nbtunnel_core::{Name, TunnelSpec};
-use nbtunnel_proto::FileProblem;
+use nbtunnel_proto::{FileProblem, Secret};
 
 pub use check::{Report, check, check_main};
 pub use watch::{OnLoaded, Watch, spawn};
@@ -43,6 +46,8 @@ pub struct Context {
     pub env: BTreeMap<String, String>,
     /// Whether ssh is asked what ssh_config says of each host.
     pub ask_ssh: bool,
+    /// The file that remembers the local ports which were chosen for notebooks; none: nothing remembers them.
+    pub ports_path: Option<PathBuf>,
 }
 
 impl Context {
@@ -65,6 +70,7 @@ impl Context {
                 .filter(|(name, _)| name.starts_with("NBTUNNEL_CFG__"))
                 .collect(),
             ask_ssh: true,
+            ports_path: None,
         }
     }
 }
@@ -89,6 +95,8 @@ impl Default for DaemonSettings {
 pub struct Loaded {
     /// The tunnels whose files are good.
     pub tunnels: BTreeMap<Name, TunnelSpec>,
+    /// The tokens that the files name, by tunnel and notebook.
+    pub tokens: BTreeMap<(Name, Name), Secret>,
     /// Tunnels whose file is there and bad: they stay as they were.
     pub broken: BTreeSet<Name>,
     /// The directory or `nbtunnel.toml` cannot be read: everything stays as it was.
@@ -105,10 +113,17 @@ pub struct Loaded {
     pub asked: u64,
 }
 
+/// Where the local ports that were chosen for notebooks are kept, for what runs by `config_dir`.
+pub fn ports_path(state_dir: &Path, config_dir: &Path) -> PathBuf {
+    crate::history_file::kept_path("ports", state_dir, config_dir)
+}
+
 /// Reads the directory. Blocks for as long as the disk does: call it where that does no harm.
 pub fn load(dir: &Path, ctx: &Context) -> Loaded {
     let mut hosts = hosts::Hosts::new(&ctx.home);
-    summed_up(read::interpret_asking(&gather::Gathered::from_dir(dir), ctx, &mut hosts))
+    let mut loaded = read::interpret_asking(&gather::Gathered::from_dir(dir), ctx, &mut hosts);
+    ports::Ports::open(ctx.ports_path.clone()).choose(&mut loaded);
+    summed_up(loaded)
 }
 
 /// The most problems that are carried around; `nbtunneld --check` shows all of them.
@@ -128,6 +143,8 @@ fn summed_up(mut loaded: Loaded) -> Loaded {
 
 #[cfg(test)]
 mod bytes_tests;
+#[cfg(test)]
+mod notebook_tests;
 #[cfg(test)]
 #[cfg(unix)]
 mod ssh_tests;

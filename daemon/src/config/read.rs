@@ -4,13 +4,14 @@
 use std::collections::BTreeMap;
 
 use nbtunnel_core::{FailureKind, Name, TunnelSpec};
-use nbtunnel_proto::FileProblem;
+use nbtunnel_proto::{FileProblem, Secret};
 
 use super::document::Document;
 use super::environment::{self, FromEnvironment};
 use super::gather::{Contents, Gathered, MAX_TUNNELS};
 use super::hosts::{Answers, Hosts};
 use super::layer::{self, Layer, Misfit};
+use super::notebook::{self, Section};
 use super::schema::{DaemonKeys, Keys, MainFile};
 use super::values::{self, Flaw};
 use super::{Context, DaemonSettings, Loaded, syntax, vet};
@@ -70,12 +71,16 @@ pub(super) fn interpret(found: &Gathered, ctx: &Context, answers: &Answers) -> L
                     "rename one of the two, since some systems cannot tell them apart",
                 ),
             )]),
-            None => reader.tunnel(&file, contents),
+            None => reader.tunnel(&file, contents, found.exposed.contains(file_name)),
         };
         match read {
-            Ok(Read { spec, notes }) => {
+            Ok(Read { spec, tokens, notes, problems }) => {
+                loaded
+                    .tokens
+                    .extend(tokens.into_iter().map(|(notebook, token)| ((name.clone(), notebook), token)));
                 loaded.tunnels.insert(name, spec);
                 loaded.notes.extend(notes);
+                loaded.problems.extend(problems);
             }
             Err(problems) => {
                 loaded.problems.extend(problems);
@@ -160,6 +165,7 @@ impl<'a> Reader<'a> {
         let mut problems = Vec::new();
         if let Some(keys) = &main.defaults {
             problems.extend(vet::tunnel_keys(keys, &document, &self.ctx.home, &self.found.dir));
+            problems.extend(notebook::not_in_defaults(&keys.notebook, &document));
         }
         if let Some(keys) = &main.daemon {
             problems.extend(vet::daemon_keys(keys, &document));
@@ -183,11 +189,17 @@ impl<'a> Reader<'a> {
         settings
     }
 
-    /// Reads one tunnel file; `file` is what problems call it.
+    /// Reads one tunnel file; `file` is what problems call it. The tokens of one that is `exposed` to others on this
+    /// machine are left out.
     ///
     /// # Errors
     /// Everything that is wrong with it, at least one thing.
-    pub(super) fn tunnel(&self, file: &str, contents: &Contents) -> Result<Read, Vec<FileProblem>> {
+    pub(super) fn tunnel(
+        &self,
+        file: &str,
+        contents: &Contents,
+        exposed: bool,
+    ) -> Result<Read, Vec<FileProblem>> {
         let text = text(file, contents)?;
         let document = Document { file, text };
         let keys: Keys = syntax::parse(&document).map_err(|problem| vec![*problem])?;
@@ -195,46 +207,63 @@ impl<'a> Reader<'a> {
         if !problems.is_empty() {
             return Err(problems);
         }
+        let (sections, _) = notebook::read(&keys.notebook, &document, &mut Vec::new());
+        let (mut notebooks, mut tokens, mut exposures) = (Vec::new(), Vec::new(), Vec::new());
+        for Section { spec, token } in sections {
+            match token {
+                Some((_, place)) if exposed => exposures.push(
+                    document.problem(Some(place), notebook::exposed(&spec.name, &self.found.dir.join(file))),
+                ),
+                Some((token, _)) => tokens.push((spec.name.clone(), token)),
+                None => {}
+            }
+            notebooks.push(spec);
+        }
         let mut spans: BTreeMap<&str, _> = BTreeMap::new();
         spans.extend(keys.host.as_ref().map(|host| ("host", host.span())));
         spans.extend(keys.hold.as_ref().map(|hold| ("hold", hold.span())));
         spans.extend(keys.start.as_ref().map(|start| ("start", start.span())));
+        spans.extend(keys.notebook.place().map(|place| ("notebook", place)));
         let problem = |keys: &[&str], flaw: Flaw| {
             let place = keys.iter().find_map(|key| spans.get(key).cloned());
             document.problem(place, flaw)
         };
         let layers = [&self.defaults, &keys.into(), &self.above.layer];
         let lay = |host: Option<&HostConfig>| {
-            layer::lay(&layers, host, self.ctx, &self.found.dir)
+            layer::lay(&layers, &notebooks, host, self.ctx, &self.found.dir)
                 .map_err(|Misfit { keys, flaw }| vec![problem(keys, flaw)])
         };
         let (spec, _) = lay(None)?;
         let of_host = |flaw| problem(&["host"], flaw);
-        match self.answers.get(&Query::of(&spec.route)) {
-            None | Some(Ok(None)) => Ok(Read { spec, notes: Vec::new() }),
+        let (spec, notes) = match self.answers.get(&Query::of(&spec.route)) {
+            None | Some(Ok(None)) => (spec, Vec::new()),
             Some(Ok(Some(host))) => {
                 let (spec, notes) = lay(Some(host))?;
                 let hint = "ssh would; take it out of ssh_config for this host, or live without it";
-                let notes = notes.into_iter().map(|note| of_host(Flaw::new(note, hint))).collect();
-                Ok(Read { spec, notes })
+                (spec, notes.into_iter().map(|note| of_host(Flaw::new(note, hint))).collect())
             }
             Some(Err(failure)) => {
                 let problem = of_host(Flaw::new(failure.message.clone(), failure.hint.clone()));
                 match failure.kind {
                     // As with a bad file, what was good before stays.
-                    FailureKind::Config => Err(vec![problem]),
-                    _ => Ok(Read { spec, notes: vec![problem] }),
+                    FailureKind::Config => return Err(vec![problem]),
+                    _ => (spec, vec![problem]),
                 }
             }
-        }
+        };
+        Ok(Read { spec, tokens, notes, problems: exposures })
     }
 }
 
 /// A tunnel file that is good.
 pub(super) struct Read {
     pub(super) spec: TunnelSpec,
+    /// The tokens of its notebooks.
+    pub(super) tokens: Vec<(Name, Secret)>,
     /// What ssh would do for its host and we do not.
     pub(super) notes: Vec<FileProblem>,
+    /// What is wrong with it, and keeps it from nothing else.
+    pub(super) problems: Vec<FileProblem>,
 }
 
 /// The text of a file, without the mark that Windows editors put in front.

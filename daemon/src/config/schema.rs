@@ -9,6 +9,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, SeqAccess, Visitor};
 use toml::Spanned;
 
+use super::notebook::Notebooks;
+
 /// `nbtunnel.toml`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,33 +57,8 @@ pub(super) struct Keys {
     pub(super) options: Option<Spanned<List>>,
     pub(super) share: Option<Spanned<bool>>,
     pub(super) remember: Option<Spanned<String>>,
-
-    // The words of `LATER`.
-    pub(super) notebook: Option<Spanned<toml::Value>>,
-}
-
-/// The words of the design that this version knows and does not do.
-pub(super) const LATER: [&str; 1] = ["notebook"];
-
-impl Keys {
-    /// The keys of other versions that stand here with a value that means something.
-    pub(super) fn unsupported(&self) -> impl Iterator<Item = (&'static str, Range<usize>)> {
-        let values = [&self.notebook];
-        LATER.into_iter().zip(values).filter_map(|(key, value)| {
-            let value = value.as_ref()?;
-            (!means_nothing(value.get_ref())).then(|| (key, value.span()))
-        })
-    }
-}
-
-fn means_nothing(value: &toml::Value) -> bool {
-    match value {
-        toml::Value::Array(items) => items.is_empty(),
-        toml::Value::Table(entries) => entries.is_empty(),
-        toml::Value::String(text) => text.is_empty() || text == "none",
-        toml::Value::Boolean(on) => !on,
-        _ => false,
-    }
+    #[serde(default)]
+    pub(super) notebook: Notebooks,
 }
 
 /// A list of words, or a single word that stands for a list of one.

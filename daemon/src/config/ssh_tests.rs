@@ -41,7 +41,13 @@ impl Dir {
     }
 
     fn ctx(&self) -> Context {
-        Context { home: self.path().join("home"), user: "me".into(), env: BTreeMap::new(), ask_ssh: true }
+        Context {
+            home: self.path().join("home"),
+            user: "me".into(),
+            env: BTreeMap::new(),
+            ask_ssh: true,
+            ports_path: None,
+        }
     }
 
     fn load(&self) -> Loaded {

@@ -5,7 +5,6 @@ use serde::de::DeserializeOwned;
 use nbtunnel_proto::FileProblem;
 
 use super::document::{Document, sounds_secret};
-use super::schema::LATER;
 use super::values::Flaw;
 
 /// Reads a whole document.
@@ -14,8 +13,12 @@ use super::values::Flaw;
 /// The first thing in it that is not TOML, not a key, or of the wrong type.
 pub(super) fn parse<T: DeserializeOwned>(document: &Document<'_>) -> Result<T, Box<FileProblem>> {
     toml::from_str(document.text).map_err(|error| {
-        let line = error.span().map_or("", |span| document.line_at(span.start));
-        let flaw = unknown_key(error.message()).unwrap_or_else(|| misfit(error.message(), line));
+        let place = error.span().map_or(0, |span| span.start);
+        let flaw = match unknown_key(error.message()) {
+            Some(flaw) => flaw,
+            None if document.is_secret_at(place) => secret_misfit(),
+            None => misfit(error.message(), document.line_at(place), Section::at(document, place)),
+        };
         Box::new(document.problem(error.span(), flaw))
     })
 }
@@ -24,9 +27,10 @@ pub(super) fn parse<T: DeserializeOwned>(document: &Document<'_>) -> Result<T, B
 fn unknown_key(message: &str) -> Option<Flaw> {
     let rest = message.strip_prefix("unknown field `")?;
     let (key, rest) = rest.split_once('`')?;
-    let known: Vec<&str> = rest.split('`').skip(1).step_by(2).filter(|word| !LATER.contains(word)).collect();
+    let known: Vec<&str> = rest.split('`').skip(1).step_by(2).collect();
     let hint = match nearest(key, &known) {
         Some(close) => format!("did you mean `{close}`?"),
+        None if key == "token" => "a notebook's token stands in its section, [notebook.NAME]".to_owned(),
         None if sounds_secret(key) => {
             "nbtunnel reads no secret from a file; use a key or an agent".to_owned()
         }
@@ -36,10 +40,10 @@ fn unknown_key(message: &str) -> Option<Flaw> {
 }
 
 /// A wrong type, or something that is not TOML at all.
-fn misfit(message: &str, line: &str) -> Flaw {
+fn misfit(message: &str, line: &str, section: Section) -> Flaw {
     let key = line.split('=').next().unwrap_or_default().trim().trim_matches(['"', '\'']);
     let wrong_value = message.starts_with("invalid type") || message.contains("quoted");
-    let hint = match example(key) {
+    let hint = match section.example(key) {
         Some(example) if wrong_value => format!("write it like {example}"),
         _ if message.starts_with("duplicate key") => "remove one of the two".to_owned(),
         _ => "a line is a key, '=' and a value; text stands in double quotes, a list in [ ]".to_owned(),
@@ -48,7 +52,69 @@ fn misfit(message: &str, line: &str) -> Flaw {
     Flaw::new(message.replace("expected i64", "expected a whole number"), hint)
 }
 
-fn example(key: &str) -> Option<&'static str> {
+/// The same where the message would quote a secret.
+fn secret_misfit() -> Flaw {
+    Flaw::new("that is not a text in quotes", "write it like token = \"…\", on one line")
+}
+
+/// Which sort of section a line stands in, as far as its header says.
+#[derive(Clone, Copy)]
+enum Section {
+    Tunnel,
+    Notebook,
+    Slurm,
+}
+
+impl Section {
+    fn at(document: &Document<'_>, place: usize) -> Section {
+        let before = document.text.get(..place).unwrap_or_default();
+        match before.lines().rev().map(str::trim).find(|line| line.starts_with('[')) {
+            Some(header) if header.starts_with("[notebook.") && header.ends_with(".slurm]") => Section::Slurm,
+            Some(header) if header.starts_with("[notebook.") => Section::Notebook,
+            _ => Section::Tunnel,
+        }
+    }
+
+    fn example(self, key: &str) -> Option<&'static str> {
+        match self {
+            Section::Tunnel => of_tunnel(key),
+            Section::Notebook => of_notebook(key),
+            Section::Slurm => of_slurm(key),
+        }
+    }
+}
+
+fn of_notebook(key: &str) -> Option<&'static str> {
+    Some(match key {
+        "remote_port" => "remote_port = 7000",
+        "find" => "find = \"~/project\"",
+        "host" => "host = \"gpu7\"",
+        "local_port" => "local_port = 6000",
+        "scheme" => "scheme = \"https\"",
+        "start" => "start = \"jupyter lab --no-browser --port={port}\"",
+        "dir" => "dir = \"~/project\"",
+        "launcher" => "launcher = \"slurm\"",
+        "owner_only" => "owner_only = false",
+        _ => return None,
+    })
+}
+
+fn of_slurm(key: &str) -> Option<&'static str> {
+    Some(match key {
+        "partition" => "partition = \"gpu\"",
+        "account" => "account = \"physics\"",
+        "time" => "time = \"8:00:00\"",
+        "cpus" => "cpus = 4",
+        "memory" => "memory = \"16G\"",
+        "gres" => "gres = \"gpu:1\"",
+        "options" => "options = [\"--qos=short\"]",
+        "script" => "script = \"~/jupyter.sbatch\"",
+        "job" => "job = \"jupyter\"",
+        _ => return None,
+    })
+}
+
+fn of_tunnel(key: &str) -> Option<&'static str> {
     Some(match key {
         "host" => "host = \"login.example.org\"",
         "user" => "user = \"alice\"",
@@ -168,17 +234,5 @@ mod tests {
     fn an_unknown_key_far_from_every_other_gets_the_list() {
         let complaint = complaint("zzzzzzzz = 1");
         assert!(complaint.contains("the keys here are: host, user, port, forward"), "{complaint}");
-        assert!(!complaint.contains("notebook"), "{complaint}");
-    }
-
-    #[test]
-    fn what_this_version_does_not_do_is_found_unless_it_means_nothing() {
-        let unsupported = |text: &str| -> Vec<_> {
-            let keys: Keys = parse(&Document { file: "f", text }).unwrap();
-            keys.unsupported().map(|(key, span)| format!("{key}@{}", span.start)).collect()
-        };
-        assert_eq!(unsupported("[notebook.alice]\nremote_port = 1"), ["notebook@1"]);
-        assert_eq!(unsupported("notebook.a.b = 1\ndynamic = [\"1\"]"), ["notebook@0"]);
-        assert_eq!(unsupported("remote = []\ndynamic = \"1080\"\nnotebook = {}"), [""; 0]);
     }
 }

@@ -3,10 +3,10 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, OsStr};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The home directory and the name in this user's passwd entry, if there is one (`getpwuid_r(3)`).
@@ -37,4 +37,9 @@ pub(super) fn passwd_entry() -> Option<(PathBuf, String)> {
 /// Opens for reading, and never waits for somebody at the other end of a FIFO.
 pub(super) fn open_without_waiting(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)
+}
+
+/// Whether its mode lets anybody but its owner in.
+pub(super) fn is_exposed(metadata: &Metadata) -> bool {
+    metadata.permissions().mode() & 0o077 != 0
 }

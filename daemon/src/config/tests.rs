@@ -8,7 +8,13 @@ use tempfile::TempDir;
 use super::*;
 
 fn ctx() -> Context {
-    Context { home: "/home/me".into(), user: "me".into(), env: BTreeMap::new(), ask_ssh: false }
+    Context {
+        home: "/home/me".into(),
+        user: "me".into(),
+        env: BTreeMap::new(),
+        ask_ssh: false,
+        ports_path: None,
+    }
 }
 
 /// A config directory with these files.
@@ -100,6 +106,7 @@ fn every_key_reaches_the_spec() {
         renew_after: secs(86400),
         renew_bytes: 1 << 30,
         drain: secs(600),
+        trusted: Policy::default().trusted,
         all_or_nothing: false,
     };
     assert_eq!(spec.policy, policy);

@@ -10,6 +10,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::document::Document;
 use super::here;
+use super::notebook;
 use super::schema::{DaemonKeys, Item, Keys, List};
 use super::values::{self, Flaw};
 
@@ -25,11 +26,6 @@ pub(super) fn tunnel_keys(
     base: &Path,
 ) -> Vec<FileProblem> {
     let mut vet = Vet { document, problems: Vec::new() };
-    for (key, span) in keys.unsupported() {
-        let message = format!("`{key}` is not supported yet by this version");
-        vet.problems
-            .push(document.problem(Some(span), Flaw::new(message, "remove it, or wait for a later version")));
-    }
     vet.value(&keys.host, |text| values::host(text));
     vet.value(&keys.user, |text| values::user(text));
     vet.value(&keys.port, |number| values::port(*number));
@@ -60,6 +56,8 @@ pub(super) fn tunnel_keys(
     let mut here = Vec::new();
     vet.forwards(&keys.forward, &mut here, "", LOCAL, |text| Ok(here::local(text, home)?.listen));
     vet.forwards(&keys.dynamic, &mut here, "", DYNAMIC, |text| Ok(here::dynamic(text, home)?.listen));
+    let (_, problems) = notebook::read(&keys.notebook, document, &mut here);
+    vet.problems.extend(problems);
     let there = &mut Vec::new();
     vet.forwards(&keys.remote, there, " at the far end", REMOTE, |text| Ok(here::remote(text, home)?.listen));
     vet.problems

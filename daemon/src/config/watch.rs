@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use super::gather::Gathered;
 use super::hosts::Hosts;
+use super::ports::Ports;
 use super::read::interpret_asking;
 use super::{Context, Loaded, summed_up};
 
@@ -83,19 +84,20 @@ async fn run(dir: PathBuf, ctx: Arc<Context>, nudges: Arc<Nudges>, on_loaded: On
     let mut watching: Option<Watching> = None;
     let mut last_digest = None;
     let mut blind = false;
-    let hosts = Arc::new(Mutex::new(Hosts::new(&ctx.home)));
+    let memory = Arc::new(Mutex::new((Hosts::new(&ctx.home), Ports::open(ctx.ports_path.clone()))));
     loop {
         let asked = nudges.asked.load(Ordering::Acquire);
         let known = last_digest.filter(|_| nudges.answered.load(Ordering::Acquire) == asked);
         let look = {
             let (dir, ctx, nudges) = (dir.clone(), Arc::clone(&ctx), Arc::clone(&nudges));
-            let hosts = Arc::clone(&hosts);
+            let memory = Arc::clone(&memory);
             spawn_blocking(move || {
-                let mut hosts = hosts.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut memory = memory.lock().unwrap_or_else(PoisonError::into_inner);
+                let (hosts, ports) = &mut *memory;
                 if nudges.is_asked() {
                     hosts.forget();
                 }
-                look(dir, &ctx, &nudges, &mut hosts, watching, known)
+                look(dir, &ctx, &nudges, (hosts, ports), watching, known)
             })
         };
         match look.await {
@@ -153,7 +155,7 @@ fn look(
     dir: PathBuf,
     ctx: &Context,
     nudges: &Arc<Nudges>,
-    hosts: &mut Hosts,
+    (hosts, ports): (&mut Hosts, &mut Ports),
     before: Option<Watching>,
     known: Option<u64>,
 ) -> Seen {
@@ -165,11 +167,12 @@ fn look(
     loop {
         let watcher = arm(&scope, nudges);
         let mut found = Gathered::from_dir(&dir);
-        let loaded = interpret_asking(&found, ctx, hosts);
+        let mut loaded = interpret_asking(&found, ctx, hosts);
         found.watch_too(&hosts.places().files, &hosts.places().dirs);
         let scope_now = Scope::of(&found);
         if scope_now == *scope || tries == MOST_TRIES {
             let watcher = watcher.inspect_err(|error| tracing::debug!(%error, "not watched")).ok();
+            ports.choose(&mut loaded);
             let news = (known != Some(loaded.digest)).then(|| summed_up(loaded));
             return Seen { watching: Watching { scope, watcher }, news };
         }

@@ -28,8 +28,13 @@ impl Bench {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (tell, readings) = channel();
-        let ctx =
-            Context { home: root.join("home"), user: "me".into(), env: BTreeMap::new(), ask_ssh: false };
+        let ctx = Context {
+            home: root.join("home"),
+            user: "me".into(),
+            env: BTreeMap::new(),
+            ask_ssh: false,
+            ports_path: None,
+        };
         let on_loaded: OnLoaded = Arc::new(move |loaded| drop(tell.send(loaded)));
         let watch = spawn(runtime.handle(), dir.clone(), ctx, on_loaded);
         Bench { _temp: temp, root, dir, readings, watch, _runtime: runtime }

@@ -1,11 +1,12 @@
 //! The only crossing between what core knows and what goes over the socket.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use nbtunnel_core::{Asks, Failure, Name, TunnelView};
+use nbtunnel_core::{Asks, Failure, Name, Route, TunnelView};
 use nbtunnel_proto::{
-    Finding, ForwardStatus, History, HostKeyOffer, Order, PastFailure, Problem, RecordedKey, Secret,
-    TunnelStatus,
+    Finding, ForwardStatus, History, HostKeyOffer, Keys, NotebookStatus, OfferedKey, Order, PastFailure,
+    Problem, RecordedKey, Secret, SshHost, TunnelStatus,
 };
 use secrecy::SecretString;
 
@@ -13,7 +14,7 @@ use crate::ask::{Prompt, Question};
 use crate::finding;
 use crate::forward::Counts;
 use crate::history::Past;
-use crate::ssh::{Hop, OfferedKey, Plan, Recorded};
+use crate::ssh::{self, Candidate, Hop, Plan, Recorded, Signs, Trial};
 
 /// A failure as users see it.
 pub fn problem(failure: &Failure) -> Problem {
@@ -39,6 +40,54 @@ pub fn finding(tunnel: Option<&str>, found: finding::Finding) -> Finding {
         hint: found.hint,
         took_ms: found.took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
     }
+}
+
+/// Where a tunnel leads, as other SSH clients have to know it: `planned`, or what `route` says.
+pub fn ssh_host(name: &Name, route: &Route, planned: Option<&Hop>, asks: bool) -> SshHost {
+    let texts = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect();
+    let said = |paths: &Option<Vec<PathBuf>>| paths.as_deref().map(texts).unwrap_or_default();
+    let name = name.to_string();
+    match planned {
+        Some(server) => SshHost {
+            name,
+            host: server.host.clone(),
+            port: server.port,
+            user: server.user.clone(),
+            alias: server.host_keys.alias.clone(),
+            identity_files: texts(&server.login.identity_files),
+            known_hosts: texts(&server.host_keys.known_hosts),
+            asks,
+        },
+        None => SshHost {
+            name,
+            host: route.host.clone(),
+            port: route.port.unwrap_or(22),
+            user: route.user.clone().unwrap_or_default(),
+            alias: None,
+            identity_files: said(&route.identity_files),
+            known_hosts: said(&route.known_hosts),
+            asks,
+        },
+    }
+}
+
+/// Keys, and what a server makes of them.
+pub fn keys(trial: Trial) -> Keys {
+    let key = |key: Candidate| OfferedKey {
+        file: key.file.map(|path| path.display().to_string()),
+        holder: match key.holder {
+            Signs::Agent => "agent",
+            Signs::File => "file",
+            Signs::Locked => "locked",
+        }
+        .to_owned(),
+        public: key.public,
+        fingerprint: key.fingerprint,
+        certificate: key.certificate,
+        verdict: key.is_taken.map(|is_taken| if is_taken { "taken" } else { "refused" }.to_owned()),
+    };
+    let Trial { account, keys, notes, let_in } = trial;
+    Keys { account, keys: keys.into_iter().map(key).collect(), notes, let_in }
 }
 
 /// A user's word as core knows it.
@@ -71,6 +120,7 @@ pub fn tunnel(
     view: TunnelView,
     planned: Option<&Plan>,
     tallies: &[Counts],
+    notebooks: Vec<NotebookStatus>,
     past: Past,
 ) -> TunnelStatus {
     let forwards = view.forwards.into_iter().zip(tallies).map(|(forward, tally)| ForwardStatus {
@@ -105,7 +155,7 @@ pub fn tunnel(
         tags: view.spec.tags,
         problem: view.problem.as_ref().map(problem),
         forwards: forwards.collect(),
-        notebooks: Vec::new(),
+        notebooks,
         draining: u32::try_from(view.draining).unwrap_or(u32::MAX),
         history: history(past),
         asking: asking(view.asks).map(str::to_owned),
@@ -149,7 +199,7 @@ pub fn answers(answers: Vec<Secret>) -> Vec<SecretString> {
 }
 
 /// A host key as `nbctl trust` shows it. `hop` showed it, on the way `planned`.
-pub fn host_key(name: &Name, hop: &Hop, planned: Option<&Plan>, offered: &OfferedKey) -> HostKeyOffer {
+pub fn host_key(name: &Name, hop: &Hop, planned: Option<&Plan>, offered: &ssh::OfferedKey) -> HostKeyOffer {
     let jumps = planned.map(|plan| plan.jumps.as_slice()).unwrap_or_default();
     let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     HostKeyOffer {

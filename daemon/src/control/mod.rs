@@ -2,6 +2,9 @@
 //! answers back. It knows no tunnel; `convert` is the only crossing between core and the wire.
 
 pub mod convert;
+#[cfg_attr(unix, path = "raw_unix.rs")]
+#[cfg_attr(windows, path = "raw_windows.rs")]
+mod raw;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -102,10 +105,24 @@ async fn greet(
         return;
     };
     let _leaving = Leaving { client, events };
-    if let Err(fault) = converse(&mut connection, client, events, closing).await {
-        tracing::debug!("a client is gone: {fault}");
-        let _ = send(&mut connection, &Reply::Fault(fault)).await;
+    match converse(&mut connection, client, events, closing).await {
+        Ok(Over::HungUp) => {}
+        Ok(Over::Raw) => match connection.into_raw().map_err(|fault| fault.message).and_then(raw::stream) {
+            Ok(stream) => drop(events.send(Event::Raw(client, stream))),
+            Err(why) => tracing::debug!("a client is gone: {why}"),
+        },
+        Err(fault) => {
+            tracing::debug!("a client is gone: {fault}");
+            let _ = send(&mut connection, &Reply::Fault(fault)).await;
+        }
     }
+}
+
+/// How a conversation ended.
+enum Over {
+    HungUp,
+    /// What comes now is no protocol.
+    Raw,
 }
 
 /// Says that a client is gone, however its conversation ended.
@@ -126,14 +143,14 @@ async fn converse(
     client: ClientId,
     events: &Events,
     closing: &mut watch::Receiver<bool>,
-) -> Result<(), Fault> {
+) -> Result<Over, Fault> {
     loop {
         let request = tokio::select! {
             biased;
             request = connection.next_request() => request?,
-            _ = closing.wait_for(|closing| *closing) => return Ok(()),
+            _ = closing.wait_for(|closing| *closing) => return Ok(Over::HungUp),
         };
-        let Some(request) = request else { return Ok(()) };
+        let Some(request) = request else { return Ok(Over::HungUp) };
         let streams = matches!(request, Request::Events | Request::Logs { follow: true, .. });
         let has_answer = !matches!(request, Request::Environment { .. });
         let is_asked = matches!(request, Request::Unlock { .. });
@@ -154,6 +171,9 @@ async fn converse(
                     Some(reply) => {
                         refused |= matches!(reply, Reply::Fault(_));
                         send(connection, &reply).await?;
+                        if matches!(reply, Reply::Proxied { .. }) {
+                            return Ok(Over::Raw);
+                        }
                     }
                     // A stream has no end but a fault: without one, more came than the client took.
                     None if streams && !refused => return Err(left_behind()),
@@ -161,7 +181,7 @@ async fn converse(
                 },
                 next = connection.next_request() => {
                     return match next? {
-                        None => Ok(()),
+                        None => Ok(Over::HungUp),
                         Some(Request::Answers { number, answers }) if is_asked => {
                             match events.send(Event::Answers(client, number, answers)) {
                                 Ok(()) => continue,

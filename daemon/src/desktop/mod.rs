@@ -1,5 +1,5 @@
-//! Words on the user's desktop, where there is one: that a login is gone which only that user can open again. Never
-//! waited for, and never with more in them than names of tunnels.
+//! Words on the user's desktop, where there is one: that a login is gone which only that user can open again, or that
+//! a cluster will end a notebook soon. Never waited for, and never with more in them than names.
 
 #[cfg_attr(target_os = "linux", path = "notify_linux.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "notify_other.rs")]
@@ -20,7 +20,15 @@ const MOST: usize = 64;
 const MOST_NAMED: usize = 5;
 
 /// The user's desktop.
-pub struct Desktop(mpsc::Sender<String>);
+pub struct Desktop(mpsc::Sender<News>);
+
+/// What there is to tell.
+enum News {
+    /// The session of this tunnel is gone.
+    LostLogin(String),
+    /// This is about to happen to the notebook of this name.
+    Ending(String, String),
+}
 
 impl Desktop {
     /// A desktop that is told of things by a task on `runtime`.
@@ -33,23 +41,41 @@ impl Desktop {
     /// The session of `tunnel` is gone, and another one takes its user.
     pub fn lost_login(&self, tunnel: &str) {
         // A desktop that hangs is told no more than it takes.
-        let _ = self.0.try_send(tunnel.to_owned());
+        let _ = self.0.try_send(News::LostLogin(tunnel.to_owned()));
+    }
+
+    /// A notebook is about to end, as `what` says.
+    pub fn ends_soon(&self, notebook: &str, what: &str) {
+        let _ = self.0.try_send(News::Ending(notebook.to_owned(), what.to_owned()));
     }
 }
 
-async fn tell_all(mut lost: mpsc::Receiver<String>) {
-    while let Some(first) = lost.recv().await {
+async fn tell_all(mut news: mpsc::Receiver<News>) {
+    while let Some(first) = news.recv().await {
         sleep(TOGETHER).await;
-        let mut tunnels = vec![first];
-        while let Ok(another) = lost.try_recv() {
-            tunnels.push(another);
+        let (mut tunnels, mut endings) = (Vec::new(), Vec::new());
+        let mut next = Some(first);
+        while let Some(one) = next {
+            match one {
+                News::LostLogin(tunnel) => tunnels.push(tunnel),
+                News::Ending(notebook, what) => endings.push((format!("{notebook} ends soon"), what)),
+            }
+            next = news.try_recv().ok();
         }
-        let (summary, body) = words(&tunnels);
-        match timeout(DEADLINE, system::notify(&summary, &body)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(why)) => tracing::debug!("there is no desktop to tell: {why}"),
-            Err(_) => tracing::debug!("there is no desktop to tell: it does not answer"),
+        if !tunnels.is_empty() {
+            tell(words(&tunnels)).await;
         }
+        for ending in endings {
+            tell(ending).await;
+        }
+    }
+}
+
+async fn tell((summary, body): (String, String)) {
+    match timeout(DEADLINE, system::notify(&summary, &body)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(why)) => tracing::debug!("there is no desktop to tell: {why}"),
+        Err(_) => tracing::debug!("there is no desktop to tell: it does not answer"),
     }
 }
 

@@ -11,21 +11,27 @@ use nbtunnel_proto::{Fault, FileProblem, Reply};
 use tokio::sync::mpsc;
 
 use super::Driver;
+use super::layers::layers;
 use crate::control::convert;
 use crate::event::Asked;
 use crate::finding::{Finding, Layer};
+use crate::forward::FarSide;
 use crate::history::span;
+use crate::notebook::Errand;
 use crate::service::starter::starter;
-use crate::ssh::{HAS_KERBEROS, Links, Patient};
+use crate::ssh::{HAS_KERBEROS, Links, OnFinding, Patient};
 
 /// So many tunnels are looked at at a time: each takes a login.
 const AT_ONCE: usize = 4;
 
 /// A tunnel to look at, and what its file has to say.
-struct Case {
+pub(super) struct Case {
     name: Name,
     config: Finding,
-    patient: Patient,
+    pub(super) patient: Patient,
+    notebooks: Vec<Errand>,
+    /// Its far end, if it is up.
+    far: Option<Arc<dyn FarSide>>,
 }
 
 impl Driver {
@@ -113,7 +119,7 @@ impl Driver {
         self.problems.iter().find(|problem| problem.file.as_ref() == Some(&file))
     }
 
-    fn case(&self, name: &Name) -> Option<Case> {
+    pub(super) fn case(&self, name: &Name) -> Option<Case> {
         let tunnel = self.fleet.tunnels().get(name)?;
         let view = tunnel.view(self.clock.now());
         let config = match self.problem_of(name.as_str()) {
@@ -137,30 +143,45 @@ impl Driver {
                 .map(|forward| (forward.to_string(), forward.target.clone()))
                 .collect(),
         };
-        Some(Case { name: name.clone(), config, patient })
+        let notebooks = view.spec.notebooks.iter();
+        let notebooks =
+            notebooks.filter_map(|spec| self.errand(&(name.clone(), spec.name.clone()))).collect();
+        Some(Case { name: name.clone(), config, patient, notebooks, far: self.effects.far_side_now(name) })
     }
 }
 
 /// Looks at one tunnel, and tells the client what is found as fast as it reads.
 async fn look_at(links: &Arc<Links>, case: Case, answer: &mpsc::Sender<Reply>) {
-    let Case { name, config, patient } = case;
+    let Case { name, config, patient, notebooks, far } = case;
+    let look = |on: OnFinding| async move {
+        on(config);
+        links.diagnose(patient, Arc::clone(&on)).await;
+        for errand in notebooks {
+            layers(far.clone(), errand).await.into_iter().for_each(&*on);
+        }
+    };
+    tell(name.as_str(), answer, look).await;
+}
+
+/// Tells the client what `look` finds about the tunnel `name`, as fast as it reads.
+pub(super) async fn tell<T, L: Future<Output = T>>(
+    name: &str,
+    answer: &mpsc::Sender<Reply>,
+    look: impl FnOnce(OnFinding) -> L,
+) -> T {
     let (tell, mut found) = mpsc::unbounded_channel();
-    let _ = tell.send(config);
-    let on = Arc::new(move |finding| {
+    let on: OnFinding = Arc::new(move |finding| {
         let _ = tell.send(finding);
     });
     let pass_on = async {
         while let Some(finding) = found.recv().await {
-            if answer
-                .send(Reply::Finding(Box::new(convert::finding(Some(name.as_str()), finding))))
-                .await
-                .is_err()
-            {
+            let finding = convert::finding(Some(name), finding);
+            if answer.send(Reply::Finding(Box::new(finding))).await.is_err() {
                 return;
             }
         }
     };
-    tokio::join!(links.diagnose(patient, on), pass_on);
+    tokio::join!(look(on), pass_on).0
 }
 
 fn about_build() -> Finding {

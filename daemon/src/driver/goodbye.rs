@@ -33,6 +33,7 @@ impl Driver {
         self.note(None, "stopping");
         let fault = || Reply::Fault(control::stopping());
         self.waits.stop(fault);
+        self.notebooks.stop(fault);
         self.reloads
             .drain(..)
             .map(|(_, asked)| asked)
@@ -67,16 +68,18 @@ impl Driver {
 /// What came while stopping and somebody waits for.
 fn late(event: Event, fault: impl Fn() -> Reply) {
     match event {
-        Event::Asked(asked) => asked.answer(fault()),
+        Event::Asked(asked) | Event::Looked(asked, ..) => asked.answer(fault()),
         Event::Trusted(asked, _, Ok(written)) => asked
             .answer(Reply::Trusted { file: written.file.display().to_string(), replaced: written.replaced }),
-        Event::Trusted(asked, _, Err(_)) => asked.answer(fault()),
+        Event::Trusted(asked, _, Err(_)) | Event::NoWay(asked, ..) => asked.answer(fault()),
         Event::Tunnel(..)
         | Event::Link(..)
         | Event::Changed(..)
+        | Event::Notebook(..)
         | Event::Loaded(_)
         | Event::Question(..)
         | Event::Answers(..)
+        | Event::Raw(..)
         | Event::HungUp(_)
         | Event::Exhausted(_)
         | Event::Nudged(..)

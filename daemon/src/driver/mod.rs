@@ -3,7 +3,13 @@
 
 mod doctor;
 mod goodbye;
+mod keys;
+mod layers;
+mod loading;
+mod looks;
 mod memory;
+mod notebooks;
+mod proxies;
 mod requests;
 mod tell;
 mod unlocks;
@@ -20,7 +26,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use crate::ask::Asker;
-use crate::config::{DaemonSettings, Loaded, Watch};
+use crate::config::{DaemonSettings, Watch};
 use crate::desktop::Desktop;
 use crate::effects::Effects;
 use crate::event::{Asked, Event, Events};
@@ -32,6 +38,8 @@ use crate::service::readiness;
 use crate::ssh::{Changed, LinkEvent, Links};
 use crate::wake::Clock;
 use memory::Memory;
+use notebooks::Notebooks;
+use proxies::Proxies;
 use unlocks::Unlocks;
 use waits::Waits;
 
@@ -87,7 +95,10 @@ pub struct Driver {
     /// When orders that could not be written down are tried once more.
     orders_again_at: Moment,
     waits: Waits,
+    notebooks: Notebooks,
+    data: Handle,
     unlocks: Unlocks,
+    proxies: Proxies,
     desktop: Desktop,
     watch: Watch,
     filter: Filter,
@@ -113,11 +124,17 @@ impl Driver {
     /// A daemon that has read nothing yet.
     pub fn new(parts: Parts) -> Self {
         let (orders, remembered) = Orders::open(parts.orders_path);
+        let proxies = Proxies::new(parts.data.clone());
         let (memory, ports) = Memory::open(parts.history_path);
         Driver {
             started: parts.clock.now(),
             clock: parts.clock,
-            effects: Effects::new(parts.events.clone(), parts.links, Arc::clone(&parts.services), parts.data),
+            effects: Effects::new(
+                parts.events.clone(),
+                parts.links,
+                Arc::clone(&parts.services),
+                parts.data.clone(),
+            ),
             events: parts.events,
             inbox: parts.inbox,
             fleet: Fleet::new(parts.seed, remembered).with_ports(ports),
@@ -126,7 +143,10 @@ impl Driver {
             orders,
             orders_again_at: parts.clock.now(),
             waits: Waits::default(),
+            notebooks: Notebooks::default(),
+            data: parts.data,
             unlocks: Unlocks::default(),
+            proxies,
             desktop: Desktop::new(&Handle::current()),
             watch: parts.watch,
             filter: parts.filter,
@@ -213,12 +233,20 @@ impl Driver {
             Event::Answers(client, number, answers) => self.unlocks.answers(client, number, answers),
             Event::HungUp(client) => {
                 self.person_left(client);
+                self.proxies.hung_up(client);
                 self.early.retain(|asked| asked.client != client);
-                for (name, wait) in self.waits.hung_up(client) {
+                let notebooks = self.notebooks.hung_up(client);
+                for (name, wait) in self.waits.hung_up(client).into_iter().chain(notebooks) {
                     self.tell(FleetInput::Tunnel(name, Input::Unwait(wait)));
                 }
                 self.reloads.retain(|(_, asked)| asked.client != client);
             }
+            Event::Notebook(tunnel, notebook, id, did, server) => {
+                self.notebook_did((tunnel, notebook), id, did, server.map(|server| *server));
+            }
+            Event::Looked(asked, names, looked) => self.looked(&asked, &names, looked),
+            Event::Raw(client, stream) => self.proxies.raw(client, stream),
+            Event::NoWay(asked, name, why) => self.no_way(&asked, &name, why),
             Event::Trusted(asked, name, result) => self.trusted(&asked, name, result),
             Event::Exhausted(exhausted) => self.exhausted(exhausted),
             Event::Nudged(nudge, reason) => {
@@ -251,7 +279,11 @@ impl Driver {
         while let Some((name, output)) = self.fleet.poll_output() {
             match output {
                 Output::Announce(transition) => self.announce(&name, transition),
-                Output::Answer(wait, settled) => self.waits.answered(wait, settled),
+                Output::Answer(wait, settled) => {
+                    if let Some(settled) = self.notebook_settled(wait, settled) {
+                        self.waits.answered(wait, settled);
+                    }
+                }
                 Output::Gone => {
                     self.effects.carry_out(&name, &nbtunnel_core::Policy::default(), Output::Gone, None);
                     self.journal.forget(name.as_str());
@@ -261,14 +293,8 @@ impl Driver {
                     let asker = self.unlocks.asker(asker);
                     self.carry_out(&name, output, asker);
                 }
-                Output::Notebook(_, notebook, id, _) => {
-                    let why = nbtunnel_core::Failure::new(
-                        nbtunnel_core::FailureKind::NotebookFailed,
-                        "this daemon cannot look for notebooks",
-                        "install a newer one",
-                    );
-                    let did = nbtunnel_core::NotebookInput::Did(id, nbtunnel_core::Did::Failed(why));
-                    let _ = self.events.send(Event::Tunnel(name, Input::Notebook(notebook, did)));
+                Output::Notebook(epoch, notebook, id, task) => {
+                    self.notebook_task(name, epoch, notebook, id, task);
                 }
                 Output::Bind(..)
                 | Output::Unbind(_)
@@ -301,65 +327,6 @@ impl Driver {
         if let Err(why) = self.orders.keep(self.fleet.remembered()) {
             self.note(None, &format!("what you started and stopped cannot be written down: {why}"));
         }
-    }
-
-    fn loaded(&mut self, loaded: Loaded) {
-        self.settle_settings(&loaded);
-        let changes =
-            nbtunnel_core::reconcile(&self.specs, loaded.tunnels, &loaded.broken, loaded.all_broken);
-        for change in &changes {
-            match change {
-                nbtunnel_core::Change::Add(name, spec) | nbtunnel_core::Change::Respec(name, spec) => {
-                    self.specs.insert(name.clone(), (**spec).clone());
-                }
-                nbtunnel_core::Change::Remove(name) => {
-                    self.specs.remove(name);
-                }
-            }
-        }
-        for problem in &loaded.problems {
-            if !self.problems.contains(problem) {
-                let text = tell::problem_sentence(problem);
-                tracing::warn!("{text}");
-                self.journal.line(self.clock.wall_ms(), None, &text);
-            }
-        }
-        self.problems = loaded.problems;
-        self.notes = loaded.notes;
-        self.recall(&loaded.broken, loaded.all_broken);
-        self.tell(FleetInput::Apply(changes.clone()));
-        if !loaded.all_broken {
-            let right = self.fleet.tunnels().keys().filter(|name| !loaded.broken.contains(*name));
-            for name in right.cloned().collect::<Vec<_>>() {
-                self.tell(FleetInput::Tunnel(name, Input::FilesRead));
-            }
-        }
-        self.answer_reloads(loaded.asked, &changes);
-        if !self.loaded_once {
-            self.loaded_once = true;
-            self.services.all_forwards_known();
-            let text = format!("watching {} with {}", self.config_dir.display(), self.count());
-            self.note(None, &text);
-            self.answer_early();
-        }
-        readiness::ready(&self.count());
-    }
-
-    fn count(&self) -> String {
-        match self.specs.len() {
-            1 => "1 tunnel".to_owned(),
-            count => format!("{count} tunnels"),
-        }
-    }
-
-    /// Takes over the settings of the daemon as a whole, unless their file cannot be read.
-    fn settle_settings(&mut self, loaded: &Loaded) {
-        if loaded.all_broken || loaded.daemon == self.settings {
-            return;
-        }
-        self.settings = loaded.daemon.clone();
-        self.filter.set(self.settings.log.as_deref());
-        self.services.set_spool(self.settings.spool);
     }
 
     fn answer_early(&mut self) {

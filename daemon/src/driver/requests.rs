@@ -17,7 +17,11 @@ impl Driver {
     pub(super) fn asked(&mut self, asked: Asked) {
         let request = asked.request.clone();
         let result = match request {
-            Request::Status { names } => self.status(&names).map(|status| Reply::Status(Box::new(status))),
+            Request::Status { names } => match self.status_asked(&asked, names) {
+                Ok(Some(reply)) => Ok(reply),
+                Ok(None) => return,
+                Err(fault) => Err(fault),
+            },
             Request::Order { select, order, wait } => match self.order(&asked, &select, order, wait) {
                 Ok(Some(reply)) => Ok(reply),
                 Ok(None) => return,
@@ -59,7 +63,24 @@ impl Driver {
                 Ok(()) => return,
                 Err(fault) => Err(fault),
             },
-            Request::Notebook { name, .. } => Err(self.no_such_tunnel(&name)),
+            Request::Notebook { name, ask } => match self.notebook_asked(&asked, &name, ask) {
+                Ok(()) => return,
+                Err(fault) => Err(fault),
+            },
+            Request::Proxy { name, target } => match self.proxy(&asked, &name, target.as_deref()) {
+                Ok(()) => return,
+                Err(fault) => Err(fault),
+            },
+            Request::ProxyEnd { number } => self.proxy_end(number),
+            Request::SshHosts { names } => self.ssh_hosts(&names).map(Reply::SshHosts),
+            Request::Keys { name } => match self.keys(&asked, &name) {
+                Ok(()) => return,
+                Err(fault) => Err(fault),
+            },
+            Request::TestKey { name, file } => match self.test_key(&asked, &name, file) {
+                Ok(()) => return,
+                Err(fault) => Err(fault),
+            },
             #[cfg(debug_assertions)]
             Request::Hang => loop {
                 std::thread::park();
@@ -69,7 +90,7 @@ impl Driver {
     }
 
     /// The tunnels that `patterns` (names or globs) mean; every pattern has to fit one.
-    fn select(&self, patterns: &[String]) -> Result<Vec<Name>, Fault> {
+    pub(super) fn select(&self, patterns: &[String]) -> Result<Vec<Name>, Fault> {
         let mut chosen = Vec::new();
         for pattern in patterns {
             let glob = Pattern::new(pattern).map_err(|why| {
@@ -95,7 +116,7 @@ impl Driver {
         self.fleet.tunnels().iter().filter(|(_, tunnel)| !tunnel.is_leaving()).map(|(name, _)| name)
     }
 
-    fn no_such_tunnel(&self, pattern: &str) -> Fault {
+    pub(super) fn no_such_tunnel(&self, pattern: &str) -> Fault {
         let broken = format!("tunnels/{pattern}.toml");
         let hint = if self.problems.iter().any(|problem| problem.file.as_deref() == Some(&broken)) {
             format!("its file has a mistake: see `nbctl check {pattern}` or `nbctl status`")
@@ -109,7 +130,7 @@ impl Driver {
         Fault::new(FaultCode::NoSuchTunnel, format!("there is no tunnel {pattern:?}"), hint)
     }
 
-    fn status(&self, patterns: &[String]) -> Result<Status, Fault> {
+    pub(super) fn status(&self, patterns: &[String]) -> Result<Status, Fault> {
         let now = self.clock.now();
         let names =
             if patterns.is_empty() { self.present().cloned().collect() } else { self.select(patterns)? };
@@ -156,7 +177,8 @@ impl Driver {
         });
         let tallies: Vec<_> = tallies.collect();
         let planned = self.effects.planned(name);
-        Some(convert::tunnel(name, view, planned, &tallies, self.memory.past(name, tunnel, now)))
+        let notebooks = self.notebook_statuses(name, &view, now);
+        Some(convert::tunnel(name, view, planned, &tallies, notebooks, self.memory.past(name, tunnel, now)))
     }
 
     fn order(

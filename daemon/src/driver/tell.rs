@@ -26,12 +26,20 @@ impl Driver {
                 self.effects.unwanted(name);
             }
         }
+        self.notebooks.progress(name, &transition.about, &text);
+        if let (About::Tunnel, Some(why)) = (&transition.about, &transition.why) {
+            self.proxies.kept_waiting(name, why);
+        }
         self.journal.event(WireEvent {
             at_ms: self.clock.wall_ms(),
             tunnel: Some(name.to_string()),
             forward: match &transition.about {
                 About::Tunnel | About::Link | About::Login | About::Notebook(_) => None,
                 About::Forward(forward) => Some(forward.clone()),
+            },
+            notebook: match &transition.about {
+                About::Notebook(notebook) => Some(notebook.clone()),
+                About::Tunnel | About::Link | About::Login | About::Forward(_) => None,
             },
             from: transition.from.to_owned(),
             to: transition.to.to_owned(),
@@ -41,6 +49,11 @@ impl Driver {
         });
         if transition.about == About::Login {
             self.desktop.lost_login(name.as_str());
+        }
+        if let (About::Notebook(notebook), "ending", Some(why)) =
+            (&transition.about, transition.to, &transition.why)
+        {
+            self.desktop.ends_soon(notebook, &format!("{}: {}", why.message, why.hint));
         }
         if transition.about == About::Tunnel {
             self.remember(name, &transition);

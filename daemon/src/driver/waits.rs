@@ -23,15 +23,15 @@ struct Group {
 }
 
 impl Waits {
+    /// A number that no wait has yet.
+    pub(super) fn number(&mut self) -> WaitId {
+        self.next += 1;
+        WaitId(self.next)
+    }
+
     /// Begins to wait for `names`. The caller passes the ids on to core.
     pub(super) fn begin(&mut self, asked: Asked, names: &[Name]) -> Vec<(Name, WaitId)> {
-        let ids: Vec<(Name, WaitId)> = names
-            .iter()
-            .map(|name| {
-                self.next += 1;
-                (name.clone(), WaitId(self.next))
-            })
-            .collect();
+        let ids: Vec<(Name, WaitId)> = names.iter().map(|name| (name.clone(), self.number())).collect();
         let waiting = ids.iter().map(|(name, id)| (*id, name.clone())).collect();
         self.groups.push(Group { asked, waiting, outcomes: Vec::new() });
         ids

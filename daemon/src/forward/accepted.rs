@@ -12,6 +12,7 @@ use super::activity::{Counted, Place};
 use super::asking::{self, Asked, Here, Line, Unasked};
 use super::carrier::{Carrier, GateNow};
 use super::local::Local;
+use super::proxy::Ending;
 use super::queue::{Bounds, Queue};
 use super::standing::Standing;
 use super::tally::Tally;
@@ -26,6 +27,8 @@ pub struct Accepted {
     /// another link can try again what one could not.
     asked: Option<Asked>,
     ended: bool,
+    /// Whom its end is told.
+    ending: Option<Arc<Ending>>,
 }
 
 impl Accepted {
@@ -38,7 +41,14 @@ impl Accepted {
             standing: standing.clone(),
             asked: None,
             ended: false,
+            ending: None,
         }
+    }
+
+    /// The same, whose end `ending` says before its client can see it.
+    pub(super) fn telling(mut self, ending: Arc<Ending>) -> Accepted {
+        self.ending = Some(ending);
+        self
     }
 
     /// The address and port it comes from, as `direct-tcpip` tells them (RFC 4254 §7.2). For a Unix socket,
@@ -161,6 +171,9 @@ impl Accepted {
 
 impl Drop for Accepted {
     fn drop(&mut self) {
+        if let Some(ending) = &self.ending {
+            ending.is(self.ended);
+        }
         if !self.ended {
             self.local.will_reset();
         }

@@ -38,7 +38,7 @@ pub(super) async fn attend(mut local: Accepted, standing: Arc<Standing>) {
                 standing.carried_by(&carrier);
                 let Some(target) = local.destination(target).await else { return };
                 match carrier.carry(local, target.clone()).await {
-                    Carried::Over => return,
+                    Carried::Over => return standing.left_alone(),
                     Carried::Denied(failure, back) => {
                         let again = standing.seeks_again(&target, &failure);
                         standing.denied(failure.clone());
@@ -101,7 +101,7 @@ async fn wait(
 
 /// Waits for `duration` in parts of at most a minute, so that a long sleep of the machine is not added to it
 /// in one piece.
-async fn lasting(mut duration: Duration) {
+pub(super) async fn lasting(mut duration: Duration) {
     while !duration.is_zero() {
         let part = duration.min(Duration::from_secs(60));
         sleep(part).await;

@@ -22,6 +22,18 @@ pub(super) enum Local {
     Unix(sys::UnixStream),
 }
 
+impl From<TcpStream> for Local {
+    fn from(stream: TcpStream) -> Local {
+        Local::Tcp(stream)
+    }
+}
+
+impl From<sys::UnixStream> for Local {
+    fn from(stream: sys::UnixStream) -> Local {
+        Local::Unix(stream)
+    }
+}
+
 impl Local {
     /// Resolves when reading gives something: bytes, the end, or an error.
     pub(super) async fn readable(&self) -> io::Result<()> {

@@ -72,9 +72,10 @@ impl Standing {
     }
 
     /// New connections go to `target`; how the old one fared says nothing about it.
-    pub(super) fn retarget(&self, target: Target) {
+    pub(super) fn retarget(self: &Arc<Self>, target: Target) {
         self.target.send_replace(target);
         lock(&self.told).far = None;
+        self.left_alone();
     }
 
     /// A connection is handed to `carrier`. What the link before was denied does not hold for another one, and
@@ -107,28 +108,6 @@ impl Standing {
             return;
         }
         self.tell_far(Err(failure.clone()), ForwardReport::Denied(failure));
-    }
-
-    /// Somebody waits for a notebook that is yet to be found.
-    pub(super) fn sought(&self) {
-        (self.report)(Input::Forward(self.id, ForwardReport::Sought));
-    }
-
-    /// Whether whoever met `failure` at `tried` is to wait until the notebook is found again, since it may have gone
-    /// elsewhere. Nobody else is led there from now on.
-    pub(super) fn seeks_again(&self, tried: &Target, failure: &Failure) -> bool {
-        let Some(notebook) = &self.notebook else { return false };
-        if !matches!(failure.kind, FailureKind::Refused | FailureKind::TimedOut) {
-            return false;
-        }
-        self.target.send_if_modified(|now| {
-            let is_old = now == tried;
-            if is_old {
-                *now = Target::Notebook(notebook.clone());
-            }
-            is_old
-        });
-        true
     }
 
     fn tell_far(&self, outcome: Result<(), Failure>, report: ForwardReport) {

@@ -121,7 +121,7 @@ fn read_pid(file: &mut File) -> Option<u32> {
 }
 
 /// FNV-1a, 64 bits: the same in every version of us, unlike the standard library's hashers.
-fn fnv1a(bytes: &[u8]) -> u64 {
+pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes
         .iter()
         .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))

@@ -121,7 +121,7 @@ use tokio::runtime::Handle;
 
 pub use agent::{AgentAt, Agents, Surveyed};
 pub use credentials::{AgentMark, FileMark, Mark, Snapshot};
-pub use diagnose::{OnFinding, Patient};
+pub use diagnose::{Candidate, OnFinding, Patient, Signs, Trial};
 pub use gssapi::Ticket;
 pub use hop::{Hop, Plan};
 pub use hostkey::OfferedKey;

@@ -37,6 +37,9 @@ pub(super) enum Role {
     /// Somebody looks how far one gets, with a session of nobody else's unless that took an answer: as far as the
     /// login, even with nothing to log in with.
     Look,
+    /// Somebody shows keys to it, whatever else is known of it: with a session of nobody else's, even when nobody can
+    /// sign with them.
+    Try,
 }
 
 impl Role {
@@ -45,9 +48,14 @@ impl Role {
         matches!(self, Role::Jump { .. } | Role::Server { share: true })
     }
 
+    /// Whether somebody only looks at the server itself.
+    pub(super) fn is_look_at_server(self) -> bool {
+        matches!(self, Role::Look | Role::Try)
+    }
+
     /// Whether nobody but a doctor wants it.
     pub(super) fn is_look(self) -> bool {
-        matches!(self, Role::Look | Role::Jump { is_looked_at: true })
+        matches!(self, Role::Look | Role::Try | Role::Jump { is_looked_at: true })
     }
 }
 
@@ -102,6 +110,10 @@ impl Pool {
     pub(super) async fn get(&self, links: &Arc<Links>, wanted: Wanted<'_>) -> Result<Lease, Failure> {
         let key = key(wanted.jumps, wanted.to);
         wanted.reporter.saw(wanted.to, Seen::Turn);
+        if wanted.role == Role::Try {
+            let gone = wanted.approach(links, Arc::clone(wanted.reporter), None).go().await?;
+            return Ok(Lease::new(Arc::new(gone), wanted.tunnel));
+        }
         let mut is_first = false;
         loop {
             let next = self.next(links, &key, wanted, &mut is_first)?;

@@ -94,13 +94,16 @@ impl Approach {
         // Nothing is sent to the server, not even a connection attempt, before there is something to offer, or
         // somebody who may be asked.
         let shortfall = shortfall(&offer, to, reporter, &links.agents, asker);
-        if let Some(failure) = shortfall.as_ref().filter(|_| *role != Role::Look) {
+        let shortfall = shortfall.filter(|_| *role != Role::Try || offer.keys.is_empty());
+        if let Some(failure) = shortfall.as_ref().filter(|_| !role.is_look_at_server()) {
             return Err(failure.clone());
         }
         let (machine, stopwatch) = (Arc::new(to.clone()), Arc::clone(&links.stopwatch));
         let shared = match role {
             Role::Jump { .. } => Shared::jump_host(machine, Arc::clone(reporter), stopwatch),
-            Role::Server { .. } | Role::Look => Shared::new(machine, Arc::clone(reporter), stopwatch),
+            Role::Server { .. } | Role::Look | Role::Try => {
+                Shared::new(machine, Arc::clone(reporter), stopwatch)
+            }
         };
         // Also when this is dropped half-way: a session in the middle of its key exchange would otherwise
         // wait for a silent server for ever.

@@ -31,6 +31,13 @@ pub enum Seen {
     HostKey(Box<OfferedKey>),
     /// The methods by which one may log in.
     Methods(Vec<String>),
+    /// It saw this key, and takes it or does not.
+    Key {
+        /// What users see of it.
+        label: String,
+        /// Whether it does; there may be no signature for all that.
+        is_taken: bool,
+    },
     /// What it let us in for; nothing if it asked for nothing.
     LetIn(Vec<String>),
 }

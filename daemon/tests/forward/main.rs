@@ -8,6 +8,7 @@
 mod binding;
 mod holding;
 mod pumping;
+mod seeking;
 mod slowness;
 #[allow(dead_code, reason = "shared with the test of exhaustion")]
 mod world;

@@ -6,6 +6,7 @@ use super::*;
 use crate::answer::{Prompt, Question, Secret};
 use crate::event::{Event, LogLine};
 use crate::finding::Finding;
+use crate::keys::{Keys, OfferedKey};
 use crate::reply::{HostKeyOffer, Outcome, Reached, RecordedKey, Reply};
 use crate::request::{Order, Request, Selection};
 use crate::status::{
@@ -108,6 +109,8 @@ fn requests() -> Vec<(&'static str, Request)> {
             },
         ),
         ("doctor", Request::Doctor { name: Some("a".into()) }),
+        ("keys", Request::Keys { name: "a".into() }),
+        ("test-key", Request::TestKey { name: "a".into(), file: Some("f".into()) }),
     ]
 }
 
@@ -140,6 +143,7 @@ fn replies() -> Vec<(&'static str, Reply)> {
                 at_ms: 1,
                 tunnel: Some("a".into()),
                 forward: Some("l:t".into()),
+                notebook: None,
                 from: "up".into(),
                 to: "waiting".into(),
                 problem: Some(problem()),
@@ -205,6 +209,17 @@ fn replies() -> Vec<(&'static str, Reply)> {
             took_ms: Some(300),
         })),
     ));
+    let key = OfferedKey {
+        file: Some("f".into()),
+        holder: "file".into(),
+        public: Some("p".into()),
+        fingerprint: None,
+        certificate: None,
+        verdict: Some("taken".into()),
+    };
+    let account = "u@h:22".into();
+    let keys = Keys { account, keys: vec![key], notes: vec!["n".into()], let_in: Some(true) };
+    all.push(("keys", Reply::Keys(Box::new(keys))));
     all
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs::{DirBuilder, Metadata};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -245,6 +246,17 @@ pub(crate) fn adopt(fd: Inherited) -> Result<Listener, Fault> {
 }
 
 /// Refuses a peer of another uid, root among them: file modes do not hold root off.
+/// A socket.
+pub(crate) type Raw = std::os::fd::OwnedFd;
+
+/// The socket of `stream`, which some other runtime may take over.
+pub(crate) fn raw(stream: Stream) -> io::Result<Raw> {
+    // Another descriptor for it: the runtime that knows this one forgets it here.
+    match stream {
+        Stream::UdSocket(socket) => socket.as_fd().try_clone_to_owned(),
+    }
+}
+
 pub(crate) fn check_peer(stream: &Stream, who: &str) -> Result<(), Fault> {
     let ours = our_uid();
     let theirs = stream.peer_creds().ok().and_then(|creds| creds.euid());

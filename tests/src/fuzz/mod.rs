@@ -8,6 +8,7 @@ mod known_hosts;
 pub mod mutate;
 mod socks;
 mod ssh_g;
+mod ssh_line;
 
 /// One thing that is fed.
 #[derive(Clone, Copy, Debug)]
@@ -21,8 +22,8 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 5] =
-    [forwards::TARGET, frames::TARGET, known_hosts::TARGET, socks::TARGET, ssh_g::TARGET];
+pub const TARGETS: [Target; 6] =
+    [forwards::TARGET, frames::TARGET, known_hosts::TARGET, socks::TARGET, ssh_g::TARGET, ssh_line::TARGET];
 
 /// The target of that name.
 ///

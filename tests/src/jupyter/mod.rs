@@ -107,7 +107,15 @@ impl Jupyter {
     /// # Errors
     /// The client fails.
     pub fn start_kernel(&self, port: u16) -> Result<String> {
-        let kernel = self.ask(port, &["start"])?;
+        self.start_kernel_named(port, "python3")
+    }
+
+    /// The same, of another sort than Python's.
+    ///
+    /// # Errors
+    /// As [`Jupyter::start_kernel`].
+    pub fn start_kernel_named(&self, port: u16, name: &str) -> Result<String> {
+        let kernel = self.ask(port, &["start", name])?;
         Ok(kernel["kernel"].as_str().context("a kernel has an id")?.to_owned())
     }
 
@@ -119,6 +127,15 @@ impl Jupyter {
         let told = self.ask(port, &["run", kernel, code])?;
         ensure!(told["status"] == "ok", "the kernel says {told}");
         Ok(told["printed"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Begins to run `code` in a kernel; whoever asked for it waits until the value is dropped.
+    ///
+    /// # Errors
+    /// The client cannot be run.
+    pub fn begin_code(&self, port: u16, kernel: &str, code: &str) -> Result<Running> {
+        let mut command = self.client(port, &["run", kernel, code]);
+        Running::spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
     }
 
     /// Opens a websocket to a kernel and keeps it open; returns once it is.

@@ -39,6 +39,7 @@ pub struct Recipe {
     runtime_dir: Option<PathBuf>,
     root_dir: Option<PathBuf>,
     settings: Vec<String>,
+    kernels: Vec<(String, String)>,
 }
 
 impl Recipe {
@@ -92,6 +93,12 @@ impl Recipe {
         Recipe { root_dir: Some(dir.into()), ..self }
     }
 
+    /// It has a sort of kernel, `name`, that is this program.
+    pub fn kernel(mut self, name: impl Into<String>, program: impl Into<String>) -> Recipe {
+        self.kernels.push((name.into(), program.into()));
+        self
+    }
+
     /// One more line of its configuration.
     pub fn setting(mut self, line: impl Into<String>) -> Recipe {
         self.settings.push(line.into());
@@ -127,6 +134,12 @@ impl Recipe {
             command.env(name, dir.path().join(below));
         }
         command.env("JUPYTER_RUNTIME_DIR", &runtime_dir);
+        for (name, program) in &self.kernels {
+            let spec = dir.path().join("data/kernels").join(name);
+            fs::create_dir_all(&spec)?;
+            let text = serde_json::json!({"argv": [program], "display_name": name, "language": "none"});
+            fs::write(spec.join("kernel.json"), text.to_string())?;
+        }
         // `jupyter` looks for its subcommands beside itself, and then on the path.
         command.env("PATH", path_with(&bin)?);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);

@@ -1,12 +1,13 @@
 //! The text of a tunnel file, from what a command line said. Pure; whether it makes sense is for the daemon to judge.
 
-use toml_edit::{Array, DocumentMut, value};
+use nbctl::ssh_line::Tunnel;
+use toml_edit::{Array, DocumentMut, Item, Table, value};
 
+use super::notebook::Notebook;
 use crate::args::AddArgs;
-use crate::ssh_line::Tunnel;
 
 /// The text of the file, in the order of the documentation.
-pub(super) fn toml(tunnel: &Tunnel, args: &AddArgs) -> String {
+pub(super) fn toml(name: &str, tunnel: &Tunnel, notebook: Option<&Notebook>, args: &AddArgs) -> String {
     let mut doc = DocumentMut::new();
     let list = |items: &[String]| value(items.iter().map(String::as_str).collect::<Array>());
     doc["host"] = value(&tunnel.host);
@@ -56,6 +57,13 @@ pub(super) fn toml(tunnel: &Tunnel, args: &AddArgs) -> String {
         if let Some(time) = time {
             doc[key] = value(time);
         }
+    }
+    if let Some(notebook) = notebook {
+        // Without a head of its own.
+        let mut all = Table::new();
+        all.set_implicit(true);
+        all[name] = notebook.section();
+        doc["notebook"] = Item::Table(all);
     }
     doc.to_string()
 }

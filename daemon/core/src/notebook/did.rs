@@ -2,10 +2,10 @@
 
 use super::{
     Did, Job, Launcher, Notebook, NotebookSpec, Pause, QUEUE_AT_LEAST_EVERY, QUEUE_EVERY, Running,
-    SEEK_EVERY, START_LASTS, Search, TASK_LASTS, Task, TaskId, Wanted, Wish,
+    SEEK_EVERY, START_LASTS, Search, TASK_LASTS, Task, TaskId, WARNED_BEFORE, Wanted, Wish,
 };
 use crate::failure::{Failure, FailureKind};
-use crate::io::{Output, Settled};
+use crate::io::{About, Output, Settled, Transition};
 use crate::moment::Moment;
 
 impl Notebook {
@@ -14,7 +14,7 @@ impl Notebook {
             Did::Found(host, port) => {
                 (self.search, self.started_until, self.why) = (None, None, None);
                 self.was_there = true;
-                self.place = Some((host, port));
+                (self.place, self.doubted) = (Some((host, port)), false);
                 self.answer(now, running, &[Wish::Find, Wish::Open], &Settled::Reached);
             }
             Did::Missing(why) => self.missing(now, running, why),
@@ -77,7 +77,7 @@ impl Notebook {
                 // Where its port is for good, nobody has to look: only its token stays unknown.
                 let fixed = self.spec.which.port;
                 if let Some(port) = fixed {
-                    self.place = Some((self.spec.host.clone(), port));
+                    (self.place, self.doubted) = (Some((self.spec.host.clone(), port)), false);
                 }
                 match &mut self.search {
                     Some(search) if search.is_fast(now) => search.next_at = now + SEEK_EVERY,
@@ -121,6 +121,7 @@ impl Notebook {
             (None, _) => QUEUE_EVERY,
         };
         self.queue = Some(Pause { next_at: now + pause, pause });
+        self.warn_of_its_end(&job);
         self.job = Some((job, now));
         if node.is_none() {
             (self.place, self.search) = (None, None);
@@ -131,6 +132,26 @@ impl Notebook {
         } else if self.place.is_none() || self.is_wanted() {
             self.search.get_or_insert(Search::once(now));
         }
+    }
+
+    /// Tells once when the time of a job that runs is nearly up.
+    fn warn_of_its_end(&mut self, job: &Job) {
+        let ends_soon = job.node().is_some() && job.left.is_some_and(|left| left <= WARNED_BEFORE);
+        if !ends_soon || self.warned == Some(job.id) {
+            return;
+        }
+        self.warned = Some(job.id);
+        let minutes = job.left.unwrap_or_default().as_secs().div_ceil(60);
+        let (name, id) = (&self.spec.name, job.id);
+        let why = Failure::new(
+            FailureKind::NotebookMissing,
+            format!("the time of {name}'s job {id} is up in {minutes} min"),
+            "save what matters; kernels end with the job",
+        );
+        let about = About::Notebook(name.to_string());
+        let from = self.state().word();
+        let ending = Transition { about, from, to: "ending", why: Some(why), retry_in: None };
+        self.outputs.push_back(Output::Announce(ending));
     }
 
     /// Begins `task` at once, as the next one.

@@ -36,6 +36,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 pub const START_LASTS: Duration = Duration::from_secs(120);
 /// A task is answered by then: each has a deadline of its own, below this.
 const TASK_LASTS: Duration = Duration::from_secs(90);
+/// So long before the time of a job is up, users are told.
+const WARNED_BEFORE: Duration = Duration::from_secs(10 * 60);
 /// A job that waits is asked for so often at first; the pauses double …
 const QUEUE_EVERY: Duration = Duration::from_secs(2);
 /// … up to this.
@@ -49,6 +51,8 @@ pub struct Notebook {
     via: Option<Epoch>,
     /// Where its server is.
     place: Option<(String, u16)>,
+    /// It was there, and is looked for once more before anybody is led there.
+    doubted: bool,
     /// It was there, over this link or one before.
     was_there: bool,
     task: Option<Running>,
@@ -58,6 +62,8 @@ pub struct Notebook {
     started_until: Option<Moment>,
     job: Option<(Job, Moment)>,
     queue: Option<Pause>,
+    /// The job of which users know that it ends soon.
+    warned: Option<u64>,
     wishes: Vec<Wanted>,
     why: Option<Failure>,
     announced: NotebookState,
@@ -104,6 +110,7 @@ impl Notebook {
             spec,
             via: None,
             place: None,
+            doubted: false,
             was_there: false,
             task: None,
             next_task: 0,
@@ -111,6 +118,7 @@ impl Notebook {
             started_until: None,
             job: None,
             queue: None,
+            warned: None,
             wishes: Vec::new(),
             why: None,
             announced: NotebookState::Unknown,
@@ -131,7 +139,7 @@ impl Notebook {
     /// Where its forward leads now.
     pub fn target(&self) -> Target {
         match &self.place {
-            Some((host, port)) if self.via.is_some() => Target::Tcp(host.clone(), *port),
+            Some((host, port)) if self.via.is_some() && !self.doubted => Target::Tcp(host.clone(), *port),
             Some(_) | None => Target::Notebook(self.spec.name.clone()),
         }
     }
@@ -215,11 +223,10 @@ impl Notebook {
         self.seek(now);
     }
 
-    /// Somebody waits for it.
+    /// Somebody waits for it, and the shell leads nobody there before it was looked for again.
     pub fn sought(&mut self, now: Moment) {
-        if self.place.is_none() {
-            self.seek(now);
-        }
+        self.doubted = self.place.is_some();
+        self.seek(now);
     }
 
     /// A look at where it is, now.
@@ -300,9 +307,9 @@ impl Notebook {
         self.job.as_ref().is_some_and(|(job, _)| job.node().is_some())
     }
 
-    /// The machine where its server is to be looked for, if a cluster chose one.
-    pub fn node(&self) -> Option<&str> {
-        self.job.as_ref().and_then(|(job, _)| job.node())
+    /// Its job, as far as it is known.
+    pub fn job(&self) -> Option<&Job> {
+        self.job.as_ref().map(|(job, _)| job)
     }
 
     /// What it is doing, in one word.
@@ -376,3 +383,6 @@ impl Job {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use crate::failure::FailureKind;
 use crate::forward::Target;
 use crate::io::{Epoch, ForwardId, ForwardReport, Gate, Output, Settled, Timer, WaitId};
 use crate::moment::Moment;
-use crate::notebook::{Notebook, NotebookInput, NotebookSpec, NotebookView};
+use crate::notebook::{Job, Notebook, NotebookInput, NotebookSpec, NotebookView};
 use crate::spec::Name;
 
 /// A notebook and what its listener was told.
@@ -54,9 +54,9 @@ impl Tunnel {
         self.seats.iter().map(|seat| seat.notebook.view()).collect()
     }
 
-    /// The machine where the server of a notebook is to be looked for, if a cluster chose one.
-    pub fn notebook_node(&self, name: &Name) -> Option<&str> {
-        self.seats.iter().find(|seat| seat.notebook.spec().name == *name)?.notebook.node()
+    /// The job of a notebook, as far as it is known.
+    pub fn notebook_job(&self, name: &Name) -> Option<&Job> {
+        self.seats.iter().find(|seat| seat.notebook.spec().name == *name)?.notebook.job()
     }
 
     /// Makes the notebooks those of the spec.
@@ -94,6 +94,7 @@ impl Tunnel {
                 true
             }
             ForwardReport::Sought => {
+                seat.told = Some((id, Target::Notebook(name.clone())));
                 seat.notebook.sought(now);
                 true
             }

@@ -33,6 +33,16 @@ pub(in super::super) fn is_taken(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrInUse
 }
 
+/// What a program has as a connection.
+pub(in super::super) type RawStream = std::os::fd::OwnedFd;
+
+/// Takes over a Unix-domain socket. To be called on the runtime that is to serve it.
+pub(in super::super) fn adopt(raw: RawStream) -> io::Result<UnixStream> {
+    let stream = std::os::unix::net::UnixStream::from(raw);
+    stream.set_nonblocking(true)?;
+    UnixStream::from_std(stream)
+}
+
 /// A Unix-domain socket that listens. Unlinked when dropped, if it is still the one at its path.
 #[derive(Debug)]
 pub(in super::super) struct UnixSocket {

@@ -45,6 +45,15 @@ pub(in super::super) fn is_taken(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(WinSock::WSAEADDRINUSE | WinSock::WSAEACCES))
 }
 
+/// What a program has as a connection; one that came over a pipe is carried to it.
+pub(in super::super) type RawStream = std::net::TcpStream;
+
+/// Takes over a socket. To be called on the runtime that is to serve it.
+pub(in super::super) fn adopt(raw: RawStream) -> io::Result<tokio::net::TcpStream> {
+    raw.set_nonblocking(true)?;
+    tokio::net::TcpStream::from_std(raw)
+}
+
 /// There are none here.
 #[derive(Debug)]
 pub(in super::super) enum UnixSocket {}

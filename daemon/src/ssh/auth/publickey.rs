@@ -16,6 +16,7 @@ use super::{ANSWER_DEADLINE, Login, Tried, answer};
 use crate::ssh::classify::{overdue, quote};
 use crate::ssh::credentials::{Holder, Key, Offer};
 use crate::ssh::handler::Shared;
+use crate::ssh::sight::Seen;
 use crate::wake::Clock;
 
 /// What became of the keys that the server takes and that did not sign.
@@ -77,6 +78,7 @@ impl Login<'_> {
         match self.authenticate(key, public, hash).await? {
             Ok(result) => {
                 let tried = self.take(result).await?;
+                self.shared.saw(Seen::Key { label: label.clone(), is_taken: tried != Tried::Refused });
                 match tried {
                     Tried::In | Tried::Partly => self.accepted.push(label),
                     Tried::Refused => {
@@ -88,7 +90,13 @@ impl Login<'_> {
                 }
                 Ok(tried)
             }
-            Err(why) => self.unsigned(why, &label).await,
+            Err(why) => {
+                // Only for a key that it takes does a server want a signature.
+                if !matches!(why, Unsigned::Session) {
+                    self.shared.saw(Seen::Key { label: label.clone(), is_taken: true });
+                }
+                self.unsigned(why, &label).await
+            }
         }
     }
 

@@ -5,6 +5,8 @@ mod key_files;
 mod offer;
 mod snapshot;
 
+use std::path::{Path, PathBuf};
+
 use nbtunnel_core::{Failure, FailureKind};
 use russh::keys::{Algorithm, HashAlg, PublicKey};
 
@@ -15,7 +17,7 @@ pub use snapshot::{AgentMark, FileMark, Mark, Snapshot};
 
 use super::agent::Agents;
 use super::gssapi;
-use super::hop::Hop;
+use super::hop::{Hop, LoginWith};
 
 pub(super) fn fingerprint(key: &PublicKey) -> String {
     key.fingerprint(HashAlg::Sha256).to_string()
@@ -35,6 +37,26 @@ pub(super) async fn look(agents: &Agents, hop: &Hop) -> Offer {
     let mut offer = looked.await.unwrap_or_default();
     offer.notes.splice(..0, found.notes);
     offer
+}
+
+/// `offer`, and beside each of its keys the file that names it, also where an agent signs.
+pub(super) async fn with_files(offer: Offer, login: &LoginWith) -> (Offer, Vec<Option<PathBuf>>) {
+    let files = login.identity_files.clone();
+    let looked = tokio::task::spawn_blocking(move || {
+        let of = |key: &Key| key.file().map(Path::to_owned).or_else(|| file_of(&files, key.public.as_ref()?));
+        let of_each = offer.keys.iter().map(of).collect();
+        (offer, of_each)
+    });
+    looked.await.unwrap_or_default()
+}
+
+/// The one of `files` that holds or names `public`.
+fn file_of(files: &[PathBuf], public: &PublicKey) -> Option<PathBuf> {
+    let names = |path: &&PathBuf| {
+        let named = key_files::load_key(path).ok().and_then(|file| file.public);
+        named.is_some_and(|named| named.key_data() == public.key_data())
+    };
+    files.iter().find(names).cloned()
 }
 
 impl Offer {

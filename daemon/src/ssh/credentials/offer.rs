@@ -205,6 +205,14 @@ impl Key {
         }
     }
 
+    /// The file that its private half is read from.
+    pub(in crate::ssh) fn file(&self) -> Option<&Path> {
+        match &self.holder {
+            Holder::File { path, .. } | Holder::Locked { path } => Some(path),
+            Holder::Agent(_) => None,
+        }
+    }
+
     /// Whether somebody would have to say its passphrase.
     pub(in crate::ssh) fn is_locked(&self) -> bool {
         self.locked_in().is_some()

@@ -2,6 +2,7 @@
 //! link, and nobody who could be asked. The tunnel itself knows nothing of it. Decides nothing; `walk` puts what was
 //! seen into sentences, `local` looks at what is on this machine.
 
+mod keys;
 mod local;
 mod walk;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use nbtunnel_core::session::overdue;
 use nbtunnel_core::{Asks, Failure, FailureKind, LinkReport, Policy, Route, Step, Target};
+use tokio::runtime;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -25,6 +27,8 @@ use super::pool::{Role, Wanted};
 use super::report::{LinkEvent, Reporter, Told};
 use crate::finding::{Finding, Layer};
 use walk::Walk;
+
+pub use keys::{Candidate, Signs, Trial};
 
 /// How long somebody who is asked by an agent may take.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
@@ -57,19 +61,28 @@ impl Links {
     /// Looks at every layer of `patient`, with one login at each machine on the way. Dropping the future ends it at
     /// once, whatever it waits for.
     pub async fn diagnose(self: &Arc<Self>, patient: Patient, on: OnFinding) {
-        let mut task = JoinSet::new();
-        task.spawn_on(examine(Arc::clone(self), patient, Arc::clone(&on)), &self.data);
-        if let Some(Err(_)) = task.join_next().await {
-            on(Finding::broken(
-                Layer::Way,
-                &Failure::new(
-                    FailureKind::Internal,
-                    "the look at this tunnel failed inside nbtunnel",
-                    "please report it, with the daemon's log",
-                ),
-            ));
+        if alone(&self.data, examine(Arc::clone(self), patient, Arc::clone(&on))).await.is_none() {
+            on(Finding::broken(Layer::Way, &broken_inside()));
         }
     }
+}
+
+/// Runs `look` as a task of its own, which ends with whoever waits for it. `None`: it failed inside.
+async fn alone<T: Send + 'static>(
+    data: &runtime::Handle,
+    look: impl Future<Output = T> + Send + 'static,
+) -> Option<T> {
+    let mut task = JoinSet::new();
+    task.spawn_on(look, data);
+    task.join_next().await?.ok()
+}
+
+fn broken_inside() -> Failure {
+    Failure::new(
+        FailureKind::Internal,
+        "the look at this tunnel failed inside nbtunnel",
+        "please report it, with the daemon's log",
+    )
 }
 
 async fn examine(links: Arc<Links>, patient: Patient, on: OnFinding) {
@@ -83,7 +96,7 @@ async fn examine(links: Arc<Links>, patient: Patient, on: OnFinding) {
             for hop in plan.jumps.iter().chain([&plan.server]) {
                 walk.carries(hop, local::look_at(&links.agents, hop, patience).await);
             }
-            let connected = connect(&links, &name, &plan, patience, &mut walk).await;
+            let connected = connect(&links, &name, &plan, Role::Look, patience, &mut walk).await;
             walk.ended(connected.as_ref().err());
             connected.ok()
         }
@@ -105,6 +118,7 @@ async fn connect(
     links: &Arc<Links>,
     name: &str,
     plan: &Plan,
+    role: Role,
     patience: Duration,
     walk: &mut Walk,
 ) -> Result<Lease, Failure> {
@@ -113,14 +127,8 @@ async fn connect(
         let _ = tell.send(event);
     });
     let reporter = Reporter::new(name, on, Told::default());
-    let wanted = Wanted {
-        jumps: &plan.jumps,
-        to: &plan.server,
-        role: Role::Look,
-        tunnel: name,
-        reporter: &reporter,
-        asker: None,
-    };
+    let wanted =
+        Wanted { jumps: &plan.jumps, to: &plan.server, role, tunnel: name, reporter: &reporter, asker: None };
     let mut connecting = pin!(links.pool.get(links, wanted));
     let mut step = Step::Resolve;
     let mut overlong = pin!(sleep(patience));

@@ -58,6 +58,17 @@ struct Machine {
     is_in: bool,
     addresses: Vec<IpAddr>,
     methods: Vec<String>,
+    /// The keys that it saw, and whether it takes them.
+    keys: Vec<(String, bool)>,
+}
+
+/// What was seen of the login at the last machine.
+#[derive(Clone, Copy)]
+pub(super) struct Server<'a> {
+    /// The methods by which one may log in; empty before it was asked.
+    pub(super) methods: &'a [String],
+    /// The keys that it saw, by what they are called on the way, and whether it takes them.
+    pub(super) keys: &'a [(String, bool)],
 }
 
 impl Walk {
@@ -70,10 +81,10 @@ impl Walk {
 
     /// What was found here about the next machine of the plan.
     pub(super) fn carries(&mut self, hop: &Hop, local: Vec<Finding>) {
-        let (addresses, methods) = Default::default();
+        let (addresses, methods, keys) = Default::default();
         let (hop, host) = (hop.label(), hop.host.clone());
         let (next, is_visited, is_in) = (Layer::Dns, false, false);
-        self.machines.push(Machine { hop, host, local, next, is_visited, is_in, addresses, methods });
+        self.machines.push(Machine { hop, host, local, next, is_visited, is_in, addresses, methods, keys });
         self.began = (self.stopwatch)();
     }
 
@@ -140,6 +151,10 @@ impl Walk {
                 machine.methods = methods;
                 return;
             }
+            Seen::Key { label, is_taken } => {
+                machine.keys.push((label, is_taken));
+                return;
+            }
             Seen::LetIn(by) => {
                 let by = match by.as_slice() {
                     [] => "it asked for nothing".to_owned(),
@@ -197,6 +212,13 @@ impl Walk {
         if !told {
             self.tell(broken);
         }
+    }
+
+    /// The login at the last machine, as far as it came.
+    pub(super) fn server(&self) -> Server<'_> {
+        let (methods, keys) =
+            self.machines.last().map(|last| (&*last.methods, &*last.keys)).unwrap_or_default();
+        Server { methods, keys }
     }
 
     /// Tells what is known here of the machine, before its login.

@@ -1,0 +1,14 @@
+//! What opens a URL on Windows.
+
+use tokio::process::Command;
+
+/// What stands between two commands in `$BROWSER`; paths have colons there.
+pub(super) const BETWEEN: char = ';';
+
+/// The program of the user's choice. The first word in quotes would be a title, so that an empty one stands there.
+pub(super) fn usual() -> Vec<Vec<String>> {
+    vec![["cmd", "/c", "start", ""].map(str::to_owned).to_vec()]
+}
+
+/// Nothing is to be done: `start` sets it apart.
+pub(super) fn apart(_: &mut Command) {}

@@ -1,0 +1,166 @@
+//! `nbctl export ssh-config`: keeps the Hosts of tunnels in a file of ours, and one line in the user's that includes
+//! it. Whatever else stands there stays byte for byte.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::hosts::{self, Block};
+use super::{hosts as ask_hosts, proxy, text, warn};
+use crate::args::ExportSshArgs;
+use crate::daemon::Daemon;
+use crate::exit::{CommandError, Exit};
+use crate::printer::Printer;
+use crate::tunnel_file::Draft;
+
+/// A file and what is to stand in it.
+struct Change {
+    path: PathBuf,
+    before: Option<String>,
+    after: Option<String>,
+}
+
+pub(super) async fn run(
+    args: ExportSshArgs,
+    daemon: &Daemon,
+    printer: &Printer,
+) -> Result<Exit, CommandError> {
+    let into = args.into.map_or_else(usual, Ok)?;
+    let ours = ours(daemon).await?;
+    let line = hosts::include(&text(ours.clone())?);
+    let (config, before) = (read(&into)?, read(&ours)?);
+    let old = before.as_deref().map(hosts::read).unwrap_or_default();
+    let user = config.clone().unwrap_or_default();
+    let new = if args.remove {
+        let stays = |block: &&Block| !args.names.is_empty() && !args.names.contains(&block.tunnel);
+        old.iter().filter(stays).cloned().collect()
+    } else {
+        let found = ask_hosts(args.names.clone(), daemon).await?;
+        warn(&found, printer);
+        let stays =
+            |block: &&Block| !args.names.is_empty() && !found.iter().any(|host| host.name == block.tunnel);
+        let mut blocks: Vec<Block> = old.iter().filter(stays).cloned().collect();
+        for to in &found {
+            let host = hosts::host_for(&to.name, &user);
+            if host != to.name {
+                printer.note(&format!("ssh knows another {} already: this one is `ssh {host}`", to.name));
+            }
+            blocks.push(Block::new(&host, to, &proxy(&to.name, daemon)?));
+        }
+        blocks.sort_by(|a, b| a.host.cmp(&b.host));
+        blocks
+    };
+    let goes = new.is_empty();
+    let after = (!goes).then(|| hosts::file(&new));
+    let including = if goes { hosts::excluded(&user, &line) } else { hosts::included(&user, &line) };
+    // A file with nothing but our line in it was made for that.
+    let user_after = match including {
+        Some(after) if after.is_empty() && goes => None,
+        Some(after) => Some(after),
+        None => config.clone(),
+    };
+    let changes =
+        [Change { path: ours, before, after }, Change { path: into, before: config, after: user_after }];
+    let changes: Vec<Change> = changes.into_iter().filter(|change| change.before != change.after).collect();
+    let names: Vec<&str> = new.iter().map(|block| block.host.as_str()).collect();
+    if changes.is_empty() {
+        return done("nothing changes", &names, false, printer);
+    }
+    for change in &changes {
+        let [before, after] = [&change.before, &change.after].map(|text| text.as_deref().unwrap_or_default());
+        let shown = hosts::diff(&change.path.display().to_string(), before, after);
+        if args.dry_run && !printer.is_json() {
+            printer.data(&shown)?;
+        } else {
+            printer.say(&shown);
+        }
+    }
+    if args.dry_run {
+        return done("nothing was changed", &names, false, printer);
+    }
+    if !args.yes && !(printer.can_ask() && printer.confirm("Write this?")) {
+        return Err(CommandError::new(
+            Exit::NeedsYou,
+            "nothing was written",
+            "look at it with --dry-run, and say --yes",
+        ));
+    }
+    // Our file first: the line must never lead to nothing, nor a file be left that nobody includes.
+    if goes {
+        changes.iter().rev().try_for_each(write)?;
+    } else {
+        changes.iter().try_for_each(write)?;
+    }
+    let said = if goes {
+        "ssh knows no tunnel by our doing any more".to_owned()
+    } else {
+        format!("ssh, scp, rsync and editors know: {}", names.join(", "))
+    };
+    done(&said, &names, true, printer)
+}
+
+fn done(said: &str, hosts: &[&str], changed: bool, printer: &Printer) -> Result<Exit, CommandError> {
+    if printer.is_json() {
+        printer.json(&json!({"exported": {"hosts": hosts, "changed": changed}}))?;
+    }
+    printer.say(said);
+    Ok(Exit::Done)
+}
+
+/// Our file.
+pub(super) async fn ours(daemon: &Daemon) -> Result<PathBuf, CommandError> {
+    let dir = daemon.config_dir().await?;
+    Ok(std::path::absolute(&dir).unwrap_or(dir).join("ssh_config"))
+}
+
+fn usual() -> Result<PathBuf, CommandError> {
+    let home = std::env::home_dir().filter(|home| home.is_absolute()).ok_or_else(|| {
+        CommandError::new(Exit::Failed, "there is no home directory", "name the file with --into")
+    })?;
+    Ok(home.join(".ssh").join("config"))
+}
+
+/// What stands in a file; nothing if there is none.
+pub(super) fn read(path: &Path) -> Result<Option<String>, CommandError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(CommandError::file("read", path, &error)),
+    }
+}
+
+/// Puts what is new in the place of what was read, in one step; a link stays a link, and a mode a mode.
+fn write(change: &Change) -> Result<(), CommandError> {
+    let failed = |error: io::Error| CommandError::file("written", &change.path, &error);
+    let place = match change.path.canonicalize() {
+        Ok(place) => place,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => change.path.clone(),
+        Err(error) => return Err(failed(error)),
+    };
+    if read(&place)? != change.before {
+        return Err(CommandError::new(
+            Exit::Failed,
+            format!("{} was changed by somebody else meanwhile", place.display()),
+            "run it again",
+        ));
+    }
+    let Some(after) = &change.after else { return fs::remove_file(&place).map_err(failed) };
+    if let Some(dir) = place.parent().filter(|dir| !dir.exists()) {
+        make_private(dir).map_err(failed)?;
+    }
+    let draft = Draft::write(&place, after.as_bytes())?;
+    if let Ok(meta) = fs::metadata(&place) {
+        fs::set_permissions(draft.path(), meta.permissions()).map_err(failed)?;
+    }
+    draft.place_over(&place).map_err(failed)
+}
+
+fn make_private(dir: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir)
+}

@@ -1,0 +1,281 @@
+//! Which of the servers is meant, and whether it is theirs whose it should be. No token is used of one that fails
+//! here. Pure: it judges what the far end told.
+
+use std::net::IpAddr;
+
+use nbtunnel_core::{Failure, FailureKind};
+use nbtunnel_proto::Secret;
+
+use super::listener::Table;
+use super::listing::{Listing, Written};
+use super::server_file::{ServerFile, Unfit};
+use super::{Checked, Wanted, is_loopback, words};
+
+/// Seconds by which a process may seem younger than the file that it wrote: clocks are set, and counted in seconds.
+const SLACK: i64 = 3;
+
+/// A server that may be spoken to.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Candidate {
+    /// Where it answers: an address, where listeners could be read.
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) checked: Checked,
+    /// What it wrote of itself, if that can be read.
+    pub(super) file: Option<ServerFile>,
+}
+
+impl Candidate {
+    /// Of whom nothing but the port is known.
+    pub(super) fn bare(host: &str, port: u16, checked: Checked) -> Candidate {
+        Candidate { host: host.to_owned(), port, checked, file: None }
+    }
+
+    /// The token that it wrote down.
+    pub(super) fn token(&self) -> Option<&Secret> {
+        self.file.as_ref()?.token.as_ref()
+    }
+
+    /// Tells it from others.
+    pub(super) fn words(&self) -> String {
+        match self.file.as_ref().and_then(|file| file.root_dir.as_ref()) {
+            Some(dir) => format!("port {} ({dir})", self.port),
+            None => format!("port {}", self.port),
+        }
+    }
+}
+
+/// Where a port leads.
+#[derive(Debug, PartialEq)]
+pub(super) enum Leads {
+    /// To them, at this host.
+    Theirs(String),
+    /// To another user, with this uid.
+    Stranger(u32),
+    /// Nobody listens.
+    Nobody,
+    /// Who listens cannot be read.
+    Unread,
+}
+
+/// What is wrong with a server that was written down.
+#[derive(Debug, PartialEq)]
+enum Wrong {
+    /// Another one is meant.
+    NotMeant,
+    /// It has ended.
+    Gone,
+    /// What it wrote cannot be used.
+    Unfit(Unfit),
+    /// Somebody else may have written it.
+    Unsafe(Failure),
+    /// Its port is another user's.
+    Stranger(u16, u32),
+}
+
+/// Those that are meant, the likeliest first; never none.
+pub(super) fn choose(listing: &Listing, wanted: &Wanted) -> Result<Vec<Candidate>, Failure> {
+    let who = who(listing, wanted)?;
+    let judged: Vec<_> =
+        listing.files.iter().map(|file| (file.changed, judge(listing, wanted, who, file))).collect();
+    let (mut good, mut wrong) = (Vec::new(), Vec::new());
+    for (changed, verdict) in judged {
+        match verdict {
+            Ok(candidate) => good.push((changed, candidate)),
+            Err(why) => wrong.push(why),
+        }
+    }
+    // Stable: in one directory the order is that of `ls -t`, which counts finer than seconds.
+    good.sort_by_key(|(changed, _)| std::cmp::Reverse(*changed));
+    if !good.is_empty() {
+        return Ok(good.into_iter().map(|(_, candidate)| candidate).collect());
+    }
+    if let Some(port) = wanted.port {
+        return by_port(listing, wanted, who, port, wrong).map(|candidate| vec![candidate]);
+    }
+    let in_range = in_range(listing, wanted, who);
+    if in_range.is_empty() { Err(explain(wanted, wrong)) } else { Ok(in_range) }
+}
+
+/// Whose server it has to be.
+pub(super) fn who(listing: &Listing, wanted: &Wanted) -> Result<u32, Failure> {
+    if listing.nobody {
+        return Err(words::no_such_account(wanted.owner.as_deref().unwrap_or_default()));
+    }
+    listing.who.filter(|_| listing.whole).ok_or_else(words::unreadable)
+}
+
+fn judge(listing: &Listing, wanted: &Wanted, who: u32, written: &Written) -> Result<Candidate, Wrong> {
+    let file = written.server.as_ref().map_err(|unfit| Wrong::Unfit(*unfit))?;
+    if !is_meant(listing, wanted, file) {
+        return Err(Wrong::NotMeant);
+    }
+    if let Some((owner, dir_owner)) = written.owners
+        && (owner != who || dir_owner != who)
+    {
+        return Err(Wrong::Unsafe(words::of_another(&written.name, &written.dir)));
+    }
+    if written.open_to_others {
+        return Err(Wrong::Unsafe(words::open_to_others(&written.name, &written.dir)));
+    }
+    let candidate =
+        |host: String, checked| Candidate { host, port: file.port, checked, file: Some(file.clone()) };
+    if !is_loopback(&wanted.host) {
+        return Ok(candidate(wanted.host.clone(), Checked::NotReadable));
+    }
+    lives(listing, who, file, written.changed)?;
+    match leads(listing, who, &wanted.host, file.port) {
+        Leads::Theirs(host) => Ok(candidate(host, Checked::Mine)),
+        Leads::Stranger(uid) => Err(Wrong::Stranger(file.port, uid)),
+        Leads::Nobody => Err(Wrong::Gone),
+        Leads::Unread => Ok(candidate(wanted.host.clone(), Checked::NotReadable)),
+    }
+}
+
+fn is_meant(listing: &Listing, wanted: &Wanted, file: &ServerFile) -> bool {
+    let root = file.root_dir.as_deref().map(|dir| dir.trim_end_matches('/'));
+    let dir_fits = wanted.dir.as_deref().is_none_or(|dir| {
+        let named = [Some(dir), listing.root.as_deref()];
+        named.into_iter().flatten().any(|dir| root == Some(dir.trim_end_matches('/')))
+    });
+    let elsewhere = !is_loopback(&wanted.host);
+    wanted.port.is_none_or(|port| port == file.port)
+        && wanted.ports.is_none_or(|(first, last)| (first..=last).contains(&file.port))
+        && wanted.pid.is_none_or(|pid| file.pid == Some(pid))
+        && dir_fits
+        && (!elsewhere || is_machine(&wanted.host, &file.hostname))
+}
+
+/// Whether a server that was told to listen on `hostname` may be the one on `host`.
+fn is_machine(host: &str, hostname: &str) -> bool {
+    let first = |name: &str| name.split('.').next().map(str::to_ascii_lowercase);
+    let everywhere = matches!(hostname, "" | "*" | "0.0.0.0" | "::");
+    let same =
+        if hostname.parse::<IpAddr>().is_ok() { host == hostname } else { first(host) == first(hostname) };
+    everywhere || same
+}
+
+/// Whether the process that wrote `file` is still that one.
+fn lives(listing: &Listing, who: u32, file: &ServerFile, changed: Option<i64>) -> Result<(), Wrong> {
+    let process = file.pid.and_then(|pid| listing.processes.get(&pid)).ok_or(Wrong::Gone)?;
+    if process.uid != who {
+        return Err(Wrong::Gone);
+    }
+    // Whoever holds the socket is the server: no clock says more.
+    if let (Some(held), Some(Table::Everybodys)) = (&process.sockets, listing.table) {
+        let holds = |inode: &u64| held.contains(inode);
+        let its = listing
+            .listeners
+            .iter()
+            .filter(|l| l.port == file.port)
+            .any(|l| l.inode.as_ref().is_some_and(holds));
+        return if its { Ok(()) } else { Err(Wrong::Gone) };
+    }
+    match process.began.zip(changed) {
+        Some((began, changed)) if began > changed.saturating_add(SLACK) => Err(Wrong::Gone),
+        _ => Ok(()),
+    }
+}
+
+/// Where `port` of the far end's `host` leads. A name may lead to two addresses, and each may be another user's.
+pub(super) fn leads(listing: &Listing, who: u32, host: &str, port: u16) -> Leads {
+    let Some(table) = listing.table.filter(|table| *table == Table::Everybodys || listing.me == Some(who))
+    else {
+        return Leads::Unread;
+    };
+    let mut addresses: Vec<IpAddr> = match host.parse() {
+        Ok(address) => vec![address],
+        Err(_) => vec![IpAddr::from([127, 0, 0, 1]), std::net::Ipv6Addr::LOCALHOST.into()],
+    };
+    if host.parse::<IpAddr>().is_err() {
+        // It was told to listen on an address of this machine's other than loopback.
+        let own =
+            listing.listeners.iter().filter(|l| l.port == port && l.uid == who).filter_map(|l| l.address);
+        addresses.extend(own.filter(|address| !address.is_unspecified()));
+    }
+    let mut stranger = None;
+    for address in addresses {
+        let mut there = listing.listeners_at(address, port).peekable();
+        if there.peek().is_none() {
+            continue;
+        }
+        match there.find(|listener| listener.uid != who) {
+            None => return Leads::Theirs(address.to_string()),
+            Some(other) => stranger = stranger.or(Some(other.uid)),
+        }
+    }
+    match (stranger, table) {
+        (Some(uid), _) => Leads::Stranger(uid),
+        (None, Table::Everybodys | Table::Own) => Leads::Nobody,
+    }
+}
+
+/// The port is known, and nothing that was written down can be used.
+fn by_port(
+    listing: &Listing,
+    wanted: &Wanted,
+    who: u32,
+    port: u16,
+    wrong: Vec<Wrong>,
+) -> Result<Candidate, Failure> {
+    if !is_loopback(&wanted.host) {
+        return Ok(Candidate::bare(&wanted.host, port, Checked::NotReadable));
+    }
+    let candidate = match leads(listing, who, &wanted.host, port) {
+        Leads::Theirs(host) => Candidate::bare(&host, port, Checked::Mine),
+        Leads::Stranger(uid) => return Err(words::stranger(port, uid, wanted.owner.as_deref())),
+        Leads::Nobody => return Err(words::nobody_listens(port)),
+        Leads::Unread => Candidate::bare(&wanted.host, port, Checked::NotReadable),
+    };
+    // The server is theirs; what it wrote may be somebody else's, so that the token has to come from elsewhere.
+    let unsafe_file = wrong.into_iter().find_map(|why| match why {
+        Wrong::Unsafe(failure) => Some(failure),
+        Wrong::NotMeant | Wrong::Gone | Wrong::Unfit(_) | Wrong::Stranger(..) => None,
+    });
+    match unsafe_file {
+        Some(failure) if wanted.token.is_none() => Err(failure),
+        _ => Ok(candidate),
+    }
+}
+
+/// Whatever of theirs listens among the ports: what another user's server wrote cannot be read.
+fn in_range(listing: &Listing, wanted: &Wanted, who: u32) -> Vec<Candidate> {
+    let Some((first, last)) = wanted.ports else { return Vec::new() };
+    if !is_loopback(&wanted.host) || wanted.dir.is_some() || wanted.pid.is_some() || listing.me == Some(who) {
+        return Vec::new();
+    }
+    let theirs = listing.listeners.iter().filter(|l| l.uid == who && (first..=last).contains(&l.port));
+    let mut ports: Vec<u16> = theirs.map(|listener| listener.port).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    let reached = ports.into_iter().filter_map(|port| match leads(listing, who, &wanted.host, port) {
+        Leads::Theirs(host) => Some(Candidate::bare(&host, port, Checked::Mine)),
+        Leads::Stranger(_) | Leads::Nobody | Leads::Unread => None,
+    });
+    reached.take(8).collect()
+}
+
+/// Nothing can be used: the worst reason is told.
+fn explain(wanted: &Wanted, wrong: Vec<Wrong>) -> Failure {
+    let (mut stranger, mut unsafe_file, mut unfit) = (None, None, None);
+    for why in wrong {
+        match why {
+            Wrong::Stranger(port, uid) => {
+                stranger = Some(words::stranger(port, uid, wanted.owner.as_deref()))
+            }
+            Wrong::Unsafe(failure) => unsafe_file = Some(failure),
+            Wrong::Unfit(why) => unfit = Some(why),
+            Wrong::NotMeant | Wrong::Gone => {}
+        }
+    }
+    stranger.or(unsafe_file).unwrap_or_else(|| words::missing(wanted, unfit))
+}
+
+/// Whether it is only missing, and may be told by others.
+pub(super) fn is_missing(failure: &Failure) -> bool {
+    failure.kind == FailureKind::NotebookMissing
+}
+
+#[cfg(test)]
+#[path = "choose_tests.rs"]
+mod tests;

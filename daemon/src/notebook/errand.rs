@@ -1,0 +1,179 @@
+//! What core wants done for a notebook, done: which of the finders, starters and clusters it takes.
+
+use std::sync::Arc;
+
+use nbtunnel_core::{Did, Failure, FailureKind, Job, Launcher, NotebookSpec, Task};
+use nbtunnel_proto::Secret;
+
+use super::{Checked, Kind, Scheme, Server, Wanted, find};
+use crate::forward::FarSide;
+use crate::launch::{self, Batch, Launch};
+
+/// A notebook, and what only the shell knows of it.
+pub struct Errand {
+    /// What its section says.
+    pub spec: NotebookSpec,
+    /// The token that its file gives.
+    pub token: Option<Secret>,
+    /// The job that it runs in, as far as it is known.
+    pub job: Option<Job>,
+    /// The process of the server that was found last.
+    pub pid: Option<u32>,
+}
+
+/// Does `task`, and says what came of it; the server, where one was found.
+pub async fn carry_out(far: Arc<dyn FarSide>, errand: Errand, task: Task) -> (Did, Option<Server>) {
+    let did = match task {
+        Task::Find => return look_for(far, &errand).await,
+        Task::Start => launch::start(far, &errand.launch()).await.map(|_| Did::Started),
+        Task::Stop => match errand.batch() {
+            Some(batch) => launch::cancel(far, &batch).await.map(|()| Did::Stopped),
+            None => launch::stop(far, &errand.launch(), errand.pid).await.map(|()| Did::Stopped),
+        },
+        Task::Queue => match errand.batch() {
+            Some(batch) => launch::queue(far, &batch).await.map(Did::Job),
+            None => Ok(Did::Job(None)),
+        },
+        Task::Submit => match errand.batch() {
+            Some(batch) => launch::submit(far, &batch).await.map(|job| Did::Job(Some(job))),
+            None => Ok(Did::Job(None)),
+        },
+    };
+    (did.unwrap_or_else(Did::Failed), None)
+}
+
+/// The last lines of what its server wrote.
+///
+/// # Errors
+/// Why there are none.
+pub async fn log(far: Arc<dyn FarSide>, errand: &Errand, lines: u32) -> Result<String, Failure> {
+    match errand.batch() {
+        Some(batch) => launch::job_log(far, &batch, lines).await,
+        None => launch::log(far, &errand.launch(), lines).await,
+    }
+}
+
+async fn look_for(far: Arc<dyn FarSide>, errand: &Errand) -> (Did, Option<Server>) {
+    let wanted = errand.wanted();
+    let node = errand.job.as_ref().and_then(|job| Some((job, job.node()?)));
+    let far = match node {
+        Some((job, _)) => launch::on_node(far, job),
+        None => far,
+    };
+    match find(far, &wanted).await {
+        Ok(mut server) => {
+            // Its node is reached from the login host by its name, where nobody sees whose the port is.
+            if let Some((_, node)) = node {
+                server.host = node.to_owned();
+                server.checked = Checked::NotReadable;
+            }
+            (Did::Found(server.host.clone(), server.port), Some(server))
+        }
+        // The user wrote this port down: it is forwarded, as ssh would, and no token of ours goes there.
+        Err(why) if why.kind == FailureKind::NotYours && errand.may_be_anybodys() => {
+            let server = Server::of_somebody(&wanted);
+            (Did::Found(server.host.clone(), server.port), Some(server))
+        }
+        Err(why) if matches!(why.kind, FailureKind::NotebookMissing | FailureKind::NotYours) => {
+            (Did::Missing(why), None)
+        }
+        Err(why) => (Did::Failed(why), None),
+    }
+}
+
+impl Errand {
+    /// Whether its file names a port and nobody's name or token: a colleague's notebook, perhaps.
+    fn may_be_anybodys(&self) -> bool {
+        self.spec.which.port.is_some() && self.spec.which.owner.is_none() && self.token.is_none()
+    }
+
+    fn wanted(&self) -> Wanted {
+        let which = &self.spec.which;
+        Wanted {
+            host: self.spec.host.clone(),
+            port: which.port,
+            owner: which.owner.clone(),
+            dir: which.dir.clone(),
+            ports: which.ports,
+            scheme: self.spec.scheme,
+            token: self.token.clone(),
+            pid: None,
+        }
+    }
+
+    fn launch(&self) -> Launch {
+        Launch {
+            name: self.spec.name.clone(),
+            command: self.spec.start.clone().unwrap_or_default(),
+            dir: self.spec.dir.clone(),
+            port: self.spec.which.port,
+            ports: self.spec.which.ports,
+        }
+    }
+
+    fn batch(&self) -> Option<Batch> {
+        let Launcher::Slurm(slurm) = &self.spec.launcher else { return None };
+        Some(Batch {
+            name: self.spec.name.clone(),
+            spec: (**slurm).clone(),
+            command: self.spec.start.clone(),
+            dir: self.spec.dir.clone(),
+        })
+    }
+}
+
+impl Server {
+    /// What listens where the file says, whoever's it is: nothing of ours is shown to it.
+    fn of_somebody(wanted: &Wanted) -> Server {
+        Server {
+            host: wanted.host.clone(),
+            port: wanted.port.unwrap_or_default(),
+            https: wanted.scheme == Scheme::Https,
+            base_url: "/".to_owned(),
+            token: None,
+            password: false,
+            root_dir: None,
+            pid: None,
+            version: None,
+            kind: Kind::Unknown,
+            checked: Checked::Somebodys,
+            self_signed: false,
+            owner: None,
+            others: Vec::new(),
+            token_problem: None,
+        }
+    }
+
+    /// Where it is found on this machine, without its token.
+    pub fn local_url(&self, port: u16) -> String {
+        let scheme = if self.https { "https" } else { "http" };
+        format!("{scheme}://localhost:{port}{}", self.base_url)
+    }
+
+    /// What is so, needs no mending, and somebody may want to know.
+    pub fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.self_signed {
+            notes.push("its certificate vouches for itself, and SSH for the machine".to_owned());
+        }
+        if self.checked == Checked::Somebodys {
+            notes.push("its port is another user's over there, so no token is sent to it".to_owned());
+        }
+        if !self.others.is_empty() {
+            notes.push(format!("others would do as well: {}", self.others.join(", ")));
+        }
+        notes
+    }
+}
+
+impl Kind {
+    /// The word that users see.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Kind::Server2 => "jupyter-server",
+            Kind::Notebook6 => "notebook6",
+            Kind::Hub => "hub",
+            Kind::Unknown => "unknown",
+        }
+    }
+}

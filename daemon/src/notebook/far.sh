@@ -1,0 +1,123 @@
+# Tells which notebook servers run here, whose they are, and who listens. For any POSIX sh, with what every Unix has.
+# One record a line: a word, then fields without spaces; what may hold anything is in hex. "end" ends it.
+LC_ALL=C
+export LC_ALL
+
+hex() { od -An -v -tx1 | tr -d ' \n'; }
+
+# Its owner, when it began, and the sockets that it holds, as far as that can be read.
+process() {
+    if [ -r "/proc/$1/stat" ]; then
+        start=$(tail -n 1 "/proc/$1/stat" | sed 's/.*) //' | cut -d' ' -f20)
+        held=-
+        if [ -r "/proc/$1/fd" ]; then
+            held=$(ls -ln "/proc/$1/fd" 2>/dev/null | sed -n 's/.*socket:\[\([0-9]*\)\]$/\1/p' | tr '\n' ',')
+            held=${held:-,}
+        fi
+        # shellcheck disable=SC2046
+        set -- "$1" $(ls -ldn "/proc/$1" 2>/dev/null)
+        [ -z "$4" ] || echo "process $1 $4 ticks ${start:--} $held"
+    else
+        # shellcheck disable=SC2046
+        set -- "$1" $(ps -o uid= -o etime= -p "$1" 2>/dev/null)
+        [ $# -ne 3 ] || echo "process $1 $2 since $3 -"
+    fi
+}
+
+# The servers that were written down in a directory, those that run alone, the newest first.
+servers() {
+    cd "$1" 2>/dev/null || return 0
+    here=$(pwd -P) || return 0
+    # shellcheck disable=SC2046,SC2012
+    set -- "$here" $(ls -ldn . 2>/dev/null)
+    [ -n "$4" ] || return 0
+    echo "dir $2 $4 $(printf %s "$here" | hex)"
+    # shellcheck disable=SC2012
+    ls -t jpserver-*.json nbserver-*.json 2>/dev/null | head -n 64 | while IFS= read -r name; do
+        pid=${name#??server-}
+        pid=${pid%.json}
+        case $pid in '' | 0* | *[!0-9]*) continue ;; esac
+        [ -d "/proc/$pid" ] || ps -p "$pid" >/dev/null 2>&1 || [ -n "$elsewhere" ] || continue
+        # shellcheck disable=SC2046
+        set -- $(ls -ldn "$name" 2>/dev/null)
+        case $1 in -*) ;; *) continue ;; esac
+        if [ "${5:-9999}" -gt 6144 ]; then
+            echo "huge $name"
+            continue
+        fi
+        changed=$(stat -c %Y "$name" 2>/dev/null || stat -f %m "$name" 2>/dev/null)
+        echo "file $name $1 $3 ${changed:--} $(hex <"$name")"
+        process "$pid"
+    done
+}
+
+me=$(id -u) || exit 1
+who=$me
+home=$HOME
+if [ -n "$owner" ]; then
+    if ! who=$(id -u "$owner" 2>/dev/null); then
+        echo "nobody"
+        echo "end"
+        exit 0
+    fi
+    [ "$who" = "$me" ] || eval "home=~$owner"
+fi
+echo "who $me $who"
+date '+now %s'
+if [ -r /proc/stat ]; then
+    echo "boot $(sed -n 's/^btime //p' /proc/stat) $(getconf CLK_TCK 2>/dev/null || echo 100)"
+fi
+
+if [ -n "$root" ]; then
+    case $root in
+        '~') root=$home ;;
+        '~/'*) root=$home/${root#'~/'} ;;
+    esac
+    root=$(cd "$root" 2>/dev/null && pwd -P || printf %s "$root")
+    echo "root $(printf %s "$root" | hex)"
+fi
+
+if [ -n "$written" ]; then
+    # The environment is that of whoever logs in.
+    if [ "$who" = "$me" ]; then
+        dirs="JUPYTER_RUNTIME_DIR XDG_DATA_HOME JUPYTER_DATA_DIR XDG_RUNTIME_DIR"
+    else
+        dirs=
+    fi
+    for name in $dirs; do
+        eval "value=\${$name-}"
+        [ -n "$value" ] || continue
+        case $name in
+            JUPYTER_RUNTIME_DIR) (servers "$value") ;;
+            XDG_DATA_HOME | XDG_RUNTIME_DIR) (servers "$value/jupyter/runtime") && (servers "$value/jupyter") ;;
+            *) (servers "$value/runtime") ;;
+        esac
+    done
+    for value in "$home/.local/share/jupyter/runtime" "$home/Library/Jupyter/runtime" "/run/user/$who/jupyter"; do
+        (servers "$value")
+    done
+    if command -v jupyter >/dev/null 2>&1; then echo "jupyter"; fi
+fi
+
+for pid in $pids; do process "$pid"; done
+
+if [ -n "$elsewhere" ]; then
+    :
+elif [ -r /proc/net/tcp ]; then
+    # In which order this machine keeps the bytes of a number.
+    echo "table proc $(printf '\001\000' | od -An -tx2 | tr -d ' \n')"
+    for table in /proc/net/tcp /proc/net/tcp6; do
+        # 0A is LISTEN.
+        sed -n 's/^ *[0-9]*: \([0-9A-F]*\):\([0-9A-F]*\) [0-9A-F]*:[0-9A-F]* 0A [^ ]* [^ ]* [^ ]* *\([0-9]*\) *[0-9]* *\([0-9]*\) .*/listen \1 \2 \3 \4/p' "$table" 2>/dev/null | head -n 3000
+    done
+elif command -v ss >/dev/null 2>&1; then
+    echo "table ss"
+    ss -ltneH 2>/dev/null | head -n 2000 | sed 's/^/ss /'
+elif command -v sockstat >/dev/null 2>&1; then
+    echo "table sockstat"
+    sockstat -46lnP tcp 2>/dev/null | head -n 2000 | sed 's/^/sockstat /'
+elif command -v lsof >/dev/null 2>&1; then
+    echo "table lsof"
+    lsof -nP -iTCP -sTCP:LISTEN -Fpun 2>/dev/null | head -n 4000 | sed 's/^/lsof /'
+fi
+echo "end"

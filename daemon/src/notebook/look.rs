@@ -1,0 +1,171 @@
+//! How a notebook fares, from Jupyter's own status calls, and which layer broke: port, scheme, server, token, kernel.
+
+use std::sync::Arc;
+
+use nbtunnel_core::{Failure, Scheme};
+use serde::Deserialize;
+
+use super::http::{self, Place};
+use super::probe::{self, Door, Guess, Trouble};
+use super::{Server, words};
+use crate::forward::far_side::FarSide;
+
+/// How far a look came. Each but the last carries the sentence that says why no further.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Health {
+    /// The link is gone: nothing is known of the server.
+    LinkGone(Failure),
+    /// No server on its port.
+    PortRefused(Failure),
+    /// It speaks https where http was expected, or the reverse.
+    WrongScheme(Failure),
+    /// What answers is no Jupyter server, or says nothing.
+    NotJupyter(Failure),
+    /// The server answers, and refuses the token; its version is known.
+    TokenRefused(Failure, Option<String>),
+    /// The server is well, and a kernel of it is dead.
+    KernelDead(Failure, Vitals),
+    /// All is well.
+    Fine(Vitals),
+}
+
+/// What the server tells of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Vitals {
+    /// The server's version.
+    pub version: Option<String>,
+    /// Kernels that run.
+    pub kernels: u32,
+    /// Kernels that compute.
+    pub busy: u32,
+    /// Kernels that died and do not start again.
+    pub dead: u32,
+    /// When something was last done there, as the server writes it (ISO 8601, UTC).
+    pub last_activity: Option<String>,
+}
+
+impl Health {
+    /// Why not all is well.
+    pub fn why(&self) -> Option<&Failure> {
+        match self {
+            Health::LinkGone(why)
+            | Health::PortRefused(why)
+            | Health::WrongScheme(why)
+            | Health::NotJupyter(why)
+            | Health::TokenRefused(why, _)
+            | Health::KernelDead(why, _) => Some(why),
+            Health::Fine(_) => None,
+        }
+    }
+
+    /// What the server told, if it did.
+    pub fn vitals(&self) -> Option<&Vitals> {
+        match self {
+            Health::KernelDead(_, vitals) | Health::Fine(vitals) => Some(vitals),
+            Health::LinkGone(_)
+            | Health::PortRefused(_)
+            | Health::WrongScheme(_)
+            | Health::NotJupyter(_)
+            | Health::TokenRefused(..) => None,
+        }
+    }
+
+    /// The layers in a line: `server ok · token refused`.
+    pub fn words(&self) -> String {
+        match self {
+            Health::LinkGone(_) => "link gone".to_owned(),
+            Health::PortRefused(why) => format!("ssh ok · {}", why.message),
+            Health::WrongScheme(why) | Health::NotJupyter(why) => format!("port ok · {}", why.message),
+            Health::TokenRefused(..) => "server ok · token refused".to_owned(),
+            Health::KernelDead(why, _) => format!("server ok · {}", why.message),
+            Health::Fine(_) => "server ok".to_owned(),
+        }
+    }
+}
+
+/// Asks `server` how it fares. Its token goes to the port that was found for it: whoever was there last is still
+/// there only if [`super::verify`] says so.
+pub async fn look(far: Arc<dyn FarSide>, server: &Server) -> Health {
+    match ask(&far, server).await {
+        Ok(health) => health,
+        Err(Trouble::Link(why)) => Health::LinkGone(why),
+        Err(Trouble::Port(why)) => Health::PortRefused(why),
+        Err(Trouble::Scheme(why)) => Health::WrongScheme(why),
+        Err(Trouble::Server(why)) => Health::NotJupyter(why),
+    }
+}
+
+async fn ask(far: &Arc<dyn FarSide>, server: &Server) -> Result<Health, Trouble> {
+    let guess = Guess {
+        host: &server.host,
+        port: server.port,
+        // As it was found; a browser that is on the way speaks so.
+        scheme: if server.https { Scheme::Https } else { Scheme::Http },
+        https: server.https,
+        base_url: Some(&server.base_url),
+    };
+    let answers = probe::identify(far, guess).await?;
+    let (door, status) = probe::knock(far, guess, &answers, server.token.as_ref()).await?;
+    let kind = if answers.kind == super::Kind::Unknown { server.kind } else { answers.kind };
+    if door == Door::Shut {
+        let why = match &server.token {
+            Some(_) => words::token_refused(server.port, kind),
+            None if server.password => words::password_wanted(server.port),
+            None => words::token_wanted(server.port, kind),
+        };
+        return Ok(Health::TokenRefused(why, answers.version));
+    }
+    let place = Place { host: guess.host, port: guess.port, https: answers.https };
+    let path = format!("{}api/kernels", answers.base_url);
+    let kernels = http::get(far, place, &path, server.token.as_ref()).await;
+    let kernels = kernels.map_err(|why| probe::trouble(guess, why))?;
+    let mut vitals = counted(&kernels.body);
+    vitals.version = answers.version;
+    vitals.last_activity = last_activity(&status.body);
+    Ok(match vitals.dead {
+        0 => Health::Fine(vitals),
+        dead => Health::KernelDead(words::kernel_dead(dead), vitals),
+    })
+}
+
+fn counted(body: &[u8]) -> Vitals {
+    #[derive(Deserialize)]
+    struct Kernel {
+        #[serde(default)]
+        execution_state: String,
+    }
+    let kernels: Vec<Kernel> = serde_json::from_slice(body).unwrap_or_default();
+    let count = |state: Option<&str>| {
+        let fits = |kernel: &&Kernel| state.is_none_or(|state| kernel.execution_state == state);
+        u32::try_from(kernels.iter().filter(fits).count()).unwrap_or(u32::MAX)
+    };
+    Vitals { kernels: count(None), busy: count(Some("busy")), dead: count(Some("dead")), ..Vitals::default() }
+}
+
+fn last_activity(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Status {
+        last_activity: String,
+    }
+    let status: Status = serde_json::from_slice(body).ok()?;
+    let usual = |byte: u8| byte.is_ascii_digit() || b"TZ:+-. ".contains(&byte);
+    Some(status.last_activity).filter(|at| at.len() <= 40 && at.bytes().all(usual))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_a_server_says_of_its_kernels_is_counted_or_nothing() {
+        let three =
+            br#"[{"execution_state":"busy"},{"execution_state":"dead"},{"execution_state":"idle","x":[]}]"#;
+        assert_eq!(counted(three), Vitals { kernels: 3, busy: 1, dead: 1, ..Vitals::default() });
+        for odd in [&b""[..], b"{}", b"[1]", b"[{\"execution_state\":7}]", b"\xff"] {
+            assert_eq!(counted(odd), Vitals::default());
+        }
+        let told = |at: &str| last_activity(format!("{{\"last_activity\":\"{at}\"}}").as_bytes());
+        assert!(told("2026-11-22T16:05:01.979244Z").is_some());
+        assert_eq!(told("\\u001b[2J"), None);
+    }
+}

@@ -1,0 +1,279 @@
+//! Notebook servers at the far end: found, checked to be the user's own, asked how they fare. It speaks over a
+//! [`FarSide`] and knows nothing of SSH, and decides nothing: core says when to look, and what follows.
+//!
+//! No token goes anywhere before the listings of the far end say whose port it is, where they can be read.
+
+mod choose;
+mod errand;
+mod http;
+mod listener;
+mod listing;
+mod look;
+mod probe;
+mod script;
+mod server_file;
+mod tls;
+mod words;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nbtunnel_core::{Failure, FailureKind};
+use nbtunnel_proto::Secret;
+
+use crate::forward::far_side::FarSide;
+use choose::{Candidate, Leads};
+use listing::Listing;
+use probe::{Answers, Door, Guess, Trouble};
+
+pub use errand::{Errand, carry_out, log};
+pub use look::{Health, Vitals, look};
+pub use nbtunnel_core::Scheme;
+
+/// A script is over by then.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// The same, of one that starts Python, from a file system that may be slow.
+const LIST_PATIENCE: Duration = Duration::from_secs(40);
+
+/// Which server is looked for. What is named has to fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The notebook's machine seen from the far end; `localhost` is the far end itself.
+    pub host: String,
+    /// Its port.
+    pub port: Option<u16>,
+    /// Whose it is; none for the account that we log in as.
+    pub owner: Option<String>,
+    /// Its root directory; may begin with `~/`.
+    pub dir: Option<String>,
+    /// Its port is among these, both included.
+    pub ports: Option<(u16, u16)>,
+    /// How it is spoken to.
+    pub scheme: Scheme,
+    /// The token that the file names.
+    pub token: Option<Secret>,
+    /// Its process.
+    pub pid: Option<u32>,
+}
+
+/// A server that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Where a channel is opened to: an address of the far end where `localhost` was asked for and listeners could
+    /// be read, since one name may lead to two users' servers.
+    pub host: String,
+    /// Its port there.
+    pub port: u16,
+    /// It speaks TLS.
+    pub https: bool,
+    /// Where its pages begin: `/`, `/user/me/`.
+    pub base_url: String,
+    /// What lets one in; none where nothing is known, or nothing needed.
+    pub token: Option<Secret>,
+    /// It asks for a password.
+    pub password: bool,
+    /// The directory that it serves.
+    pub root_dir: Option<String>,
+    /// Its process.
+    pub pid: Option<u32>,
+    /// Its version, as it tells.
+    pub version: Option<String>,
+    /// What sort it is.
+    pub kind: Kind,
+    /// Whether its owner could be seen.
+    pub checked: Checked,
+    /// Its certificate was taken unseen, since SSH vouches for the machine.
+    pub self_signed: bool,
+    /// Whose it is; none for the account that we log in as.
+    pub owner: Option<String>,
+    /// Other servers that would have fitted.
+    pub others: Vec<String>,
+    /// The server is there, and nobody gets in: it refuses the token, or wants one that is not known.
+    pub token_problem: Option<Failure>,
+}
+
+/// What sort of server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// jupyter-server, under JupyterLab and notebook 7.
+    Server2,
+    /// notebook 6 and older.
+    Notebook6,
+    /// One that a JupyterHub started.
+    Hub,
+    /// It does not say.
+    Unknown,
+}
+
+/// Whether it was seen whose it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// Its port is its owner's.
+    Mine,
+    /// That could not be read where it runs.
+    NotReadable,
+    /// Its port is somebody else's, and the file says to go there all the same.
+    Somebodys,
+}
+
+/// Finds the server that is wanted. One script tells what runs there; then it is asked what it is, first without
+/// its token.
+///
+/// # Errors
+/// None is there ([`FailureKind::NotebookMissing`]), what is there is another user's or could be
+/// ([`FailureKind::NotYours`]) or is no notebook ([`FailureKind::NotebookFailed`]), or the far end cannot be asked.
+pub async fn find(far: Arc<dyn FarSide>, wanted: &Wanted) -> Result<Server, Failure> {
+    if let Some(owner) = wanted.owner.as_deref().filter(|owner| !script::is_account(owner)) {
+        return Err(words::no_such_account(owner));
+    }
+    let candidates = candidates(&far, wanted).await?;
+    let mut first = None;
+    for (at, candidate) in candidates.iter().enumerate() {
+        match meet(&far, wanted, candidate).await {
+            Ok(mut server) => {
+                let others = candidates.iter().enumerate().filter(|(other, _)| *other != at);
+                server.others = others.map(|(_, other)| other.words()).collect();
+                return Ok(server);
+            }
+            Err(Trouble::Link(why)) => return Err(why),
+            Err(why) => first = first.or(Some(why.failure())),
+        }
+    }
+    Err(first.unwrap_or_else(|| words::missing(wanted, None)))
+}
+
+/// Whether `server` is still there, and still theirs: asked before a target is set to it again.
+///
+/// # Errors
+/// As [`find`].
+pub async fn verify(far: Arc<dyn FarSide>, server: &Server) -> Result<(), Failure> {
+    if server.checked != Checked::Mine {
+        return Ok(());
+    }
+    let pids: Vec<u32> = server.pid.into_iter().collect();
+    let listing = ask(&far, script::verify(server.owner.as_deref(), &pids), PATIENCE).await?;
+    let who = listing.who.filter(|_| listing.whole).ok_or_else(words::unreadable)?;
+    match choose::leads(&listing, who, &server.host, server.port) {
+        Leads::Theirs(_) | Leads::Unread => {}
+        Leads::Stranger(uid) => return Err(words::stranger(server.port, uid, server.owner.as_deref())),
+        Leads::Nobody => return Err(words::nobody_listens(server.port)),
+    }
+    let lives =
+        server.pid.is_none_or(|pid| listing.processes.get(&pid).is_some_and(|process| process.uid == who));
+    if lives { Ok(()) } else { Err(words::nobody_listens(server.port)) }
+}
+
+/// Those that may be spoken to, the likeliest first.
+async fn candidates(far: &Arc<dyn FarSide>, wanted: &Wanted) -> Result<Vec<Candidate>, Failure> {
+    let elsewhere = !is_loopback(&wanted.host);
+    let listing = match (ask(far, script::find(wanted, elsewhere), PATIENCE).await, wanted.port) {
+        (Ok(listing), _) => listing,
+        // No program may be run there: who listens cannot be read.
+        (Err(why), Some(port)) if why.kind == FailureKind::ForwardingDenied => {
+            return Ok(vec![Candidate::bare(&wanted.host, port, Checked::NotReadable)]);
+        }
+        (Err(why), _) => return Err(why),
+    };
+    let chosen = choose::choose(&listing, wanted);
+    // Python takes its second to start: Jupyter is asked itself only where none of the usual directories is there,
+    // so that it must keep its files elsewhere.
+    let asks = listing.has_jupyter && !listing.has_dir && wanted.owner.is_none() && !elsewhere;
+    match chosen {
+        Err(why) if asks && choose::is_missing(&why) => told(far, wanted).await.map_err(|_| why),
+        Ok(chosen) if asks && chosen.iter().all(|candidate| candidate.file.is_none()) => {
+            Ok(told(far, wanted).await.unwrap_or(chosen))
+        }
+        chosen => chosen,
+    }
+}
+
+/// What Jupyter itself tells, checked as all else is.
+async fn told(far: &Arc<dyn FarSide>, wanted: &Wanted) -> Result<Vec<Candidate>, Failure> {
+    let listed = ask(far, script::list(), LIST_PATIENCE).await?.files;
+    let pids: Vec<u32> = listed.iter().filter_map(|file| file.server.as_ref().ok()?.pid).take(64).collect();
+    let mut listing = ask(far, script::verify(None, &pids), PATIENCE).await?;
+    listing.files = listed;
+    choose::choose(&listing, wanted)
+}
+
+async fn ask(far: &Arc<dyn FarSide>, script: String, patience: Duration) -> Result<Listing, Failure> {
+    let ran = Arc::clone(far).run(script, patience).await?;
+    Ok(Listing::read(&ran.output))
+}
+
+/// Asks a candidate what it is, and whether its token opens it.
+async fn meet(far: &Arc<dyn FarSide>, wanted: &Wanted, candidate: &Candidate) -> Result<Server, Trouble> {
+    let file = candidate.file.as_ref();
+    let guess = Guess {
+        host: &candidate.host,
+        port: candidate.port,
+        scheme: wanted.scheme,
+        https: file.is_some_and(|file| file.https),
+        base_url: file.map(|file| &*file.base_url),
+    };
+    let answers = probe::identify(far, guess).await?;
+    let kind = match answers.kind {
+        Kind::Unknown if file.is_some_and(|file| file.classic) => Kind::Notebook6,
+        Kind::Unknown if file.is_some() => Kind::Server2,
+        kind => kind,
+    };
+    let entered = enter(far, guess, &answers, kind, [wanted.token.as_ref(), candidate.token()]).await?;
+    Ok(Server {
+        host: candidate.host.clone(),
+        port: candidate.port,
+        https: answers.https,
+        base_url: answers.base_url,
+        token: entered.token,
+        password: entered.password,
+        root_dir: file.and_then(|file| file.root_dir.clone()),
+        pid: file.and_then(|file| file.pid),
+        version: answers.version,
+        kind,
+        checked: candidate.checked,
+        self_signed: answers.https && is_loopback(&candidate.host),
+        owner: wanted.owner.clone(),
+        others: Vec::new(),
+        token_problem: entered.problem,
+    })
+}
+
+/// How one gets in.
+struct Entered {
+    token: Option<Secret>,
+    password: bool,
+    problem: Option<Failure>,
+}
+
+/// Tries the token of our file before that of the server's, since one that somebody wrote down may be of yesterday.
+/// One that is refused is kept: it is what is to be mended.
+async fn enter(
+    far: &Arc<dyn FarSide>,
+    guess: Guess<'_>,
+    answers: &Answers,
+    kind: Kind,
+    tokens: [Option<&Secret>; 2],
+) -> Result<Entered, Trouble> {
+    let mut tokens: Vec<&Secret> = tokens.into_iter().flatten().collect();
+    tokens.dedup();
+    for token in &tokens {
+        if probe::knock(far, guess, answers, Some(token)).await?.0 == Door::Open {
+            return Ok(Entered { token: Some((*token).clone()), password: false, problem: None });
+        }
+    }
+    let token = tokens.first().map(|token| (*token).clone());
+    let (password, problem) = if token.is_some() {
+        (false, Some(words::token_refused(guess.port, kind)))
+    } else if probe::knock(far, guess, answers, None).await?.0 == Door::Open {
+        (false, None)
+    } else if kind != Kind::Hub && probe::asks_password(far, guess, answers).await? {
+        (true, None)
+    } else {
+        (false, Some(words::token_wanted(guess.port, kind)))
+    };
+    Ok(Entered { token, password, problem })
+}
+
+/// Whether this is the far end itself.
+fn is_loopback(host: &str) -> bool {
+    host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|a| a.is_loopback())
+}

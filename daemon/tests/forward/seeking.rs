@@ -1,0 +1,116 @@
+//! A forward that leads to a notebook: nobody is led anywhere before somebody has looked where it is.
+
+use super::world::*;
+use nbtunnel_core::{
+    Failure, FailureKind, ForwardId, ForwardReport, ForwardSpec, Input, ListenAt, ListenerReport, Name,
+    Policy, Target,
+};
+use nbtunneld::forward::{Budgets, Forward, GateNow};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+fn notebook() -> Target {
+    Target::Notebook(Name::parse("alice").unwrap())
+}
+
+fn at(port: u16) -> Target {
+    Target::Tcp("localhost".into(), port)
+}
+
+async fn seeking(world: &World) -> (Forward, String) {
+    let spec = ForwardSpec { listen: ListenAt::Address("127.0.0.1".into(), 0), target: notebook() };
+    let inputs = world.inputs.clone();
+    let report = Arc::new(move |input: Input| inputs.lock().unwrap().push(input));
+    let (policy, gate) = (world.policy.subscribe(), world.gate.subscribe());
+    let activity = world.activity.clone();
+    let forward = Forward::spawn(&world.services, ForwardId(0), spec, policy, gate, activity, report);
+    match world.listener(0).await {
+        ListenerReport::Bound { listens, .. } => (forward, listens[0].clone()),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn times_sought(world: &World) -> usize {
+    world.forward_reports().iter().filter(|report| **report == ForwardReport::Sought).count()
+}
+
+async fn until_held(world: &World, held: u32) {
+    until(|| (world.activity.held_and_open().0 == held).then_some(())).await;
+}
+
+fn refused() -> Failure {
+    Failure::new(FailureKind::Refused, "nobody there", "start it")
+}
+
+#[tokio::test]
+async fn whoever_comes_waits_until_the_notebook_is_found() {
+    let world = World::new();
+    let (forward, address) = seeking(&world).await;
+    let mut link = world.link();
+    let mut local = TcpStream::connect(&address).await.unwrap();
+    local.write_all(b"early").await.unwrap();
+    until(|| (times_sought(&world) == 1).then_some(())).await;
+    until_held(&world, 1).await;
+    forward.retarget(at(7000));
+    let mut far = link.channel().await;
+    assert_eq!(far.target, at(7000));
+    assert_eq!(far.hears().await, Sent::Data("early".into()));
+}
+
+#[tokio::test]
+async fn whoever_finds_it_gone_waits_until_it_is_found_elsewhere() {
+    let world = World::new();
+    let (forward, address) = seeking(&world).await;
+    world.gate.send_replace(GateNow::Serve(Arc::new(Denier(refused()))));
+    forward.retarget(at(7000));
+    let mut local = TcpStream::connect(&address).await.unwrap();
+    local.write_all(b"early").await.unwrap();
+    until(|| (times_sought(&world) == 1).then_some(())).await;
+    until_held(&world, 1).await;
+    assert!(world.forward_reports().contains(&ForwardReport::Denied(refused())));
+    let mut link = world.link();
+    forward.retarget(at(7001));
+    let mut far = link.channel().await;
+    assert_eq!(far.target, at(7001));
+    assert_eq!(far.hears().await, Sent::Data("early".into()));
+}
+
+#[tokio::test]
+async fn a_server_that_forbids_it_is_no_reason_to_wait() {
+    let world = World::new();
+    let (forward, address) = seeking(&world).await;
+    let forbidden = Failure::new(FailureKind::ForwardingDenied, "no", "ask");
+    world.gate.send_replace(GateNow::Serve(Arc::new(Denier(forbidden))));
+    forward.retarget(at(7000));
+    let mut local = TcpStream::connect(&address).await.unwrap();
+    assert_eq!(read_out(&mut local).await, (vec![], true));
+}
+
+#[tokio::test]
+async fn who_comes_after_the_last_one_left_is_led_there_only_after_another_look() {
+    let trusted = Duration::from_millis(50);
+    let world = World::with(Budgets::default(), Policy { trusted, ..Policy::default() });
+    let (forward, address) = seeking(&world).await;
+    let mut link = world.link();
+    let first = TcpStream::connect(&address).await.unwrap();
+    until_held(&world, 1).await;
+    forward.retarget(at(7000));
+    let mut far = link.channel().await;
+    // While somebody is there, others are led where he is, however long that lasts.
+    tokio::time::sleep(4 * trusted).await;
+    let second = TcpStream::connect(&address).await.unwrap();
+    let other = link.channel().await;
+    assert_eq!((times_sought(&world), &other.target), (1, &at(7000)));
+    drop((first, second, other));
+    assert_eq!(far.hears_all().await.1, Sent::Eof);
+    drop(far);
+    until(|| (world.activity.held_and_open().1 == 0).then_some(())).await;
+    tokio::time::sleep(4 * trusted).await;
+    let _late = TcpStream::connect(&address).await.unwrap();
+    until_held(&world, 1).await;
+    assert_eq!(times_sought(&world), 2);
+    forward.retarget(at(7001));
+    assert_eq!(link.channel().await.target, at(7001));
+}

@@ -1,0 +1,68 @@
+//! Every sort of server: found, looked at, and code runs there.
+
+use anyhow::Result;
+use nbtunnel_tests::jupyter::Recipe;
+use nbtunnel_tests::{http, wait};
+
+use super::lab::Lab;
+
+/// Finds a server of this sort by itself, and runs code through the port that it was given here.
+fn found_and_used(recipe: impl FnOnce(Recipe) -> Recipe, url: impl Fn(u16) -> String) -> Result<()> {
+    let lab = Lab::new("[notebook.alice]\nfind = \"auto\"\n")?;
+    let jupyter = recipe(lab.recipe()).start()?;
+    lab.found("alice")?;
+    let port = lab.port("alice")?;
+    assert_eq!(lab.says("token", "alice")?, jupyter.token());
+    assert_eq!(lab.says("url", "alice")?, format!("{}?token={}", url(port), jupyter.token()));
+    let kernel = jupyter.start_kernel(port)?;
+    assert_eq!(jupyter.run_code(port, &kernel, "print(6 * 7)")?, "42\n");
+    let alice = lab.until("alice", "somebody looked at it", |notebook| notebook["health"] == "server ok")?;
+    assert_eq!(alice["server"]["kernels"], 1, "{alice:#}");
+    assert!(alice["server"]["version"].is_string(), "{alice:#}");
+    Ok(())
+}
+
+#[test]
+fn a_jupyter_server_2() -> Result<()> {
+    found_and_used(|recipe| recipe, |port| format!("http://localhost:{port}/"))
+}
+
+#[test]
+fn a_notebook_6() -> Result<()> {
+    found_and_used(Recipe::classic, |port| format!("http://localhost:{port}/"))
+}
+
+#[test]
+fn a_server_with_a_base_url() -> Result<()> {
+    found_and_used(
+        |recipe| recipe.base_url("/team/alice/"),
+        |port| format!("http://localhost:{port}/team/alice/"),
+    )
+}
+
+#[test]
+fn a_server_with_a_certificate_that_vouches_for_itself() -> Result<()> {
+    let lab = Lab::new("[notebook.alice]\nfind = \"auto\"\n")?;
+    let jupyter = lab.recipe().https().start()?;
+    let alice = lab.found("alice")?;
+    let port = lab.port("alice")?;
+    assert_eq!(alice["url"], format!("https://localhost:{port}/"));
+    assert!(alice["note"].as_str().unwrap_or_default().contains("certificate"), "{alice:#}");
+    let kernel = jupyter.start_kernel(port)?;
+    assert_eq!(jupyter.run_code(port, &kernel, "print(6 * 7)")?, "42\n");
+    Ok(())
+}
+
+#[test]
+fn a_server_with_a_password_has_a_url_and_no_token() -> Result<()> {
+    let lab = Lab::new("[notebook.alice]\nfind = \"auto\"\n")?;
+    let _jupyter = lab.recipe().password("hunter2").start()?;
+    lab.found("alice")?;
+    let port = lab.port("alice")?;
+    assert_eq!(lab.says("url", "alice")?, format!("http://localhost:{port}/"));
+    let told = lab.nbctl(&["token", "alice"])?;
+    assert_eq!((told.code, told.stdout.as_str()), (4, ""), "{told:?}");
+    assert!(told.stderr.contains("password"), "{told:?}");
+    assert_eq!(http::get(port, "/api", &[], wait::SOON)?.status, 200);
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! Servers that come back elsewhere, and strangers in their places.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use nbtunnel_tests::jupyter::Stranger;
+use nbtunnel_tests::{http, wait};
+
+use super::lab::Lab;
+
+#[test]
+fn a_server_that_comes_back_with_another_port_and_token_is_reached_by_the_same_url() -> Result<()> {
+    let lab = Lab::new("[notebook.alice]\nfind = \"auto\"\n")?;
+    let mut before = lab.recipe().token("yesterday").start()?;
+    lab.found("alice")?;
+    let (port, url) = (lab.port("alice")?, lab.notebook("alice")?["url"].clone());
+    assert_eq!(lab.says("token", "alice")?, "yesterday");
+    let kernel = before.start_kernel(port)?;
+    assert_eq!(before.run_code(port, &kernel, "x = 6 * 7\nprint(x)")?, "42\n");
+    before.kill()?;
+    // Whoever comes while there is none is held, and carried to the next one.
+    let early = std::thread::spawn(move || http::get(port, "/api", &[], wait::SOON));
+    let after = lab.recipe().token("today").start()?;
+    let came_back = Instant::now();
+    assert_ne!(before.port(), after.port());
+    let token = lab.says("token", "alice")?;
+    assert_eq!(token, "today");
+    let kernel = after.start_kernel(port)?;
+    assert_eq!(after.run_code(port, &kernel, "print(6 * 7)")?, "42\n");
+    println!(
+        "code ran {:.2} s after the server had answered for the first time",
+        came_back.elapsed().as_secs_f64()
+    );
+    let early = early.join().expect("no panic")?;
+    assert_eq!(early.status, 200, "{}", early.body);
+    let alice = lab.notebook("alice")?;
+    assert_eq!((&alice["url"], lab.port("alice")?), (&url, port));
+    let note = alice["note"].as_str().unwrap_or_default();
+    assert!(note.contains("kernels of the one before are gone"), "{alice:#}");
+    Ok(())
+}
+
+#[test]
+fn a_stranger_on_yesterdays_port_hears_nothing() -> Result<()> {
+    let lab = Lab::new("[notebook.alice]\nfind = \"auto\"\n")?;
+    let mut jupyter = lab.recipe().token("mine-alone").start()?;
+    lab.found("alice")?;
+    let (port, far) = (lab.port("alice")?, jupyter.port());
+    let headers = [("Authorization", "token mine-alone")];
+    assert_eq!(http::get(port, "/api/status", &headers, wait::SOON)?.status, 200);
+    // It dies without a word, so that what it wrote down stays.
+    jupyter.kill()?;
+    let stranger = Stranger::on(far)?;
+    let told = lab.nbctl(&["token", "alice"])?;
+    assert_ne!(told.code, 0, "{told:?}");
+    assert!(!told.stdout.contains("mine-alone"), "{told:?}");
+    lab.until("alice", "it is gone", |notebook| notebook["target"].is_null())?;
+    // Whoever comes now brings his own token, and waits in vain.
+    assert!(http::get(port, "/api/status", &headers, wait::SOON).is_err());
+    lab.nbctl(&["status", "lab"])?;
+    let heard = stranger.heard();
+    assert!(!heard.contains("mine-alone"), "{heard}");
+    Ok(())
+}

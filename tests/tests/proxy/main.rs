@@ -1,0 +1,6 @@
+//! What speaks SSH by itself goes over a tunnel's session: real OpenSSH clients with `ProxyCommand nbctl proxy`.
+#![cfg(target_os = "linux")]
+
+mod exporting;
+mod inner;
+mod waiting;
