@@ -74,11 +74,11 @@ fn forward(tunnel: &TunnelStatus, forward: &ForwardStatus) -> String {
     if forward.problem.is_some() {
         text += " (!)";
     }
-    match (forward.open, forward.held) {
-        (0, 0) => {}
-        (open, 0) => text += &format!(" [{open} open]"),
-        (0, held) => text += &format!(" [{held} held]"),
-        (open, held) => text += &format!(" [{open} open, {held} held]"),
+    let counts = [(forward.open.into(), "open"), (forward.held.into(), "held"), (forward.refused, "refused")];
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+    let counts: Vec<String> = counts.map(|(count, word)| format!("{count} {word}")).collect();
+    if !counts.is_empty() {
+        text += &format!(" [{}]", counts.join(", "));
     }
     text
 }

@@ -110,6 +110,11 @@ impl Effects {
                     remote.retarget(target);
                 }
             }
+            Output::OwnerOnly(id, owner_only) => {
+                if let Some(forward) = room.forwards.get(&id) {
+                    forward.set_owner_only(owner_only);
+                }
+            }
             Output::Listen(epoch, id, spec) => {
                 let at = spec.listen.clone();
                 let remote = room.remotes.entry(id.forward).or_insert_with(|| {

@@ -133,6 +133,8 @@ pub struct ForwardStatus {
     pub note: Option<String>,
     /// What is wrong with it.
     pub problem: Option<Problem>,
+    /// Connections of other users that were reset at once; they count nowhere else.
+    pub refused: u64,
 }
 
 /// One notebook. No token stands in it.

@@ -260,3 +260,33 @@ async fn a_socket_that_was_handed_over_serves_and_is_never_unlinked() {
     let (one, _other) = UnixStream::pair().unwrap();
     assert!(Listener::adopt(OwnedFd::from(one)).unwrap_err().message.contains("cannot listen"));
 }
+
+#[tokio::test]
+async fn a_connection_that_becomes_raw_loses_no_byte() {
+    let dir = private_dir();
+    let endpoint = endpoint(dir.path());
+    let listener = Listener::bind(&endpoint).unwrap();
+    let daemon = async {
+        let mut connection = listener.accept().await.unwrap().handshake().await.unwrap();
+        connection.next_request().await.unwrap().unwrap();
+        connection.send(&Reply::Proxied { number: 7 }).await.unwrap();
+        let mut raw = UnixStream::from(connection.into_raw().unwrap());
+        // Right behind the answer, so that it may come together with it.
+        raw.write_all(b"first").unwrap();
+        raw
+    };
+    let client = async {
+        let mut client = Client::connect(&endpoint).await.unwrap();
+        let request = Request::Proxy { name: "a".into(), target: None };
+        assert_eq!(client.ask(&request).await.unwrap(), Reply::Proxied { number: 7 });
+        client
+    };
+    let (mut raw, client) = tokio::join!(daemon, client);
+    let (mut heard, ours) = client.into_raw().unwrap();
+    let mut ours = UnixStream::from(ours);
+    ours.set_nonblocking(false).unwrap();
+    raw.write_all(b" second").unwrap();
+    drop(raw);
+    ours.read_to_end(&mut heard).unwrap();
+    assert_eq!(heard, b"first second");
+}

@@ -18,6 +18,7 @@ use tokio::process::Command;
 pub struct Here {
     shell: Vec<String>,
     env: Vec<(String, String)>,
+    /// Machines that can be reached from here; they are this one, too.
     known: Vec<String>,
 }
 
@@ -30,6 +31,11 @@ impl Here {
         Here { shell: vec!["sh".into()], env, known: Vec::new() }
     }
 
+    /// From where a machine called `node` can be reached, which is this one, too.
+    pub fn beside(node: &str) -> Arc<Here> {
+        Arc::new(Here::new("/").knows(node))
+    }
+
     /// With `sh`, a `PATH`, and the variables that are named.
     pub fn with<const N: usize>(variables: [(&str, OsString); N]) -> Arc<Here> {
         Here::in_shell(&["sh"], variables)
@@ -38,7 +44,7 @@ impl Here {
     /// With another shell, a program and its arguments, and the variables that are named.
     pub fn in_shell<const N: usize>(shell: &[&str], variables: [(&str, OsString); N]) -> Arc<Here> {
         let with = |here: Here, (name, value): (&str, OsString)| here.env(name, value.to_string_lossy());
-        Arc::new(variables.into_iter().fold(Here::new("/").shell(shell), with))
+        Arc::new(variables.into_iter().fold(Here::new("/nonexistent").shell(shell), with))
     }
 
     /// With another program as `sh`.
@@ -76,7 +82,8 @@ impl Here {
         let (program, words) = self.shell.split_first().ok_or(std::io::ErrorKind::InvalidInput)?;
         let mut command = Command::new(program);
         command.args(words).arg("-s").env_clear().envs(self.env.iter().map(|(name, value)| (name, value)));
-        command.current_dir(self.get("HOME").unwrap_or("/"));
+        let home = self.get("HOME").filter(|home| std::path::Path::new(home).is_dir());
+        command.current_dir(home.unwrap_or("/"));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn()?;
         if let Some(mut pipe) = child.stdin.take() {

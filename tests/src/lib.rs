@@ -5,6 +5,8 @@
 //! [`wait`] sleeps.
 
 pub mod agent;
+#[cfg(target_os = "linux")]
+pub mod as_user;
 pub mod callers;
 pub mod child;
 #[cfg(target_os = "linux")]

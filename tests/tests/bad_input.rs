@@ -204,7 +204,8 @@ fn a_directory_that_cannot_be_read_is_a_problem_and_not_the_end() -> Result<()> 
     fs::copy(sshd.known_hosts(), &known_hosts)?;
     let own = |path: &std::path::Path| nbtunnel_tests::tunnel_file::paths(&[path]);
     let file = sshd.tunnel().set("identity_file", own(&key)).set("known_hosts", own(&known_hosts));
-    world.write("alice", &file.forward(local, echo.port()))?;
+    // We are root, and another user to that daemon.
+    world.write("alice", &file.forward(local, echo.port()).set("owner_only", false))?;
     world.give_to(NOBODY)?;
     world.start()?;
     world.wait_for("alice", "up")?;

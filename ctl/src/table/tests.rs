@@ -17,6 +17,7 @@ fn forward(listen: &str, target: &str, open: u32, held: u32) -> ForwardStatus {
         bytes_out: 0,
         note: None,
         problem: None,
+        refused: 0,
     }
 }
 
@@ -83,6 +84,7 @@ fn every_column_is_aligned_and_every_problem_has_its_lines() {
     waiting.port = 2222;
     waiting.problem = problem("h.example.org does not answer", "is it up?");
     waiting.forwards[1].problem = problem("port 3 is taken", "");
+    waiting.forwards[1].refused = 7;
     let mut suspect = tunnel("long-name", "up", vec![]);
     suspect.health = Some("suspect".into());
     suspect.user = String::new();

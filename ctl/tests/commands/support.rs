@@ -229,6 +229,7 @@ pub(crate) fn tunnel(name: &str, state: &str) -> TunnelStatus {
             bytes_out: 0,
             note: None,
             problem: None,
+            refused: 0,
         }],
         notebooks: vec![],
         draining: 0,

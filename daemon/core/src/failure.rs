@@ -80,7 +80,7 @@ pub enum FailureKind {
     Exhausted,
     /// No notebook's server is where it should be, or anywhere.
     NotebookMissing,
-    /// What listens where a notebook should be is another user's.
+    /// What listens where a notebook should be is another user's, or who connects to a forward.
     NotYours,
     /// A notebook's server does not take the token.
     TokenRefused,

@@ -193,6 +193,10 @@ pub enum ForwardReport {
         /// How many may be held.
         most: u32,
     },
+    /// Connections of others than our own user were reset; the failure says how many and whose.
+    Refused(Failure),
+    /// Nobody can tell whose the connections are, so that all are reset (`None`: it can be told again, or need not).
+    Unsure(Option<Failure>),
 }
 
 /// What a link reports.
@@ -290,6 +294,8 @@ pub enum Output {
     Unbind(ForwardId),
     /// New connections of this forward go elsewhere from now on.
     Retarget(ForwardId, Target),
+    /// From now on this says whether only our own user may come in there: see [`ForwardSpec::owner_only`].
+    OwnerOnly(ForwardId, Option<bool>),
     /// Ask the server of this link to listen. Answered by [`Input::Remote`]; its requests are served in order.
     Listen(Epoch, ListenId, RemoteSpec),
     /// Ask it to listen no more; what came to it already goes on. Answered by [`RemoteReport::Closed`].

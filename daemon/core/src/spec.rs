@@ -213,6 +213,8 @@ pub struct Policy {
     /// A forward that does not work ends the link, which is then tried again (`ExitOnForwardFailure` in
     /// ssh_config(5)). Otherwise it is the problem of that forward alone.
     pub all_or_nothing: bool,
+    /// What listens on loopback TCP serves only programs of our own user, where the system tells whose they are.
+    pub owner_only: bool,
 }
 
 impl Policy {
@@ -237,6 +239,7 @@ impl Default for Policy {
             drain: Duration::from_secs(60 * 60),
             trusted: Duration::from_millis(500),
             all_or_nothing: false,
+            owner_only: true,
         }
     }
 }

@@ -66,7 +66,9 @@ fn line(key: &str, text: String) -> String {
     let value = match text.parse::<i64>() {
         Ok(number) if key == "port" => toml::Value::Integer(number),
         _ => match text.parse::<bool>() {
-            Ok(switch) if matches!(key, "share" | "ssh_forwards") => toml::Value::Boolean(switch),
+            Ok(switch) if matches!(key, "share" | "ssh_forwards" | "owner_only") => {
+                toml::Value::Boolean(switch)
+            }
             _ => toml::Value::String(text),
         },
     };

@@ -47,6 +47,7 @@ pub(super) struct Layer {
     options: Option<Vec<String>>,
     share: Option<bool>,
     remember: Option<String>,
+    owner_only: Option<bool>,
 }
 
 impl From<Keys> for Layer {
@@ -81,6 +82,7 @@ impl From<Keys> for Layer {
             options: words(keys.options),
             share: keys.share.map(Spanned::into_inner),
             remember: word(keys.remember),
+            owner_only: keys.owner_only.map(Spanned::into_inner),
         }
     }
 }
@@ -117,7 +119,8 @@ impl Source for Layer {
             ("jump", &self.jump),
             ("options", &self.options),
         ];
-        let switches = [("ssh_forwards", self.ssh_forwards), ("share", self.share)];
+        let switches =
+            [("ssh_forwards", self.ssh_forwards), ("share", self.share), ("owner_only", self.owner_only)];
         let words = words.into_iter().filter_map(|(key, v)| Some((key.to_owned(), Value::from(v.clone()?))));
         let lists = lists.into_iter().filter_map(|(key, v)| Some((key.to_owned(), Value::from(v.clone()?))));
         let port = self.port.map(|port| ("port".to_owned(), Value::from(port)));
@@ -262,6 +265,7 @@ fn spec(sum: Layer, notebooks: &[NotebookSpec], ctx: &Context, base: &Path) -> R
             drain: or_default(sum.drain, |p| p.drain, |t| values::duration(t, &values::DRAIN))?,
             trusted: Policy::default().trusted,
             all_or_nothing: Policy::default().all_or_nothing,
+            owner_only: sum.owner_only.unwrap_or(Policy::default().owner_only),
         },
     };
     if spec.start == nbtunnel_core::Start::Demand && spec.policy.hold.is_zero() {

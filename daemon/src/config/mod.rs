@@ -15,6 +15,7 @@ mod layer;
 mod links;
 mod notebook;
 mod notebook_values;
+mod owner_only;
 mod ports;
 mod read;
 mod schema;
@@ -145,6 +146,8 @@ fn summed_up(mut loaded: Loaded) -> Loaded {
 mod bytes_tests;
 #[cfg(test)]
 mod notebook_tests;
+#[cfg(test)]
+mod ports_tests;
 #[cfg(test)]
 #[cfg(unix)]
 mod ssh_tests;

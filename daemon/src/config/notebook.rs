@@ -290,6 +290,7 @@ pub(super) fn forward(spec: &NotebookSpec) -> nbtunnel_core::ForwardSpec {
     nbtunnel_core::ForwardSpec {
         listen: ListenAt::Loopback(spec.local_port),
         target: nbtunnel_core::Target::Notebook(spec.name.clone()),
+        owner_only: spec.owner_only,
     }
 }
 

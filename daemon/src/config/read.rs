@@ -14,7 +14,8 @@ use super::layer::{self, Layer, Misfit};
 use super::notebook::{self, Section};
 use super::schema::{DaemonKeys, Keys, MainFile};
 use super::values::{self, Flaw};
-use super::{Context, DaemonSettings, Loaded, syntax, vet};
+use super::{Context, DaemonSettings, Loaded, owner_only, syntax, vet};
+use crate::forward::TELLS_OWNERS;
 use crate::ssh_config::{HostConfig, Query};
 
 /// The name of the file with the defaults and the daemon's own settings.
@@ -224,6 +225,8 @@ impl<'a> Reader<'a> {
         spans.extend(keys.hold.as_ref().map(|hold| ("hold", hold.span())));
         spans.extend(keys.start.as_ref().map(|start| ("start", start.span())));
         spans.extend(keys.notebook.place().map(|place| ("notebook", place)));
+        let wants_owner_only = keys.owner_only.as_ref().filter(|wanted| *wanted.get_ref());
+        spans.extend(wants_owner_only.map(|wanted| ("owner_only", wanted.span())));
         let problem = |keys: &[&str], flaw: Flaw| {
             let place = keys.iter().find_map(|key| spans.get(key).cloned());
             document.problem(place, flaw)
@@ -235,7 +238,12 @@ impl<'a> Reader<'a> {
         };
         let (spec, _) = lay(None)?;
         let of_host = |flaw| problem(&["host"], flaw);
-        let (spec, notes) = match self.answers.get(&Query::of(&spec.route)) {
+        let owner_only = |spec: &TunnelSpec| {
+            let flaw = owner_only::in_vain(&spec.forwards, TELLS_OWNERS)
+                .filter(|_| spans.contains_key("owner_only"));
+            flaw.map(|flaw| problem(&["owner_only"], flaw))
+        };
+        let (spec, mut notes) = match self.answers.get(&Query::of(&spec.route)) {
             None | Some(Ok(None)) => (spec, Vec::new()),
             Some(Ok(Some(host))) => {
                 let (spec, notes) = lay(Some(host))?;
@@ -251,6 +259,7 @@ impl<'a> Reader<'a> {
                 }
             }
         };
+        notes.extend(owner_only(&spec));
         Ok(Read { spec, tokens, notes, problems: exposures })
     }
 }

@@ -57,6 +57,7 @@ pub(super) struct Keys {
     pub(super) options: Option<Spanned<List>>,
     pub(super) share: Option<Spanned<bool>>,
     pub(super) remember: Option<Spanned<String>>,
+    pub(super) owner_only: Option<Spanned<bool>>,
     #[serde(default)]
     pub(super) notebook: Notebooks,
 }

@@ -141,6 +141,7 @@ fn of_tunnel(key: &str) -> Option<&'static str> {
         "options" => "options = [\"Compression=yes\"]",
         "share" => "share = true",
         "remember" => "remember = \"8h\"",
+        "owner_only" => "owner_only = false",
         "log" => "log = \"info\"",
         "spool" => "spool = \"4GiB\"",
         _ => return None,

@@ -81,6 +81,7 @@ fn every_key_reaches_the_spec() {
         remote = ["0:localhost:3000", "/run/x"]
         dynamic = "1080"
         ssh_config = "none"
+        owner_only = false
         "#,
     )]);
     let loaded = load(temp.path(), &ctx());
@@ -108,6 +109,7 @@ fn every_key_reaches_the_spec() {
         drain: secs(600),
         trusted: Policy::default().trusted,
         all_or_nothing: false,
+        owner_only: false,
     };
     assert_eq!(spec.policy, policy);
 }
@@ -185,6 +187,22 @@ fn hold_and_demand_clash_also_when_they_come_from_two_files() {
     ]);
     assert!(loaded.tunnels.contains_key("a") && loaded.broken.contains("b"));
     assert_eq!((loaded.problems[0].line, loaded.problems[0].column), (Some(2), Some(9)));
+}
+
+#[test]
+fn who_asks_for_owner_only_where_it_is_in_vain_is_told() {
+    let open = |rest: &str| format!("host = \"h\"\nforward = \"*:6000:h:1\"\n{rest}");
+    let loaded = load_files(&[
+        ("nbtunnel.toml", "[defaults]\nowner_only = true"),
+        ("tunnels/a.toml", &open("owner_only = true")),
+        ("tunnels/b.toml", &open("owner_only = false")),
+        ("tunnels/c.toml", &open("")),
+    ]);
+    let told: Vec<_> =
+        loaded.notes.iter().map(|note| (note.file.as_deref(), note.line, note.column)).collect();
+    assert_eq!(told, [(Some("tunnels/a.toml"), Some(3), Some(14))], "{:?}", loaded.problems);
+    let asked: Vec<bool> = loaded.tunnels.values().map(|spec| spec.policy.owner_only).collect();
+    assert_eq!(asked, [true, false, true]);
 }
 
 #[test]

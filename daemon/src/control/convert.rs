@@ -135,6 +135,7 @@ pub fn tunnel(
         bytes_out: tally.bytes_out,
         note: forward.note,
         problem: forward.problem.as_ref().map(problem),
+        refused: tally.refused,
     });
     let server = planned.map(|plan| &plan.server);
     TunnelStatus {

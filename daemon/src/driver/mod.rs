@@ -299,6 +299,7 @@ impl Driver {
                 Output::Bind(..)
                 | Output::Unbind(_)
                 | Output::Retarget(..)
+                | Output::OwnerOnly(..)
                 | Output::Listen(..)
                 | Output::Unlisten(..)
                 | Output::Forget(_)

@@ -67,6 +67,8 @@ impl Forward {
             tells_end: AtomicBool::new(false),
             report,
             told: Default::default(),
+            owner_only: watch::Sender::new(spec.owner_only),
+            guarded: Default::default(),
         });
         // At once: only before it is told that all are known does the keeper wait for us.
         let claim = services.lasting.claim();
@@ -77,6 +79,11 @@ impl Forward {
     /// New connections go to `target` from now on; those that are carried stay where they are.
     pub fn retarget(&self, target: Target) {
         self.standing.retarget(target);
+    }
+
+    /// Whether only our own user may come in from now on; `None`: as the policy says.
+    pub fn set_owner_only(&self, owner_only: Option<bool>) {
+        self.standing.owner_only.send_replace(owner_only);
     }
 
     /// Stops listening, resets every connection, held or carried, and then reports
@@ -124,11 +131,17 @@ async fn live(standing: Arc<Standing>, claim: Option<Arc<Claim>>) {
 /// Binds and accepts until it is told to stop; its sockets are closed when it returns.
 async fn listen(standing: Arc<Standing>, claim: Option<Arc<Claim>>) -> Result<(), Failure> {
     let bound = tokio::select! {
-        bound = bind(&standing.listen, &standing.services.lasting) => bound?,
+        bound = bind(&standing.listen, &standing.services.lasting) => {
+            bound.map_err(|why| of_notebook(&standing, why))?
+        }
         () = standing.stop.cancelled() => return Ok(()),
     };
     drop(claim);
     standing.report_listener(ListenerReport::Bound { listens: bound.listens, note: bound.note });
+    let loopback: Vec<_> = bound.sockets.iter().filter_map(Listening::loopback).collect();
+    if !loopback.is_empty() {
+        tokio::spawn(standing.clone().guard(loopback));
+    }
     let mut accepting = JoinSet::new();
     for socket in bound.sockets {
         accepting.spawn(accept(socket, standing.clone()));
@@ -143,6 +156,18 @@ async fn listen(standing: Arc<Standing>, claim: Option<Arc<Claim>>) -> Result<()
     }
 }
 
+/// The port of a notebook may stand in no file: what to write where, to have another one.
+fn of_notebook(standing: &Standing, why: Failure) -> Failure {
+    match &standing.notebook {
+        Some(notebook) if why.kind == FailureKind::PortInUse => {
+            let hint =
+                format!("name another port for it, as in local_port = 6000 below [notebook.{notebook}]");
+            Failure { hint, ..why }
+        }
+        _ => why,
+    }
+}
+
 fn internal(standing: &Standing, fault: &JoinError) -> Failure {
     Failure::new(
         FailureKind::Internal,
@@ -154,6 +179,7 @@ fn internal(standing: &Standing, fault: &JoinError) -> Failure {
 async fn accept(socket: Listening, standing: Arc<Standing>) -> Result<(), Failure> {
     let descriptors = &standing.services.descriptors;
     let mut exhausted = descriptors.exhausted();
+    let is_loopback = socket.loopback().is_some();
     let mut failures = 0;
     loop {
         let error = tokio::select! {
@@ -163,6 +189,9 @@ async fn accept(socket: Listening, standing: Arc<Standing>) -> Result<(), Failur
             accepted = socket.accept() => match accepted {
                 Ok(local) => {
                     failures = 0;
+                    if is_loopback && !standing.lets_in(&local) {
+                        continue;
+                    }
                     let local = Accepted::new(local, &standing);
                     // On its own: what goes wrong in there is the end of one connection.
                     tokio::spawn(attend(local, standing.clone()));

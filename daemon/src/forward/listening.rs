@@ -63,6 +63,16 @@ impl Listening {
         listening
     }
 
+    /// Where it listens, if only programs of this machine reach it there by TCP.
+    pub(super) fn loopback(&self) -> Option<SocketAddr> {
+        match &self.door {
+            Door::Tcp(listener) => {
+                listener.local_addr().ok().filter(|at| at.ip().to_canonical().is_loopback())
+            }
+            Door::Unix(_) => None,
+        }
+    }
+
     /// The next connection. Cancel safe.
     pub(super) async fn accept(&self) -> io::Result<Local> {
         match &self.door {

@@ -99,15 +99,26 @@ impl Local {
         .unwrap_or_else(|_| ("127.0.0.1".to_owned(), 0))
     }
 
+    /// The two ends of a TCP connection, the peer's first.
+    pub(super) fn ends(&self) -> Option<(SocketAddr, SocketAddr)> {
+        match self {
+            Local::Tcp(stream) => {
+                Some((canonical(stream.peer_addr().ok()?), canonical(stream.local_addr().ok()?)))
+            }
+            Local::Unix(_) => None,
+        }
+    }
+
     /// The program at the other end, if the system tells.
     pub(super) fn peer(&self) -> impl Future<Output = Option<Owner>> + Send + 'static {
-        let (ends, known) = match self {
-            Local::Tcp(stream) => (stream.peer_addr().ok().zip(stream.local_addr().ok()), None),
-            Local::Unix(stream) => (None, sys::peer_process(stream)),
+        let ends = self.ends();
+        let known = match self {
+            Local::Tcp(_) => None,
+            Local::Unix(stream) => sys::peer_process(stream),
         };
         async move {
             match ends {
-                Some((peer, ours)) => owner::of_client(canonical(peer), canonical(ours)).await,
+                Some((peer, ours)) => owner::of_client(peer, ours).await,
                 None => known,
             }
         }

@@ -1,4 +1,5 @@
-//! Who owns a socket, for messages. Where the system does not tell, nobody is named.
+//! Who owns a socket, for messages. Where the system does not tell, nobody is named. Who may come in is `guard`'s
+//! business.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -17,6 +18,18 @@ pub(super) enum Owner {
     Process { pid: u32, name: String },
     /// A process of this user, which only that user may look at.
     User(u32),
+}
+
+/// Whoever is at the other end of a local connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux tells cheaply who it is"))]
+pub(super) enum Caller {
+    /// A program of our own user.
+    Ourselves,
+    /// One of another user, with the inode of its socket.
+    Other { uid: u32, inode: u64 },
+    /// One that is gone already, so that nobody knows whose it was.
+    Gone,
 }
 
 impl fmt::Display for Owner {
@@ -43,6 +56,11 @@ pub(super) async fn of_listener(address: SocketAddr) -> Option<Owner> {
 /// Who is at the other end of a connection from `client` to our listener at `ours`.
 pub(super) async fn of_client(client: SocketAddr, ours: SocketAddr) -> Option<Owner> {
     search(move || sys::owner_of(client, ours)).await
+}
+
+/// The process that has the socket with this inode.
+pub(super) async fn with_inode(inode: u64) -> Option<Owner> {
+    search(move || sys::process_with(inode)).await
 }
 
 async fn search(find: impl FnOnce() -> Option<Owner> + Send + 'static) -> Option<Owner> {

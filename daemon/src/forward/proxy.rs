@@ -34,7 +34,10 @@ pub type RawStream = sys::RawStream;
 
 /// Where the SSH server at the far end of a link is, as that sees it, and by which link that is known.
 #[derive(Clone, Default)]
-pub struct ServerAt(Arc<Mutex<Option<(Weak<dyn Carrier>, Target)>>>);
+pub struct ServerAt(Arc<Mutex<Option<Known>>>);
+
+/// By whom, and where.
+type Known = (Weak<dyn Carrier>, Target);
 
 /// A way that somebody asked for. Dropping it ends it.
 pub struct Proxy {
@@ -103,6 +106,9 @@ impl Proxy {
             // Known before anything is carried.
             target: watch::Sender::new(Target::Socks),
             notebook: None,
+            // Its place in the file system lets nobody else in.
+            owner_only: watch::Sender::new(Some(false)),
+            guarded: Mutex::default(),
             stop: CancellationToken::new(),
             tells_end: AtomicBool::new(false),
             // Core knows no such forward.

@@ -47,6 +47,9 @@ impl RemoteForward {
                 tells_end: false.into(),
                 report,
                 told: Default::default(),
+                // The far end's users are the far end's business.
+                owner_only: watch::Sender::new(Some(false)),
+                guarded: Default::default(),
             })),
         }
     }

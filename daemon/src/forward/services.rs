@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::budget::Budget;
 use super::descriptors::Descriptors;
+use super::guard::Guard;
 use super::keep::{Keep, Lasting};
 
 /// Shared by every [`super::Forward`] of the daemon.
@@ -21,6 +22,7 @@ pub struct Services {
     pub(super) lasting: Arc<Lasting>,
     /// Turns to look up names.
     pub(super) lookups: Semaphore,
+    pub(super) guard: Guard,
 }
 
 /// So many names are looked up at a time.
@@ -58,6 +60,7 @@ impl Services {
             descriptors: Descriptors::new(Box::new(on_exhausted)),
             lasting: Arc::default(),
             lookups: Semaphore::new(LOOKUPS),
+            guard: Guard::default(),
         })
     }
 }

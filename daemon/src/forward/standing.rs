@@ -17,7 +17,7 @@ use super::activity::Activity;
 use super::carrier::{Carrier, GateNow};
 use super::services::Services;
 use super::tally::Tally;
-use super::{Report, lock};
+use super::{Report, guard, lock};
 
 /// Shared by the listener of one forward and all of its connections.
 pub(super) struct Standing {
@@ -38,6 +38,9 @@ pub(super) struct Standing {
     pub(super) tells_end: AtomicBool,
     pub(super) report: Report,
     pub(super) told: Mutex<Told>,
+    /// Whether only our own user may come in, if its file says that of this forward.
+    pub(super) owner_only: watch::Sender<Option<bool>>,
+    pub(super) guarded: Mutex<guard::Told>,
 }
 
 /// What core was told last.

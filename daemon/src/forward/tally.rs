@@ -10,6 +10,7 @@ pub struct Tally {
     total: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
+    refused: AtomicU64,
 }
 
 /// What a [`Tally`] showed at one moment.
@@ -25,6 +26,8 @@ pub struct Counts {
     pub bytes_in: u64,
     /// Bytes taken from local programs.
     pub bytes_out: u64,
+    /// Connections of others that were reset at the door; they count nowhere else.
+    pub refused: u64,
 }
 
 impl Tally {
@@ -36,11 +39,16 @@ impl Tally {
             total: self.total.load(Relaxed),
             bytes_in: self.bytes_in.load(Relaxed),
             bytes_out: self.bytes_out.load(Relaxed),
+            refused: self.refused.load(Relaxed),
         }
     }
 
     pub(super) fn accepted(&self) {
         self.total.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn refused(&self) {
+        self.refused.fetch_add(1, Relaxed);
     }
 
     pub(super) fn read_in(&self, bytes: usize) {

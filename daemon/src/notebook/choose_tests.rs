@@ -1,1 +1,194 @@
+//! Whose server is whose, on far ends that tell much and little.
 
+use nbtunnel_core::Scheme;
+
+use super::super::listener::Listener;
+use super::super::listing::Process;
+use super::*;
+
+const ME: u32 = 1000;
+const PORT: u16 = 7000;
+
+fn any() -> Wanted {
+    Wanted {
+        host: "localhost".to_owned(),
+        port: None,
+        owner: None,
+        dir: None,
+        ports: None,
+        scheme: Scheme::Auto,
+        token: None,
+        pid: None,
+    }
+}
+
+fn on(port: u16) -> Wanted {
+    Wanted { port: Some(port), ..any() }
+}
+
+fn written(pid: u32, port: u16, changed: i64) -> Written {
+    let file = ServerFile {
+        hostname: "localhost".to_owned(),
+        port,
+        https: false,
+        base_url: "/".to_owned(),
+        token: Some(Secret::new("t".to_owned())),
+        root_dir: Some(format!("/work/{pid}")),
+        pid: Some(pid),
+        classic: false,
+    };
+    Written {
+        server: Ok(file),
+        name: format!("jpserver-{pid}.json"),
+        dir: "/runtime".to_owned(),
+        owners: Some((ME, ME)),
+        open_to_others: false,
+        changed: Some(changed),
+    }
+}
+
+fn listener(address: &str, port: u16, uid: u32, inode: u64) -> Listener {
+    Listener { address: address.parse().ok(), port, uid, inode: Some(inode) }
+}
+
+/// A server of ours, process 77, on port 7000 of IPv4's loopback; it wrote that at 1000.
+fn ours() -> Listing {
+    Listing {
+        me: Some(ME),
+        who: Some(ME),
+        whole: true,
+        files: vec![written(77, PORT, 1000)],
+        processes: [(77, Process { uid: ME, began: Some(990), sockets: Some(vec![1, 2]) })].into(),
+        table: Some(Table::Everybodys),
+        listeners: vec![listener("127.0.0.1", PORT, ME, 2)],
+        ..Listing::default()
+    }
+}
+
+/// The kind of failure, or the host, and whether its token may be used.
+fn verdict(listing: &Listing, wanted: &Wanted) -> Result<(String, bool), FailureKind> {
+    let chosen = choose(listing, wanted).map_err(|why| why.kind)?;
+    Ok((chosen[0].host.clone(), chosen[0].token().is_some()))
+}
+
+fn fine(host: &str) -> Result<(String, bool), FailureKind> {
+    Ok((host.to_owned(), true))
+}
+
+const MISSING: Result<(String, bool), FailureKind> = Err(FailureKind::NotebookMissing);
+const NOT_YOURS: Result<(String, bool), FailureKind> = Err(FailureKind::NotYours);
+
+#[test]
+fn ours_is_ours_and_each_thing_that_is_wrong_makes_it_another() {
+    assert_eq!(verdict(&ours(), &any()), fine("127.0.0.1"));
+    assert_eq!(verdict(&ours(), &on(PORT)), fine("127.0.0.1"));
+    type Change = fn(&mut Listing);
+    let changes: [(Change, _); 10] = [
+        (|l| l.processes.clear(), MISSING),
+        (|l| l.processes.get_mut(&77).unwrap().uid = 1001, MISSING),
+        (|l| l.processes.get_mut(&77).unwrap().sockets = Some(vec![3]), MISSING),
+        (|l| l.listeners.clear(), MISSING),
+        (|l| l.listeners = vec![listener("127.0.0.1", PORT, 1001, 9)], MISSING),
+        (|l| l.listeners.insert(0, listener("0.0.0.0", PORT, 1001, 9)), NOT_YOURS),
+        (|l| l.files[0].owners = Some((1001, ME)), NOT_YOURS),
+        (|l| l.files[0].owners = Some((ME, 1001)), NOT_YOURS),
+        (|l| l.files[0].open_to_others = true, NOT_YOURS),
+        (|l| l.whole = false, Err(FailureKind::NotebookFailed)),
+    ];
+    for (at, (change, expected)) in changes.into_iter().enumerate() {
+        let mut listing = ours();
+        change(&mut listing);
+        assert_eq!(verdict(&listing, &any()), expected, "change {at}");
+    }
+}
+
+#[test]
+fn where_sockets_of_a_process_cannot_be_read_the_clock_tells_a_recycled_number() {
+    let mut mac = Listing { table: Some(Table::Own), ..ours() };
+    mac.listeners[0].inode = None;
+    for (began, expected) in [(990, fine("127.0.0.1")), (1002, fine("127.0.0.1")), (1010, MISSING)] {
+        mac.processes.insert(77, Process { uid: ME, began: Some(began), sockets: None });
+        assert_eq!(verdict(&mac, &any()), expected, "{began}");
+    }
+    // lsof shows our own alone: what it does not show is not ours.
+    mac.listeners.clear();
+    assert_eq!(verdict(&mac, &on(PORT)), MISSING);
+}
+
+#[test]
+fn where_nothing_can_be_read_that_is_told() {
+    let blind = Listing { table: None, listeners: Vec::new(), ..ours() };
+    for wanted in [any(), on(PORT)] {
+        let chosen = choose(&blind, &wanted).unwrap();
+        assert_eq!((&*chosen[0].host, chosen[0].checked), ("localhost", Checked::NotReadable));
+    }
+}
+
+#[test]
+fn a_port_without_a_file_is_taken_if_it_is_ours_and_only_then() {
+    let mut bare = ours();
+    bare.files.clear();
+    assert_eq!(verdict(&bare, &on(PORT)), Ok(("127.0.0.1".to_owned(), false)));
+    assert_eq!(verdict(&bare, &any()), MISSING);
+    bare.listeners = vec![listener("127.0.0.1", PORT, 1001, 9), listener("::1", PORT, ME, 8)];
+    assert_eq!(verdict(&bare, &on(PORT)), Ok(("::1".to_owned(), false)));
+    bare.listeners = vec![listener("::", PORT, 1001, 9), listener("127.0.0.1", PORT, ME, 8)];
+    assert_eq!(verdict(&bare, &on(PORT)), NOT_YOURS);
+    bare.listeners = vec![listener("10.1.2.3", PORT, ME, 8)];
+    assert_eq!(verdict(&bare, &on(PORT)), Ok(("10.1.2.3".to_owned(), false)));
+}
+
+#[test]
+fn a_file_that_others_wrote_gives_no_token_but_the_port_may_be_used_with_ours() {
+    let mut listing = ours();
+    listing.files[0].open_to_others = true;
+    assert_eq!(verdict(&listing, &on(PORT)), NOT_YOURS);
+    let given = Wanted { token: Some(Secret::new("ours".to_owned())), ..on(PORT) };
+    assert_eq!(verdict(&listing, &given), Ok(("127.0.0.1".to_owned(), false)));
+}
+
+#[test]
+fn the_newest_comes_first_and_what_is_named_has_to_fit() {
+    let mut listing = ours();
+    listing.files.push(written(78, 7001, 2000));
+    listing.processes.insert(78, Process { uid: ME, began: Some(1), sockets: Some(vec![4]) });
+    listing.listeners.push(listener("::1", 7001, ME, 4));
+    let ports =
+        |wanted: &Wanted| choose(&listing, wanted).map(|c| c.iter().map(|c| c.port).collect::<Vec<_>>());
+    assert_eq!(ports(&any()), Ok(vec![7001, 7000]));
+    assert_eq!(ports(&Wanted { ports: Some((7000, 7000)), ..any() }), Ok(vec![7000]));
+    assert_eq!(ports(&Wanted { pid: Some(77), ..any() }), Ok(vec![7000]));
+    assert_eq!(ports(&Wanted { dir: Some("/work/77/".to_owned()), ..any() }), Ok(vec![7000]));
+    let none = Wanted { dir: Some("/work".to_owned()), ..any() };
+    assert_eq!(ports(&none).map_err(|why| why.kind), Err(FailureKind::NotebookMissing));
+}
+
+#[test]
+fn of_another_user_the_ports_are_seen_and_nothing_else() {
+    let mut listing = Listing { who: Some(1001), files: Vec::new(), ..ours() };
+    listing.listeners = vec![listener("127.0.0.1", 7005, 1001, 8), listener("127.0.0.1", 7001, 1001, 9)];
+    listing.listeners.push(listener("127.0.0.1", PORT, ME, 2));
+    let hers = |wanted: Wanted| Wanted { owner: Some("alice".to_owned()), ..wanted };
+    let found = choose(&listing, &hers(Wanted { ports: Some((7000, 7009)), ..any() })).unwrap();
+    assert_eq!(found.iter().map(|c| c.port).collect::<Vec<_>>(), [7001, 7005]);
+    assert_eq!(verdict(&listing, &hers(on(PORT))), NOT_YOURS);
+    assert_eq!(verdict(&listing, &hers(any())), MISSING);
+    let nobody = Listing { nobody: true, ..Listing::default() };
+    assert_eq!(verdict(&nobody, &hers(any())), Err(FailureKind::Config));
+}
+
+#[test]
+fn on_another_machine_the_name_has_to_fit_and_no_more_can_be_seen() {
+    let mut listing = ours();
+    (listing.table, listing.processes) = (None, [].into());
+    let there = |host: &str| Wanted { host: host.to_owned(), ..any() };
+    assert_eq!(verdict(&listing, &there("node7")), MISSING);
+    for (hostname, host) in [("node7.cluster", "node7"), ("0.0.0.0", "node8"), ("10.0.0.7", "10.0.0.7")] {
+        if let Ok(file) = &mut listing.files[0].server {
+            file.hostname = hostname.to_owned();
+        }
+        assert_eq!(verdict(&listing, &there(host)), fine(host));
+    }
+    listing.files[0].open_to_others = true;
+    assert_eq!(verdict(&listing, &there("10.0.0.7")), NOT_YOURS);
+}

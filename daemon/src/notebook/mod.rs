@@ -35,6 +35,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// The same, of one that starts Python, from a file system that may be slow.
 const LIST_PATIENCE: Duration = Duration::from_secs(40);
 
+/// Of servers that all fit, so many are asked what they are.
+const MOST_MET: usize = 3;
+
 /// Which server is looked for. What is named has to fit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
@@ -128,7 +131,7 @@ pub async fn find(far: Arc<dyn FarSide>, wanted: &Wanted) -> Result<Server, Fail
     }
     let candidates = candidates(&far, wanted).await?;
     let mut first = None;
-    for (at, candidate) in candidates.iter().enumerate() {
+    for (at, candidate) in candidates.iter().enumerate().take(MOST_MET) {
         match meet(&far, wanted, candidate).await {
             Ok(mut server) => {
                 let others = candidates.iter().enumerate().filter(|(other, _)| *other != at);
@@ -169,7 +172,7 @@ async fn candidates(far: &Arc<dyn FarSide>, wanted: &Wanted) -> Result<Vec<Candi
     let listing = match (ask(far, script::find(wanted, elsewhere), PATIENCE).await, wanted.port) {
         (Ok(listing), _) => listing,
         // No program may be run there: who listens cannot be read.
-        (Err(why), Some(port)) if why.kind == FailureKind::ForwardingDenied => {
+        (Err(why), Some(port)) if why.kind == FailureKind::NoShell => {
             return Ok(vec![Candidate::bare(&wanted.host, port, Checked::NotReadable)]);
         }
         (Err(why), _) => return Err(why),

@@ -74,7 +74,7 @@ pub(super) async fn identify(far: &Arc<dyn FarSide>, guess: Guess<'_>) -> Result
     let second = speak(far, guess, !https).await;
     let Ok(answers) = second else {
         return Err(match second {
-            Err(NoAnswer::Link(why)) => Trouble::Link(why),
+            Err(why @ (NoAnswer::Link(_) | NoAnswer::Certificate(_))) => trouble(guess, why),
             _ => Trouble::Server(words::not_jupyter(guess.port)),
         });
     };
@@ -132,7 +132,7 @@ fn jupyter(answer: &Answer, https: bool, base_url: &str) -> Option<Answers> {
     let major = version.as_deref().and_then(|version| version.split('.').next()?.parse::<u32>().ok());
     let kind = match major {
         _ if answer.hub => Kind::Hub,
-        Some(1 | 2 | 3) => Kind::Server2,
+        Some(1..=3) => Kind::Server2,
         Some(4..=6) => Kind::Notebook6,
         _ => Kind::Unknown,
     };

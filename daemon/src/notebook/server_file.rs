@@ -176,7 +176,7 @@ mod tests {
         }
         assert_eq!(swapped("\"sock\": \"\"", "\"sock\": \"/run/x\""), Err(Unfit::Socket));
         assert_eq!(swapped("localhost", "local\\u001bhost"), Err(Unfit::Malformed));
-        assert_eq!(swapped("false", "\"no\""), Err(Unfit::Malformed));
+        assert_eq!(swapped("\"secure\": false", "\"secure\": \"no\""), Err(Unfit::Malformed));
         assert_eq!(swapped("/home/me", "/home/\\u0007").unwrap().root_dir, None);
         let deep = format!("{}{}", "[".repeat(5000), "]".repeat(5000));
         for text in ["", "null", "[]", "{}", "\u{1}", &deep, &GOOD[..40]] {

@@ -37,7 +37,7 @@ pub(super) fn certificate(host: &str, port: u16, why: &str) -> Failure {
 
 /// The far end takes no connection to the port.
 pub(super) fn port_refused(port: u16, told: Failure) -> Failure {
-    if told.kind == FailureKind::ForwardingDenied && told.message.contains("forbid") {
+    if told.kind == FailureKind::ForwardingDenied {
         return told;
     }
     Failure::new(
@@ -108,7 +108,11 @@ pub(super) fn stranger(port: u16, uid: u32, owner: Option<&str>) -> Failure {
     Failure::new(
         NOT_YOURS,
         format!("port {port} belongs to another user over there (uid {uid}), not to {whose}"),
-        "find your own server's port, or name the account that the server belongs to with find; no token was sent",
+        if uid == 0 {
+            "find your own server's port; a port that a container publishes is root's: if it is yours, say find = \"user:root\""
+        } else {
+            "find your own server's port, or name whose it is, as find = \"user:NAME\"; no token was sent"
+        },
     )
 }
 

@@ -36,8 +36,7 @@ impl Tunnel {
         let (gate, policy) = (watch::Sender::new(GateNow::Hold), watch::Sender::new(policy));
         let activity = Activity::new(Arc::clone(&report));
         let port = free_port();
-        let spec =
-            ForwardSpec { listen: ListenAt::Loopback(port), target: Target::Tcp("127.0.0.1".into(), target) };
+        let spec = ForwardSpec::new(ListenAt::Loopback(port), Target::Tcp("127.0.0.1".into(), target));
         let forward = Forward::spawn(
             &services,
             ForwardId(1),

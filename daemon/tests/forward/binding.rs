@@ -1,7 +1,7 @@
 //! Where a forward listens, and what is in its way.
 
 use super::world::*;
-use nbtunnel_core::{Failure, FailureKind, Input, ListenAt, ListenerReport};
+use nbtunnel_core::{Failure, FailureKind, Input, ListenAt, ListenerReport, Name, Target};
 use std::net::TcpListener as StdListener;
 use tokio::net::TcpStream;
 
@@ -65,6 +65,17 @@ async fn a_port_in_use_names_who_has_it_and_harms_no_other_forward() {
         inputs.iter().any(bound).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_port_of_a_notebook_that_is_in_use_says_which_word_names_another() {
+    let world = World::new();
+    let other = StdListener::bind("127.0.0.1:0").unwrap();
+    let notebook = Target::Notebook(Name::parse("alice").unwrap());
+    let _forward = world.forward_to(0, ListenAt::Loopback(port_of(&other)), notebook);
+    let failure = failed(&world, 0).await;
+    assert_eq!(failure.kind, FailureKind::PortInUse);
+    assert!(failure.hint.contains("local_port = 6000 below [notebook.alice]"), "{failure}");
 }
 
 #[tokio::test]

@@ -86,7 +86,12 @@ impl World {
     }
 
     pub(crate) fn forward(&self, id: u32, listen: ListenAt) -> Forward {
-        let spec = ForwardSpec { listen, target: Target::Tcp("far".into(), 7000) };
+        self.forward_to(id, listen, Target::Tcp("far".into(), 7000))
+    }
+
+    /// The same with a target of its own.
+    pub(crate) fn forward_to(&self, id: u32, listen: ListenAt, target: Target) -> Forward {
+        let spec = ForwardSpec::new(listen, target);
         let (policy, gate) = (self.policy.subscribe(), self.gate.subscribe());
         let report = World::report_into(&self.inputs);
         Forward::spawn(&self.services, ForwardId(id), spec, policy, gate, self.activity.clone(), report)

@@ -7,7 +7,7 @@ use crate::answer::{Prompt, Question, Secret};
 use crate::event::{Event, LogLine};
 use crate::finding::Finding;
 use crate::keys::{Keys, OfferedKey};
-use crate::reply::{HostKeyOffer, Outcome, Reached, RecordedKey, Reply};
+use crate::reply::{HostKeyOffer, Outcome, Reached, RecordedKey, Reply, SshHost};
 use crate::request::{Order, Request, Selection};
 use crate::status::{
     DaemonStatus, FileProblem, ForwardStatus, History, NotebookStatus, PastFailure, Problem, Status,
@@ -59,6 +59,7 @@ fn tunnel(name: &str, message: &str) -> TunnelStatus {
             bytes_out: 5,
             note: Some("n".into()),
             problem: None,
+            refused: 6,
         }],
         notebooks: vec![NotebookStatus { name: "n".into(), ..NotebookStatus::default() }],
         draining: 1,
@@ -111,6 +112,9 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("doctor", Request::Doctor { name: Some("a".into()) }),
         ("keys", Request::Keys { name: "a".into() }),
         ("test-key", Request::TestKey { name: "a".into(), file: Some("f".into()) }),
+        ("proxy", Request::Proxy { name: "a".into(), target: Some("h:22".into()) }),
+        ("proxy-end", Request::ProxyEnd { number: 7 }),
+        ("ssh-hosts", Request::SshHosts { names: vec!["a".into()] }),
     ]
 }
 
@@ -220,6 +224,18 @@ fn replies() -> Vec<(&'static str, Reply)> {
     let account = "u@h:22".into();
     let keys = Keys { account, keys: vec![key], notes: vec!["n".into()], let_in: Some(true) };
     all.push(("keys", Reply::Keys(Box::new(keys))));
+    all.push(("proxied", Reply::Proxied { number: 7 }));
+    let host = SshHost {
+        name: "a".into(),
+        host: "h".into(),
+        port: 22,
+        user: "u".into(),
+        alias: None,
+        identity_files: vec!["f".into()],
+        known_hosts: vec!["k".into()],
+        asks: true,
+    };
+    all.push(("ssh-hosts", Reply::SshHosts(vec![host])));
     all
 }
 

@@ -13,6 +13,7 @@ use clap::builder::PossibleValuesParser;
 
 mod fleet;
 mod idle;
+mod inside;
 mod jumps;
 mod latency;
 mod memory;
@@ -64,6 +65,7 @@ const SECTIONS: &[Section] = &[
     Section { name: "start", measure: start::measure },
     Section { name: "traffic", measure: traffic::measure },
     Section { name: "throughput", measure: throughput::measure },
+    Section { name: "inside", measure: inside::measure },
     Section { name: "jumps", measure: jumps::measure },
     Section { name: "latency", measure: latency::measure },
     Section { name: "memory", measure: memory::measure },

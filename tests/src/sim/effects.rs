@@ -19,6 +19,11 @@ impl<M: Machine> Sim<M> {
                     listener.spec.target = target;
                 }
             }
+            Output::OwnerOnly(id, owner_only) => {
+                if let Some(listener) = self.rooms[slot].listeners.get_mut(&id) {
+                    listener.spec.owner_only = owner_only;
+                }
+            }
             Output::Listen(epoch, id, spec) => self.listen(slot, epoch, id, &spec),
             Output::Unlisten(epoch, id) => self.unlisten(slot, epoch, id),
             Output::Forget(id) => drop(self.rooms[slot].remotes.remove(&id)),

@@ -61,10 +61,7 @@ impl<M: Machine> Sim<M> {
         let first = self.chance.below(12);
         let ports = (0..count).map(|n| 6000 + u16::try_from((first + n * 5) % 12).unwrap_or(0));
         ports
-            .map(|port| ForwardSpec {
-                listen: ListenAt::Loopback(port),
-                target: Target::Tcp("localhost".into(), 7000),
-            })
+            .map(|port| ForwardSpec::new(ListenAt::Loopback(port), Target::Tcp("localhost".into(), 7000)))
             .collect()
     }
 

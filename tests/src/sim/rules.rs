@@ -187,6 +187,7 @@ impl<M: Machine> Sim<M> {
             Output::Listen(..) | Output::Unlisten(..) => self.check_remote(slot, output, said),
             Output::Unbind(_)
             | Output::Retarget(..)
+            | Output::OwnerOnly(..)
             | Output::Forget(_)
             | Output::Repolicy(_)
             | Output::Notebook(..)

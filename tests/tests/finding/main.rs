@@ -4,6 +4,7 @@
 
 mod found;
 mod health;
+mod over_ssh;
 mod theirs;
 
 use std::path::Path;

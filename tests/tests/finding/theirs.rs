@@ -9,7 +9,7 @@ use nbtunnel_core::FailureKind;
 use nbtunnel_proto::Secret;
 use nbtunnel_tests::here::Here;
 use nbtunnel_tests::jupyter::{Recipe, Stranger};
-use nbtunneld::notebook::{self, Wanted};
+use nbtunneld::notebook::{self, Checked, Wanted};
 
 use super::{any, found, me, missed, now, on};
 
@@ -140,6 +140,23 @@ fn nothing_that_is_put_there_does_harm() -> Result<()> {
     fs::write(dir.path().join("jpserver-$(touch hit).json"), "{}")?;
     assert_eq!(missed(&far, &any())?.0, FailureKind::NotebookMissing);
     assert!(!dir.path().join("hit").exists());
+    Ok(())
+}
+
+#[test]
+fn only_on_the_ssh_host_itself_is_any_certificate_taken() -> Result<()> {
+    let (https, http) = (Recipe::new().https().start()?, Recipe::new().start()?);
+    let far = Here::beside("node7");
+    let there = |port, token: &str| {
+        let token = Some(Secret::new(token.to_owned()));
+        Wanted { host: "node7".to_owned(), token, ..on(port) }
+    };
+    let (kind, message) = missed(&far, &there(https.port(), https.token()))?;
+    assert_eq!(kind, FailureKind::NotebookFailed);
+    assert!(message.contains("certificate of node7"), "{message}");
+    let seen = found(&far, &there(http.port(), http.token()))?;
+    assert_eq!((&*seen.host, seen.checked, seen.self_signed), ("node7", Checked::NotReadable, false));
+    assert!(found(&far, &on(https.port()))?.self_signed);
     Ok(())
 }
 

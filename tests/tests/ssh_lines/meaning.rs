@@ -155,7 +155,7 @@ fn words(spec: &TunnelSpec, text: &str) -> Vec<String> {
         }
     }
     route.options.iter().for_each(|option| add("-o", option.clone()));
-    for ForwardSpec { listen, target } in &spec.forwards {
+    for ForwardSpec { listen, target, owner_only: _ } in &spec.forwards {
         match target {
             Target::Socks => add("-D", listen.to_string()),
             Target::Tcp(..) | Target::Socket(_) => add("-L", format!("{listen}:{target}")),

@@ -202,5 +202,7 @@ impl Manager {
 /// A tunnel with a key and known hosts that the user of `world` can read.
 fn tunnel(sshd: &Sshd, world: &World) -> TunnelFile {
     let (key, known_hosts) = (world.path("key"), world.path("known_hosts"));
-    sshd.tunnel().set("identity_file", paths(&[&key])).set("known_hosts", paths(&[&known_hosts]))
+    let file = sshd.tunnel().set("identity_file", paths(&[&key])).set("known_hosts", paths(&[&known_hosts]));
+    // The test itself is root, and to that user's daemon a stranger.
+    file.set("owner_only", false)
 }

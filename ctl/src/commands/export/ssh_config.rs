@@ -80,7 +80,8 @@ pub(super) async fn run(
     if args.dry_run {
         return done("nothing was changed", &names, false, printer);
     }
-    if !args.yes && !(printer.can_ask() && printer.confirm("Write this?")) {
+    let agreed = args.yes || printer.can_ask() && printer.confirm("Write this?");
+    if !agreed {
         return Err(CommandError::new(
             Exit::NeedsYou,
             "nothing was written",

@@ -19,7 +19,7 @@ impl FromStr for ForwardSpec {
         const SHAPE: &str = "expected [bind_address:]port:host:hostport, as in \"6000:localhost:7000\"";
         let fields = split(text)?;
         let (listen, rest) = listen_and_rest(&fields, SHAPE, port)?;
-        Ok(ForwardSpec { listen, target: target(rest, SHAPE)? })
+        Ok(ForwardSpec::new(listen, target(rest, SHAPE)?))
     }
 }
 
@@ -31,7 +31,7 @@ impl ForwardSpec {
     pub fn dynamic(text: &str) -> Result<ForwardSpec, String> {
         const SHAPE: &str = "expected [bind_address:]port, as in \"1080\"";
         let fields = split(text)?;
-        Ok(ForwardSpec { listen: only_listen(&fields, port)?.ok_or(SHAPE)?, target: Target::Socks })
+        Ok(ForwardSpec::new(only_listen(&fields, port)?.ok_or(SHAPE)?, Target::Socks))
     }
 }
 

@@ -16,6 +16,9 @@ pub struct ForwardSpec {
     pub listen: ListenAt,
     /// Where they go, seen from the SSH server.
     pub target: Target,
+    /// Whether only programs of our own user may come in, where it listens on loopback TCP; `None`: as the
+    /// tunnel's policy says.
+    pub owner_only: Option<bool>,
 }
 
 /// A forward that listens at the far end and leads out from this machine: `ssh -R`.
@@ -141,6 +144,11 @@ impl ForwardKind {
 }
 
 impl ForwardSpec {
+    /// From `listen` to `target`, for whom the tunnel's policy lets in.
+    pub fn new(listen: ListenAt, target: Target) -> ForwardSpec {
+        ForwardSpec { listen, target, owner_only: None }
+    }
+
     /// Which of the four it is.
     pub fn kind(&self) -> ForwardKind {
         if self.target == Target::Socks { ForwardKind::Dynamic } else { ForwardKind::Local }

@@ -19,11 +19,13 @@ pub(super) struct Faring {
     denial_told: Option<(Moment, bool)>,
     /// A local program that does not read.
     slow_reader: Option<Failure>,
+    /// Why nobody can tell whose its connections are.
+    unsure: Option<Failure>,
 }
 
 impl Faring {
     pub(super) fn problem(&self) -> Option<&Failure> {
-        self.denied.as_ref().or(self.slow_reader.as_ref())
+        self.unsure.as_ref().or(self.denied.as_ref()).or(self.slow_reader.as_ref())
     }
 
     /// What was denied may not be so any more; whoever was told is told the end.
@@ -35,6 +37,11 @@ impl Faring {
     pub(super) fn forget_denial(&mut self) {
         self.denied = None;
         self.denial_told = None;
+    }
+
+    /// Another listener finds out by itself whose its connections are.
+    pub(super) fn forget_doubt(&mut self) {
+        self.unsure = None;
     }
 
     /// `forward` is what it is about, and `fine` the word for one that works.
@@ -69,6 +76,15 @@ impl Faring {
             ForwardReport::Sought => None,
             ForwardReport::Expired(count) => Some(transition("held", "reset", Some(expired(count, hold)?))),
             ForwardReport::Overflow { most } => Some(transition("held", "reset", Some(overflowed(most)))),
+            ForwardReport::Refused(others) => Some(transition(fine, "refused", Some(others))),
+            ForwardReport::Unsure(why) => {
+                let was = std::mem::replace(&mut self.unsure, why.clone());
+                match (was, why) {
+                    (None, Some(why)) => Some(transition(fine, "refusing", Some(why))),
+                    (Some(_), None) => Some(transition("refusing", fine, None)),
+                    (None, None) | (Some(_), Some(_)) => None,
+                }
+            }
         }
     }
 }

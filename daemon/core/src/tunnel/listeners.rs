@@ -242,12 +242,15 @@ impl Tunnel {
                 && let Some(at) = old.iter().position(|forward| leads_alike(&forward.spec, spec))
             {
                 let mut forward = old.remove(at);
-                forward.spec = spec.clone();
-                forward.faring.forget_denial();
-                if let (Some(id), Listener::Binding { .. } | Listener::Bound { .. }) =
-                    (forward.id, &forward.listener)
-                {
-                    self.outputs.push_back(Output::Retarget(id, spec.target.clone()));
+                let before = std::mem::replace(&mut forward.spec, spec.clone());
+                let listens = matches!(forward.listener, Listener::Binding { .. } | Listener::Bound { .. });
+                let id = forward.id.filter(|_| listens);
+                if before.target != spec.target {
+                    forward.faring.forget_denial();
+                    self.outputs.extend(id.map(|id| Output::Retarget(id, spec.target.clone())));
+                }
+                if before.owner_only != spec.owner_only {
+                    self.outputs.extend(id.map(|id| Output::OwnerOnly(id, spec.owner_only)));
                 }
                 *slot = Some(forward);
             }
@@ -283,6 +286,7 @@ impl Tunnel {
                     self.next_forward += 1;
                     forward.id = Some(id);
                     forward.listener = Listener::Binding { deadline: now + BIND_DEADLINE };
+                    forward.faring.forget_doubt();
                     outputs.push(Output::Bind(id, forward.spec.clone()));
                 }
                 (Listener::Binding { .. } | Listener::Bound { .. }, false) => {

@@ -101,6 +101,8 @@ impl Tunnel {
             ForwardReport::Denied(_)
             | ForwardReport::Served
             | ForwardReport::SlowReader(_)
+            | ForwardReport::Refused(_)
+            | ForwardReport::Unsure(_)
             | ForwardReport::Expired(_)
             | ForwardReport::Overflow { .. } => false,
         }

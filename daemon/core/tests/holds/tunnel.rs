@@ -2,8 +2,8 @@
 
 use nbtunnel_core::io::About;
 use nbtunnel_core::{
-    Epoch, Failure, FailureKind, ForwardId, ForwardReport, Input, LinkReport, Moment, Output, Start, State,
-    Transition, Tunnel, TunnelSpec,
+    Epoch, Failure, FailureKind, ForwardId, ForwardReport, Input, LinkReport, ListenerReport, Moment, Output,
+    Start, State, Transition, Tunnel, TunnelSpec,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -79,6 +79,38 @@ fn held_connections_that_are_given_up_are_told_with_how_long_they_waited() -> Re
         format!("{about}: 256 connections wait for the tunnel; further ones are reset")
     );
     assert_eq!(told(ForwardReport::Expired(0)), []);
+    Ok(())
+}
+
+#[test]
+fn a_listener_that_cannot_tell_who_comes_in_has_a_problem_until_it_can_or_is_bound_anew() -> Result<(), Broken>
+{
+    let forwards = vec!["6000:localhost:7000".parse().unwrap()];
+    let spec = TunnelSpec { start: Start::Login, forwards, ..any_spec() };
+    let mut tunnel = real(&spec);
+    while tunnel.poll_output().is_some() {}
+    let unsure = || Failure::new(FailureKind::Config, "nobody can tell", "");
+    let mut told = |id, report| {
+        tunnel.handle(Moment::ZERO, Input::Forward(ForwardId(id), report));
+        let announced = std::iter::from_fn(|| tunnel.poll_output()).filter_map(|output| match output {
+            Output::Announce(Transition { from, to, .. }) => Some((from, to)),
+            _ => None,
+        });
+        let announced: Vec<_> = announced.collect();
+        (announced, tunnel.view(Moment::ZERO).forwards[0].problem.clone())
+    };
+    assert_eq!(told(0, ForwardReport::Refused(unsure())), (vec![("bound", "refused")], None));
+    for _ in 0..2 {
+        let first = told(0, ForwardReport::Unsure(Some(unsure())));
+        assert_eq!(first, (vec![("bound", "refusing")], Some(unsure())));
+        assert_eq!(told(0, ForwardReport::Unsure(Some(unsure()))), (vec![], Some(unsure())));
+        assert_eq!(told(0, ForwardReport::Unsure(None)), (vec![("refusing", "bound")], None));
+    }
+    told(0, ForwardReport::Unsure(Some(unsure())));
+    tunnel.handle(Moment::ZERO, Input::Listener(ForwardId(0), ListenerReport::Unbound));
+    let bound_anew =
+        std::iter::from_fn(|| tunnel.poll_output()).any(|output| matches!(output, Output::Bind(..)));
+    assert!(bound_anew && tunnel.view(Moment::ZERO).forwards[0].problem.is_none());
     Ok(())
 }
 

@@ -57,6 +57,7 @@ pub(crate) enum Edit {
     Forwards(Vec<ForwardSpec>),
     Remotes(Vec<RemoteSpec>),
     Retarget(u16),
+    OwnerOnly(Option<bool>),
 }
 
 impl Edit {
@@ -75,6 +76,11 @@ impl Edit {
                 }
                 if let Some(forward) = spec.forwards.first_mut() {
                     forward.target = Target::Tcp("localhost".into(), *port);
+                }
+            }
+            Edit::OwnerOnly(owner_only) => {
+                if let Some(forward) = spec.forwards.first_mut() {
+                    forward.owner_only = *owner_only;
                 }
             }
         }
@@ -131,7 +137,7 @@ fn forwards() -> impl Strategy<Value = Vec<ForwardSpec>> {
         1 => Just(ListenAt::Socket("/run/user/1/s".into())),
     ];
     let forward = (listen, 7000..7003u16)
-        .prop_map(|(listen, port)| ForwardSpec { listen, target: Target::Tcp("localhost".into(), port) });
+        .prop_map(|(listen, port)| ForwardSpec::new(listen, Target::Tcp("localhost".into(), port)));
     vec(forward, 0..4).prop_map(|mut forwards: Vec<ForwardSpec>| {
         let mut seen = Vec::new();
         forwards.retain(|forward| {
@@ -175,6 +181,7 @@ fn edit() -> impl Strategy<Value = Edit> {
         3 => forwards().prop_map(Edit::Forwards),
         1 => remotes().prop_map(Edit::Remotes),
         1 => (7000..7003u16).prop_map(Edit::Retarget),
+        1 => any::<Option<bool>>().prop_map(Edit::OwnerOnly),
     ]
 }
 
@@ -275,6 +282,8 @@ fn forward_report() -> impl Strategy<Value = ForwardReport> {
         proptest::option::of(failure()).prop_map(ForwardReport::SlowReader),
         (0..3u32).prop_map(ForwardReport::Expired),
         Just(ForwardReport::Overflow { most: 256 }),
+        failure().prop_map(ForwardReport::Refused),
+        proptest::option::of(failure()).prop_map(ForwardReport::Unsure),
     ]
 }
 

@@ -294,6 +294,13 @@ impl Ledger {
                     listener.spec.target = target.clone();
                 }
             }
+            Output::OwnerOnly(id, owner_only) => {
+                let listener = self.listeners.get_mut(id).filter(|l| l.listens());
+                hold("guards_what_listens", listener.is_some(), said)?;
+                if let Some(listener) = listener {
+                    listener.spec.owner_only = *owner_only;
+                }
+            }
             Output::Repolicy(policy) => {
                 hold(
                     "tells_only_changes",

@@ -11,6 +11,10 @@ mod windows;
 #[cfg(windows)]
 pub(super) use windows::*;
 
+#[cfg(target_os = "linux")]
+#[path = "diag_linux.rs"]
+mod diag;
+
 #[cfg_attr(target_os = "linux", path = "owner_linux.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "owner_other.rs")]
 mod owner;

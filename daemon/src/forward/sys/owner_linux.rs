@@ -1,11 +1,73 @@
-//! Who owns a socket, as Linux tells: its inode in `/proc/net/tcp` (proc_pid_net(5)), and the process that
-//! has the inode among its descriptors. Other users' descriptors cannot be read; then their uid is known.
+//! Who owns a socket, as Linux tells. For messages: its inode in `/proc/net/tcp` (proc_pid_net(5)), and the process
+//! that has the inode among its descriptors. Other users' descriptors cannot be read; then their uid is known.
+//! To decide who may come in: the kernel's word on that one socket, by `diag`.
 
 use std::fs;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+use std::sync::LazyLock;
 
-use super::super::owner::Owner;
+use super::super::owner::{Caller, Owner};
+use super::diag::{Diag, Entry};
+
+/// Whether this system tells whose the other end of a local connection is.
+pub(in super::super) const TELLS_CALLERS: bool = true;
+
+/// Knows whose the other ends of local connections are.
+#[derive(Debug, Default)]
+pub(in super::super) struct Callers {
+    line: Option<Diag>,
+}
+
+impl Callers {
+    /// Whether it can be told who comes in at `listener`.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(in super::super) fn are_told(&mut self, listener: SocketAddr) -> io::Result<()> {
+        others_are_told_apart()?;
+        let nowhere = match listener.ip() {
+            IpAddr::V4(_) => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        // We listen there, so that whoever knows the sockets of this network knows that one.
+        match self.entry(listener, SocketAddr::new(nowhere, 0))? {
+            Some(entry) if entry.listens() => Ok(()),
+            _ => Err(io::Error::other("the kernel does not show the sockets of this network")),
+        }
+    }
+
+    /// Who is at the other end of a connection from `peer` that was accepted at `ours`.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub(in super::super) fn caller(&mut self, peer: SocketAddr, ours: SocketAddr) -> io::Result<Caller> {
+        others_are_told_apart()?;
+        match self.entry(peer, ours)?.filter(Entry::is_connected) {
+            Some(entry) if entry.uid == rustix::process::geteuid().as_raw() => Ok(Caller::Ourselves),
+            Some(entry) => Ok(Caller::Other { uid: entry.uid, inode: entry.inode.into() }),
+            // Where the kernel says that of every socket, it means nothing.
+            None => self.are_told(ours).map(|()| Caller::Gone),
+        }
+    }
+
+    /// Asks once more, over another line if there is one to be had, if the answer does not come.
+    fn entry(&mut self, near: SocketAddr, far: SocketAddr) -> io::Result<Option<Entry>> {
+        self.entry_by_this_line(near, far).or_else(|_| {
+            self.line = Diag::open().ok().or(self.line.take());
+            self.entry_by_this_line(near, far)
+        })
+    }
+
+    fn entry_by_this_line(&mut self, near: SocketAddr, far: SocketAddr) -> io::Result<Option<Entry>> {
+        let line = match &mut self.line {
+            Some(line) => line,
+            none => none.insert(Diag::open()?),
+        };
+        line.entry(near, far)
+    }
+}
 
 /// States of a TCP socket in `/proc/net/tcp` (include/net/tcp_states.h).
 const ESTABLISHED: &str = "01";
@@ -14,6 +76,23 @@ const LISTEN: &str = "0A";
 
 /// How many descriptors are looked at, over all processes: a bound on the work on a crowded machine.
 const MOST_DESCRIPTORS: usize = 200_000;
+
+/// The uid as which all users are shown who are not known in our user namespace, if there are any
+/// (user_namespaces(7)).
+static UNKNOWN_USERS: LazyLock<Option<u32>> = LazyLock::new(|| {
+    let everybody_is_known = fs::read_to_string("/proc/self/uid_map")
+        .is_ok_and(|map| map.split_whitespace().eq(["0", "0", "4294967295"]));
+    let uid = fs::read_to_string("/proc/sys/kernel/overflowuid").ok().and_then(|uid| uid.trim().parse().ok());
+    (!everybody_is_known).then(|| uid.unwrap_or(65534))
+});
+
+fn others_are_told_apart() -> io::Result<()> {
+    let ours = rustix::process::geteuid().as_raw();
+    if *UNKNOWN_USERS == Some(ours) {
+        return Err(io::Error::other(format!("in this container others look like us, uid {ours}")));
+    }
+    Ok(())
+}
 
 /// Who listens at `address`, or at every address with its port.
 pub(in super::super) fn listener_at(address: SocketAddr) -> Option<Owner> {
@@ -80,7 +159,8 @@ fn address(field: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, u16::from_str_radix(port, 16).ok()?))
 }
 
-fn process_with(inode: u64) -> Option<Owner> {
+/// The process that has the socket with this inode among its descriptors, as far as they can be read.
+pub(in super::super) fn process_with(inode: u64) -> Option<Owner> {
     let link = format!("socket:[{inode}]");
     let mut left = MOST_DESCRIPTORS;
     for entry in fs::read_dir("/proc").ok()?.flatten() {
@@ -128,6 +208,24 @@ mod tests {
             });
             assert!(gone, "a closed listener still has an owner");
         }
+    }
+
+    #[test]
+    fn who_comes_in_is_told_also_when_the_line_to_the_kernel_broke() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let client = TcpStream::connect(at).unwrap();
+        let near = client.local_addr().unwrap();
+        let mut callers = Callers { line: Some(Diag::broken()) };
+        assert_eq!(callers.caller(near, at).unwrap(), Caller::Ourselves);
+        assert_eq!(callers.caller(SocketAddr::new(at.ip(), 1), at).unwrap(), Caller::Gone);
+        drop(listener);
+        // As where the kernel knows none of the sockets of this network.
+        let unknown = (0..500).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            callers.are_told(at).is_err() && callers.caller(SocketAddr::new(at.ip(), 1), at).is_err()
+        });
+        assert!(unknown, "nothing is known there, and that is not said");
     }
 
     #[test]
