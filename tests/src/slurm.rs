@@ -82,6 +82,12 @@ impl Slurm {
         Ok(())
     }
 
+    /// The lines of /etc/hosts that say where the nodes are.
+    pub fn hosts() -> String {
+        let nodes = NODES.iter().enumerate().map(|(number, node)| format!("127.0.0.{} {node}\n", number + 1));
+        "127.0.0.1 localhost\n::1 localhost\n".chars().chain(nodes.collect::<String>().chars()).collect()
+    }
+
     /// What leads its programs to it.
     pub fn config(&self) -> String {
         self.dir.path().join("slurm.conf").display().to_string()

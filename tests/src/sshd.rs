@@ -22,6 +22,8 @@ pub struct Sshd {
     user: String,
     settings: Vec<String>,
     environment: Vec<(String, PathBuf)>,
+    #[cfg(target_os = "linux")]
+    mounts: Option<String>,
     listener: Option<Running>,
 }
 
@@ -63,6 +65,8 @@ impl Sshd {
             user: local_user()?,
             settings: settings.iter().map(|&line| line.to_owned()).collect(),
             environment: Vec::new(),
+            #[cfg(target_os = "linux")]
+            mounts: None,
             listener: None,
             dir,
         };
@@ -79,6 +83,12 @@ impl Sshd {
         self.environment.push((name.to_owned(), value.into()));
     }
 
+    /// Runs this script in a mount namespace of its own before each start.
+    #[cfg(target_os = "linux")]
+    pub fn mount(&mut self, script: &str) {
+        self.mounts = Some(script.to_owned());
+    }
+
     /// Starts it on the port that it had.
     ///
     /// # Errors
@@ -93,6 +103,10 @@ impl Sshd {
         }
         let mut command = Command::new(&self.program);
         command.arg("-D").arg("-f").arg(&config).arg("-E").arg(self.path("log"));
+        #[cfg(target_os = "linux")]
+        if let Some(script) = &self.mounts {
+            command = crate::child::with_mounts(script, &command);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let message = format!("Server listening on {} ", self.host);

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use nbtunnel_tests::jupyter::Recipe;
+use nbtunnel_tests::slurm::Slurm;
 use nbtunnel_tests::{Sshd, Told, TunnelFile, World};
 use serde_json::Value;
 
@@ -19,18 +20,36 @@ pub(crate) struct Lab {
 impl Lab {
     /// With these sections in the file of the tunnel `lab`.
     pub(crate) fn new(sections: &str) -> Result<Lab> {
+        Lab::make(sections, None)
+    }
+
+    /// The same on the login machine of a cluster.
+    pub(crate) fn beside(sections: &str, slurm: &Slurm) -> Result<Lab> {
+        Lab::make(sections, Some(slurm))
+    }
+
+    fn make(sections: &str, slurm: Option<&Slurm>) -> Result<Lab> {
         let runtime = tempfile::tempdir()?;
         let kept = tempfile::tempdir()?;
         let below = |name: &str| kept.path().join(name).display().to_string();
-        let places = [
+        let mut places = vec![
             ("JUPYTER_RUNTIME_DIR", runtime.path().display().to_string()),
             ("JUPYTER_CONFIG_DIR", below("config")),
             ("JUPYTER_DATA_DIR", below("data")),
             ("IPYTHONDIR", below("ipython")),
             ("XDG_STATE_HOME", below("state")),
         ];
-        let places = places.map(|(name, place)| format!("{name}={place}")).join(" ");
-        let sshd = Sshd::with(&[&format!("SetEnv {places}")])?;
+        places.extend(slurm.map(|slurm| ("SLURM_CONF", slurm.config())));
+        let places: Vec<String> = places.iter().map(|(name, place)| format!("{name}={place}")).collect();
+        let mut sshd = Sshd::with(&[&format!("SetEnv {}", places.join(" "))])?;
+        if slurm.is_some() {
+            // Its nodes have names that no other machine knows.
+            let hosts = below("hosts");
+            std::fs::write(&hosts, Slurm::hosts())?;
+            sshd.mount(&format!("mount --bind {hosts} /etc/hosts"));
+            sshd.stop()?;
+            sshd.start_again()?;
+        }
         let mut world = World::new()?;
         let lab = TunnelFile::to(&sshd);
         world.write_text("lab", format!("{}\n{sections}", lab.text()))?;
@@ -85,6 +104,12 @@ impl Lab {
         let told = self.world.nbctl([command, name])?;
         ensure!(told.code == 0, "nbctl {command} {name}: {told:?}");
         Ok(told.stdout.trim_end().to_owned())
+    }
+
+    /// The process of the daemon.
+    pub(crate) fn daemon_pid(&self) -> Result<u32> {
+        let pid = self.world.status()?["daemon"]["pid"].as_u64().context("no pid")?;
+        Ok(u32::try_from(pid)?)
     }
 
     /// What `nbctl` says, however it ends.

@@ -1,5 +1,6 @@
 //! Notebooks by name, end to end: real servers behind a real sshd, the daemon, and `nbctl`.
 
+mod cluster;
 mod kinds;
 mod lab;
 mod moving;

@@ -1,7 +1,7 @@
 //! What came of the tasks of a notebook, and whom that answers.
 
 use super::{
-    Did, Job, Launcher, Notebook, NotebookSpec, Pause, QUEUE_AT_LEAST_EVERY, QUEUE_EVERY, Running,
+    Did, Job, JobState, Launcher, Notebook, NotebookSpec, Pause, QUEUE_AT_LEAST_EVERY, QUEUE_EVERY, Running,
     SEEK_EVERY, START_LASTS, Search, TASK_LASTS, Task, TaskId, WARNED_BEFORE, Wanted, Wish,
 };
 use crate::failure::{Failure, FailureKind};
@@ -125,6 +125,10 @@ impl Notebook {
         self.job = Some((job, now));
         if node.is_none() {
             (self.place, self.search) = (None, None);
+            // Who only asks where it is need not wait for the cluster.
+            if let Some(why) = self.waits_for_the_cluster() {
+                self.answer(now, running, &[Wish::Find], &Settled::Stuck(why));
+            }
         } else if node != node_before {
             self.place = None;
             self.started_until = Some(now + START_LASTS);
@@ -132,6 +136,21 @@ impl Notebook {
         } else if self.place.is_none() || self.is_wanted() {
             self.search.get_or_insert(Search::once(now));
         }
+    }
+
+    /// Why its job does not run yet.
+    fn waits_for_the_cluster(&self) -> Option<Failure> {
+        let (job, _) = self.job.as_ref()?;
+        let reason = match &job.state {
+            JobState::Pending { reason, .. } => reason.as_str(),
+            JobState::Running { .. } | JobState::Between => job.word.as_str(),
+        };
+        let (name, id) = (&self.spec.name, job.id);
+        Some(Failure::new(
+            FailureKind::NotebookMissing,
+            format!("{name}'s job {id} does not run yet ({reason})"),
+            format!("see `nbctl status` for when it may start; `nbctl open {name}` waits for it"),
+        ))
     }
 
     /// Tells once when the time of a job that runs is nearly up.

@@ -1,0 +1,121 @@
+use super::*;
+
+fn job(state: JobState) -> Job {
+    Job { id: 12, state, word: "X".into(), left: None }
+}
+
+fn running_on(node: &str) -> Did {
+    Did::Job(Some(job(JobState::Running { node: node.into() })))
+}
+
+fn in_slurm(spec: &mut NotebookSpec) {
+    spec.start = Some("jupyter lab".into());
+    spec.launcher = Launcher::Slurm(Box::default());
+}
+
+#[test]
+fn a_job_is_submitted_only_when_the_queue_has_none_and_somebody_opens_it() {
+    let mut bed = Bed::new(in_slurm);
+    let (id, task) = bed.up();
+    assert_eq!(task, Task::Queue);
+    assert_eq!(task_of(&bed.did(id, Did::Job(None))), None, "nobody wants it");
+    let (wait, outputs) = bed.wish(Wish::Open);
+    let (id, task) = task_of(&outputs).unwrap();
+    assert_eq!(task, Task::Queue, "the queue is asked first");
+    let trouble = Failure::new(FailureKind::NotebookFailed, "the controller does not answer", "");
+    let outputs = bed.did(id, Did::Failed(trouble));
+    assert_eq!(task_of(&outputs), None, "who could not ask submits nothing");
+    assert!(matches!(answers(&outputs).as_slice(), [(answered, Settled::Stuck(_))] if *answered == wait));
+    let (_, outputs) = bed.wish(Wish::Open);
+    let (id, _) = task_of(&outputs).unwrap();
+    let (id, task) = task_of(&bed.did(id, Did::Job(None))).unwrap();
+    assert_eq!(task, Task::Submit);
+    let pending = JobState::Pending { reason: "Priority".into(), starts: None };
+    assert_eq!(task_of(&bed.did(id, Did::Job(Some(job(pending))))), None);
+    assert_eq!(bed.notebook.state(), NotebookState::Pending);
+}
+
+#[test]
+fn a_job_that_is_lost_while_it_is_submitted_is_looked_for_first() {
+    let mut bed = Bed::new(in_slurm);
+    let (id, _) = bed.up();
+    bed.did(id, Did::Job(None));
+    let (_, outputs) = bed.wish(Wish::Open);
+    let (id, _) = task_of(&outputs).unwrap();
+    let (_, task) = task_of(&bed.did(id, Did::Job(None))).unwrap();
+    assert_eq!(task, Task::Submit);
+    // The link is gone before anybody knows whether it was submitted.
+    bed.notebook.over(bed.now, None);
+    assert_eq!(bed.task(), None);
+    let (_, task) = bed.up();
+    assert_eq!(task, Task::Queue);
+}
+
+#[test]
+fn a_job_is_followed_to_another_machine_under_the_same_address() {
+    let mut bed = Bed::new(in_slurm);
+    let (id, _) = bed.up();
+    let (id, task) = task_of(&bed.did(id, running_on("n1"))).unwrap();
+    assert_eq!(task, Task::Find);
+    bed.did(id, Did::Found("n1".into(), 8888));
+    assert_eq!(bed.notebook.target(), Target::Tcp("n1".into(), 8888));
+    // A connection is refused: the job was requeued.
+    bed.notebook.refused(bed.now);
+    let (id, task) = bed.task().unwrap();
+    assert_eq!(task, Task::Queue);
+    let pending = JobState::Pending { reason: "BeginTime".into(), starts: Some(1) };
+    let outputs = bed.did(id, Did::Job(Some(job(pending))));
+    assert_eq!((task_of(&outputs), bed.notebook.state()), (None, NotebookState::Pending));
+    bed.until_due();
+    let (id, task) = bed.task().unwrap();
+    assert_eq!(task, Task::Queue);
+    let (id, task) = task_of(&bed.did(id, running_on("n2"))).unwrap();
+    assert_eq!(task, Task::Find);
+    bed.did(id, Did::Found("n2".into(), 9999));
+    assert_eq!(bed.notebook.target(), Target::Tcp("n2".into(), 9999));
+}
+
+#[test]
+fn that_a_job_ends_soon_is_told_once() {
+    let mut bed = Bed::new(in_slurm);
+    let (mut id, _) = bed.up();
+    let mut told = Vec::new();
+    for left in [700, 601, 600, 300, 10] {
+        let left = Some(Duration::from_secs(left));
+        let state = JobState::Running { node: "n1".into() };
+        let mut outputs = bed.did(id, Did::Job(Some(Job { left, ..job(state) })));
+        if let Some((search, Task::Find)) = task_of(&outputs) {
+            outputs.extend(bed.did(search, Did::Found("n1".into(), 8888)));
+        }
+        told.extend(outputs.into_iter().filter_map(|output| match output {
+            Output::Announce(transition) if transition.to == "ending" => transition.why,
+            _ => None,
+        }));
+        bed.until_due();
+        id = bed.task().unwrap().0;
+    }
+    let messages: Vec<_> = told.iter().map(|why| why.message.as_str()).collect();
+    assert_eq!(messages, ["the time of alice's job 12 is up in 10 min"]);
+}
+
+#[test]
+fn who_only_asks_hears_at_once_that_the_job_waits_and_who_opens_it_waits_with_it() {
+    let mut bed = Bed::new(in_slurm);
+    let (id, _) = bed.up();
+    let pending = || Did::Job(Some(job(JobState::Pending { reason: "Resources".into(), starts: None })));
+    bed.did(id, pending());
+    let (opens, outputs) = bed.wish(Wish::Open);
+    let (id, _) = task_of(&outputs).unwrap();
+    let (asks, _) = bed.wish(Wish::Find);
+    assert_eq!(answers(&bed.did(id, pending())), [], "that was asked for before");
+    bed.until_due();
+    let (id, _) = bed.task().unwrap();
+    let outputs = bed.did(id, pending());
+    let told = answers(&outputs);
+    assert!(matches!(told.as_slice(), [(wait, Settled::Stuck(_))] if *wait == asks), "{told:?}");
+    bed.until_due();
+    let (id, _) = bed.task().unwrap();
+    let (id, task) = task_of(&bed.did(id, running_on("n1"))).unwrap();
+    assert_eq!(task, Task::Find);
+    assert_eq!(answers(&bed.did(id, Did::Found("n1".into(), 8888))), [(opens, &Settled::Reached)]);
+}
