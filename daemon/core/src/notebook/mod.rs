@@ -208,7 +208,10 @@ impl Notebook {
                     self.look(now);
                 }
             }
-            NotebookInput::Doubt => self.look(now),
+            NotebookInput::Doubt => {
+                self.look(now);
+                self.ask_the_queue(now);
+            }
         }
     }
 
@@ -249,7 +252,11 @@ impl Notebook {
                 (search.fast_until, search.pause) = (Some(now + SEEK_FAST), SEEK_EVERY);
             }
         }
-        // Perhaps its job went to another machine.
+        self.ask_the_queue(now);
+    }
+
+    /// Perhaps its job went to another machine.
+    fn ask_the_queue(&mut self, now: Moment) {
         if self.in_a_cluster() {
             self.queue.get_or_insert(Pause { next_at: now, pause: QUEUE_EVERY }).next_at = now;
         }

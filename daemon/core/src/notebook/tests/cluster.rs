@@ -119,3 +119,14 @@ fn who_only_asks_hears_at_once_that_the_job_waits_and_who_opens_it_waits_with_it
     assert_eq!(task, Task::Find);
     assert_eq!(answers(&bed.did(id, Did::Found("n1".into(), 8888))), [(opens, &Settled::Reached)]);
 }
+
+#[test]
+fn who_sees_that_its_server_is_gone_has_the_queue_asked() {
+    let mut bed = Bed::new(in_slurm);
+    let (id, _) = bed.up();
+    let (id, _) = task_of(&bed.did(id, running_on("n1"))).unwrap();
+    bed.did(id, Did::Found("n1".into(), 8888));
+    bed.notebook.handle(bed.now, NotebookInput::Doubt);
+    let (_, task) = bed.task().unwrap();
+    assert_eq!(task, Task::Queue);
+}
