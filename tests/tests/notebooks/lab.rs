@@ -20,15 +20,20 @@ pub(crate) struct Lab {
 impl Lab {
     /// With these sections in the file of the tunnel `lab`.
     pub(crate) fn new(sections: &str) -> Result<Lab> {
-        Lab::make(sections, None)
+        Lab::make("", sections, None)
+    }
+
+    /// The same with these keys of the tunnel itself.
+    pub(crate) fn with(keys: &str, sections: &str) -> Result<Lab> {
+        Lab::make(keys, sections, None)
     }
 
     /// The same on the login machine of a cluster.
     pub(crate) fn beside(sections: &str, slurm: &Slurm) -> Result<Lab> {
-        Lab::make(sections, Some(slurm))
+        Lab::make("", sections, Some(slurm))
     }
 
-    fn make(sections: &str, slurm: Option<&Slurm>) -> Result<Lab> {
+    fn make(keys: &str, sections: &str, slurm: Option<&Slurm>) -> Result<Lab> {
         let runtime = tempfile::tempdir()?;
         let kept = tempfile::tempdir()?;
         let below = |name: &str| kept.path().join(name).display().to_string();
@@ -52,7 +57,7 @@ impl Lab {
         }
         let mut world = World::new()?;
         let lab = TunnelFile::to(&sshd);
-        world.write_text("lab", format!("{}\n{sections}", lab.text()))?;
+        world.write_text("lab", format!("{}\n{keys}{sections}", lab.text()))?;
         world.start()?;
         Ok(Lab { world, sshd, runtime, _kept: kept })
     }

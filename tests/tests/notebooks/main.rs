@@ -4,5 +4,6 @@ mod cluster;
 mod kinds;
 mod lab;
 mod moving;
+mod opening;
 mod people;
 mod starting;

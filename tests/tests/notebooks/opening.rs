@@ -1,0 +1,58 @@
+//! `nbctl open`, whatever has to be done before.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use anyhow::{Result, ensure};
+use nbtunnel_tests::told::tell;
+use nbtunnel_tests::wait;
+
+use super::lab::Lab;
+
+/// A browser that writes down how it was called, and where that led it.
+const BROWSER: &str = "#!/bin/sh\necho \"$@\" >\"$0.called\"\n\
+    curl -sSL --max-time 20 -o \"$0.page\" -w '%{url_effective} %{http_code}' \"$1\" >\"$0.part\" 2>&1\n\
+    mv \"$0.part\" \"$0.led\"\n";
+
+#[test]
+fn a_browser_is_led_to_the_page_and_its_command_line_has_no_token() -> Result<()> {
+    let lab = Lab::new("[notebook.alice]\nfind = \"auto\"\n")?;
+    let jupyter = lab.recipe().base_url("/team/").start()?;
+    let browser = lab.world.path("browser");
+    fs::write(&browser, BROWSER)?;
+    fs::set_permissions(&browser, fs::Permissions::from_mode(0o755))?;
+    let mut open = lab.world.nbctl_command(["open", "alice", "--tree"]);
+    let told = tell(open.env("BROWSER", &browser), &[], wait::SOON)?;
+    ensure!(told.code == 0, "{told:?}");
+    let written = |what: &str| fs::read_to_string(format!("{}.{what}", browser.display()));
+    let led = wait::until_some("the browser is there", wait::SOON, || written("led").ok())?;
+    let page = format!("http://localhost:{}/team/tree?token={}", lab.port("alice")?, jupyter.token());
+    ensure!(led.starts_with(&page), "{led} is not {page}");
+    let called = written("called")?;
+    ensure!(called.starts_with("http://127.0.0.1:") && !called.contains(jupyter.token()), "{called}");
+    ensure!(!told.stdout.contains(jupyter.token()) && !told.stderr.contains(jupyter.token()), "{told:?}");
+    Ok(())
+}
+
+#[test]
+fn a_tunnel_that_was_stopped_is_started_for_whoever_opens_it_and_not_for_who_only_asks() -> Result<()> {
+    let lab = Lab::new("[notebook.alice]\nfind = \"auto\"\n")?;
+    let jupyter = lab.recipe().start()?;
+    lab.found("alice")?;
+    ensure!(lab.nbctl(&["stop", "lab", "--wait"])?.code == 0);
+    let told = lab.nbctl(&["token", "alice"])?;
+    ensure!(told.code == 1 && told.stderr.contains("nbctl start lab"), "{told:?}");
+    let told = lab.nbctl(&["open", "alice", "--print"])?;
+    ensure!(told.code == 0 && told.stdout.contains(jupyter.token()), "{told:?}");
+    Ok(())
+}
+
+#[test]
+fn a_tunnel_on_demand_comes_up_for_who_asks() -> Result<()> {
+    let lab = Lab::with("start = \"demand\"\n", "[notebook.alice]\nfind = \"auto\"\n")?;
+    let jupyter = lab.recipe().start()?;
+    lab.world.wait_for("lab", "idle")?;
+    ensure!(lab.says("token", "alice")? == jupyter.token());
+    ensure!(lab.world.tunnel("lab")?["state"] == "up");
+    Ok(())
+}
