@@ -1,14 +1,14 @@
 //! Everything that can happen to the daemon, in one closed enum. Adding to it makes the compiler list every
 //! place to think about.
 
-use nbtunnel_core::{AskerId, Did, Epoch, Failure, Input, Name, Nudge, TaskId};
+use nbtunnel_core::{AskerId, Epoch, Failure, Input, Name, Nudge, TaskId};
 use nbtunnel_proto::{Reply, Request, Secret};
 use tokio::sync::mpsc;
 
 use crate::ask::Question;
 use crate::config::Loaded;
 use crate::forward::{NoWay, RawStream};
-use crate::notebook::{Health, Server};
+use crate::notebook::{Done, Health};
 use crate::ssh::{Changed, LinkEvent, Written};
 
 /// Where parts of the shell send what happened to them.
@@ -40,8 +40,8 @@ pub enum Event {
     NoWay(Asked, Name, NoWay),
     /// A client is gone: nobody waits for its answers any more.
     HungUp(ClientId),
-    /// What came of a task for this notebook of a tunnel, and the server that was found.
-    Notebook(Name, Name, TaskId, Did, Option<Box<Server>>),
+    /// What came of a task for this notebook of a tunnel.
+    Notebook(Name, Name, TaskId, Box<Done>),
     /// Notebooks were looked at for somebody who asked for the status of these.
     Looked(Asked, Vec<String>, Vec<(Name, Name, Health)>),
     /// A host key was written down, or not.

@@ -6,7 +6,7 @@ use nbtunnel_core::{Did, Task};
 
 use crate::finding::{Finding, Layer};
 use crate::forward::FarSide;
-use crate::notebook::{Errand, carry_out, look};
+use crate::notebook::{Done, Errand, carry_out, look};
 
 /// Looks for a notebook's server, and how it fares.
 pub(super) async fn layers(far: Option<Arc<dyn FarSide>>, errand: Errand) -> Vec<Finding> {
@@ -15,11 +15,11 @@ pub(super) async fn layers(far: Option<Arc<dyn FarSide>>, errand: Errand) -> Vec
         return vec![Finding::skipped(Layer::Notebook, "not looked for: the tunnel is not up").at(name)];
     };
     let server = match carry_out(Arc::clone(&far), errand, Task::Find).await {
-        (_, Some(server)) => server,
-        (Did::Missing(why) | Did::Failed(why), None) => {
+        Done { server: Some(server), .. } => server,
+        Done { did: Did::Missing(why) | Did::Failed(why), .. } => {
             return vec![Finding::broken(Layer::Notebook, &why).at(name)];
         }
-        (_, None) => return Vec::new(),
+        Done { server: None, .. } => return Vec::new(),
     };
     let (what, place) = (server.kind.word(), format!("{}:{}", server.host, server.port));
     let version = server.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();

@@ -241,9 +241,7 @@ impl Driver {
                 }
                 self.reloads.retain(|(_, asked)| asked.client != client);
             }
-            Event::Notebook(tunnel, notebook, id, did, server) => {
-                self.notebook_did((tunnel, notebook), id, did, server.map(|server| *server));
-            }
+            Event::Notebook(tunnel, notebook, id, done) => self.notebook_did((tunnel, notebook), id, *done),
             Event::Looked(asked, names, looked) => self.looked(&asked, &names, looked),
             Event::Raw(client, stream) => self.proxies.raw(client, stream),
             Event::NoWay(asked, name, why) => self.no_way(&asked, &name, why),

@@ -13,7 +13,7 @@ use nbtunnel_proto::{Fault, FaultCode, NotebookAsk, NotebookAt, Reply, Secret};
 use super::Driver;
 use super::looks::Looked;
 use crate::event::{Asked, ClientId, Event};
-use crate::notebook::{self, Errand, Server};
+use crate::notebook::{self, Done, Errand, Server};
 
 /// A notebook: its tunnel, and its name there.
 pub(super) type Key = (Name, Name);
@@ -196,13 +196,19 @@ impl Driver {
         };
         let events = self.events.clone();
         self.data.spawn(async move {
-            let (did, server) = notebook::carry_out(far, errand, task).await;
-            let _ = events.send(Event::Notebook(key.0, key.1, id, did, server.map(Box::new)));
+            let done = notebook::carry_out(far, errand, task).await;
+            let _ = events.send(Event::Notebook(key.0, key.1, id, Box::new(done)));
         });
     }
 
     /// What came of a task.
-    pub(super) fn notebook_did(&mut self, key: Key, id: TaskId, did: Did, server: Option<Server>) {
+    pub(super) fn notebook_did(&mut self, key: Key, id: TaskId, done: Done) {
+        let Done { did, server, news } = done;
+        if let Some(news) = news {
+            let text = format!("notebook {}: {news}", key.1);
+            self.notebooks.progress(&key.0, &About::Notebook(key.1.to_string()), &text);
+            self.note(Some(&key.0), &text);
+        }
         match server {
             Some(server) => self.server_found(&key, server),
             None if matches!(did, Did::Missing(_) | Did::Stopped) => {

@@ -59,6 +59,17 @@ pub enum Begun {
     },
 }
 
+impl Begun {
+    /// That it will not outlive the last session over there, where that is so.
+    pub fn mortality(&self) -> Option<String> {
+        matches!(self, Begun::Ours { mortal: true, .. }).then(|| {
+            "its server ends with your last session over there, as that system is set up; there, run: loginctl \
+             enable-linger"
+                .to_owned()
+        })
+    }
+}
+
 impl Launch {
     fn directory(&self) -> String {
         shell::directory(self.name.as_str(), &[&self.command, self.dir.as_deref().unwrap_or("")])

@@ -21,11 +21,31 @@ pub struct Errand {
     pub pid: Option<u32>,
 }
 
-/// Does `task`, and says what came of it; the server, where one was found.
-pub async fn carry_out(far: Arc<dyn FarSide>, errand: Errand, task: Task) -> (Did, Option<Server>) {
+/// What came of an errand.
+#[derive(Debug)]
+pub struct Done {
+    /// For core.
+    pub did: Did,
+    /// The server, where one was found.
+    pub server: Option<Server>,
+    /// What a user should know of it.
+    pub news: Option<String>,
+}
+
+impl From<Did> for Done {
+    fn from(did: Did) -> Done {
+        Done { did, server: None, news: None }
+    }
+}
+
+/// Does `task`, and says what came of it.
+pub async fn carry_out(far: Arc<dyn FarSide>, errand: Errand, task: Task) -> Done {
     let did = match task {
         Task::Find => return look_for(far, &errand).await,
-        Task::Start => launch::start(far, &errand.launch()).await.map(|_| Did::Started),
+        Task::Start => match launch::start(far, &errand.launch()).await {
+            Ok(begun) => return Done { news: begun.mortality(), ..Did::Started.into() },
+            Err(why) => Err(why),
+        },
         Task::Stop => match errand.batch() {
             Some(batch) => launch::cancel(far, &batch).await.map(|()| Did::Stopped),
             None => launch::stop(far, &errand.launch(), errand.pid).await.map(|()| Did::Stopped),
@@ -39,7 +59,7 @@ pub async fn carry_out(far: Arc<dyn FarSide>, errand: Errand, task: Task) -> (Di
             None => Ok(Did::Job(None)),
         },
     };
-    (did.unwrap_or_else(Did::Failed), None)
+    did.unwrap_or_else(Did::Failed).into()
 }
 
 /// The last lines of what its server wrote.
@@ -53,7 +73,7 @@ pub async fn log(far: Arc<dyn FarSide>, errand: &Errand, lines: u32) -> Result<S
     }
 }
 
-async fn look_for(far: Arc<dyn FarSide>, errand: &Errand) -> (Did, Option<Server>) {
+async fn look_for(far: Arc<dyn FarSide>, errand: &Errand) -> Done {
     let wanted = errand.wanted();
     let node = errand.job.as_ref().and_then(|job| Some((job, job.node()?)));
     let far = match node {
@@ -67,17 +87,16 @@ async fn look_for(far: Arc<dyn FarSide>, errand: &Errand) -> (Did, Option<Server
                 server.host = node.to_owned();
                 server.checked = Checked::NotReadable;
             }
-            (Did::Found(server.host.clone(), server.port), Some(server))
+            server.into()
         }
         // The user wrote this port down: it is forwarded, as ssh would, and no token of ours goes there.
         Err(why) if why.kind == FailureKind::NotYours && errand.may_be_anybodys() => {
-            let server = Server::of_somebody(&wanted);
-            (Did::Found(server.host.clone(), server.port), Some(server))
+            Server::of_somebody(&wanted).into()
         }
         Err(why) if matches!(why.kind, FailureKind::NotebookMissing | FailureKind::NotYours) => {
-            (Did::Missing(why), None)
+            Did::Missing(why).into()
         }
-        Err(why) => (Did::Failed(why), None),
+        Err(why) => Did::Failed(why).into(),
     }
 }
 
@@ -119,6 +138,12 @@ impl Errand {
             command: self.spec.start.clone(),
             dir: self.spec.dir.clone(),
         })
+    }
+}
+
+impl From<Server> for Done {
+    fn from(server: Server) -> Done {
+        Done { did: Did::Found(server.host.clone(), server.port), server: Some(server), news: None }
     }
 }
 

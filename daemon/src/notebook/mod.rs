@@ -26,7 +26,7 @@ use choose::{Candidate, Leads};
 use listing::Listing;
 use probe::{Answers, Door, Guess, Trouble};
 
-pub use errand::{Errand, carry_out, log};
+pub use errand::{Done, Errand, carry_out, log};
 pub use look::{Health, Vitals, look};
 pub use nbtunnel_core::Scheme;
 

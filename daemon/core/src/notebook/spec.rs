@@ -16,7 +16,8 @@ pub struct NotebookSpec {
     pub local_port: u16,
     /// How it is spoken to.
     pub scheme: Scheme,
-    /// The command that starts it, for the far end's `sh`; `{port}` stands for its port.
+    /// The line that starts it, for a login shell at the far end (bash; zsh for who logs in by it); `{port}` stands for
+    /// its port.
     pub start: Option<String>,
     /// Where it is started, at the far end; none for the home directory.
     pub dir: Option<String>,
