@@ -10,7 +10,7 @@ use crate::moment::Moment;
 
 impl Notebook {
     pub(super) fn did(&mut self, now: Moment, running: &Running, did: Did) {
-        match did {
+        match if did.answers(running.task) { did } else { Did::Failed(unfit()) } {
             Did::Found(host, port) => {
                 (self.search, self.started_until, self.why) = (None, None, None);
                 self.was_there = true;
@@ -198,6 +198,15 @@ impl Notebook {
             self.search = Some(Search::once(now));
         }
     }
+}
+
+/// An answer to another question than the one that was asked.
+fn unfit() -> Failure {
+    Failure::new(
+        FailureKind::Internal,
+        "the look at the notebook came to what was not asked",
+        "please report this with the log of the daemon",
+    )
 }
 
 fn not_come_up(spec: &NotebookSpec, why: &Failure) -> Failure {

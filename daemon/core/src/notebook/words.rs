@@ -43,6 +43,19 @@ pub enum Did {
     Failed(Failure),
 }
 
+impl Did {
+    /// Whether it can come of `task`.
+    pub(super) fn answers(&self, task: Task) -> bool {
+        match self {
+            Did::Found(..) | Did::Missing(_) => task == Task::Find,
+            Did::Started => task == Task::Start,
+            Did::Stopped => task == Task::Stop,
+            Did::Job(_) => matches!(task, Task::Queue | Task::Submit),
+            Did::Failed(_) => true,
+        }
+    }
+}
+
 /// A job of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
