@@ -16,8 +16,8 @@ fn found_and_used(recipe: impl FnOnce(Recipe) -> Recipe, url: impl Fn(u16) -> St
     assert_eq!(lab.says("url", "alice")?, format!("{}?token={}", url(port), jupyter.token()));
     let kernel = jupyter.start_kernel(port)?;
     assert_eq!(jupyter.run_code(port, &kernel, "print(6 * 7)")?, "42\n");
-    let alice = lab.until("alice", "somebody looked at it", |notebook| notebook["health"] == "server ok")?;
-    assert_eq!(alice["server"]["kernels"], 1, "{alice:#}");
+    let alice = lab.until("alice", "its kernel is seen", |notebook| notebook["server"]["kernels"] == 1)?;
+    assert_eq!(alice["health"], "server ok", "{alice:#}");
     assert!(alice["server"]["version"].is_string(), "{alice:#}");
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, ensure};
 use nbtunnel_tests::jupyter::Recipe;
 use nbtunnel_tests::slurm::Slurm;
-use nbtunnel_tests::{Sshd, Told, TunnelFile, World};
+use nbtunnel_tests::{Sshd, Told, TunnelFile, World, net};
 use serde_json::Value;
 
 /// A far end whose servers write down what they are in a directory of its own.
@@ -57,6 +57,7 @@ impl Lab {
         }
         let mut world = World::new()?;
         let lab = TunnelFile::to(&sshd);
+        let sections = with_ports(sections)?;
         world.write_text("lab", format!("{}\n{keys}{sections}", lab.text()))?;
         world.start()?;
         Ok(Lab { world, sshd, runtime, _kept: kept })
@@ -130,4 +131,14 @@ impl Drop for Lab {
             let _ = nbtunnel_tests::child::signal_pid(pid, nbtunnel_tests::child::Signal::Kill);
         }
     }
+}
+
+/// The same sections with ports of this machine that are free: a daemon that chooses by itself asks what is free now,
+/// and those of other tests choose at the same time.
+fn with_ports(sections: &str) -> Result<String> {
+    let line = |line: &str| match line.starts_with("[notebook.") && line.matches('.').count() == 1 {
+        true => Ok(format!("{line}\nlocal_port = {}\n", net::free_port()?)),
+        false => Ok(format!("{line}\n")),
+    };
+    sections.lines().map(line).collect()
 }
