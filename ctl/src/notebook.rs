@@ -72,7 +72,7 @@ pub(crate) fn url(at: &NotebookAt, face: Face) -> String {
     let scheme = if at.https { "https" } else { "http" };
     let base = at.base_url.trim_matches('/');
     let slash = if base.is_empty() { "" } else { "/" };
-    format!("{scheme}://localhost:{}/{}{slash}{}", at.local_port, encode(base, "/%"), face.path())
+    format!("{scheme}://{}:{}/{}{slash}{}", at.host, at.local_port, encode(base, "/%"), face.path())
 }
 
 /// Its URL with its token, if it has one.
@@ -126,6 +126,7 @@ mod tests {
 
     fn at(base_url: &str, token: Option<&str>) -> NotebookAt {
         NotebookAt {
+            host: "localhost".into(),
             tunnel: "lab".into(),
             name: "alice".into(),
             local_port: 6000,

@@ -94,6 +94,8 @@ pub struct NotebookAt {
     pub tunnel: String,
     /// Its name.
     pub name: String,
+    /// By what name this machine is to be called: `localhost`, or `127.0.0.1` where somebody else may listen on `[::1]`.
+    pub host: String,
     /// Its port on this machine.
     pub local_port: u16,
     /// Whether it is spoken to with TLS.

@@ -20,6 +20,7 @@ const HEADLESS: [(&str, &str); 4] =
 
 fn alice() -> NotebookAt {
     NotebookAt {
+        host: "localhost".into(),
         tunnel: "lab".into(),
         name: "alice".into(),
         local_port: 6000,

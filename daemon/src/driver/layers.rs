@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use nbtunnel_core::{Did, Task};
+use nbtunnel_core::{Did, Launcher, Task};
 
 use crate::finding::{Finding, Layer};
 use crate::forward::FarSide;
@@ -14,6 +14,10 @@ pub(super) async fn layers(far: Option<Arc<dyn FarSide>>, errand: Errand) -> Vec
     let Some(far) = far else {
         return vec![Finding::skipped(Layer::Notebook, "not looked for: the tunnel is not up").at(name)];
     };
+    let in_a_cluster = matches!(errand.spec.launcher, Launcher::Slurm(_));
+    if in_a_cluster && errand.job.as_ref().and_then(|job| job.node()).is_none() {
+        return vec![Finding::skipped(Layer::Notebook, "not looked for: no job of it runs").at(name)];
+    }
     let server = match carry_out(Arc::clone(&far), errand, Task::Find).await {
         Done { server: Some(server), .. } => server,
         Done { did: Did::Missing(why) | Did::Failed(why), .. } => {

@@ -1,6 +1,6 @@
 //! Takes over what the files say.
 
-use nbtunnel_core::{FleetInput, Input};
+use nbtunnel_core::{FleetInput, Input, NotebookInput};
 
 use super::{Driver, tell};
 use crate::config::Loaded;
@@ -31,14 +31,18 @@ impl Driver {
         self.problems = loaded.problems;
         self.notes = loaded.notes;
         self.recall(&loaded.broken, loaded.all_broken);
+        let doubted = self.take_tokens(loaded.tokens, &loaded.broken, loaded.all_broken);
         self.tell(FleetInput::Apply(changes.clone()));
+        for (tunnel, notebook) in doubted {
+            let doubt = Input::Notebook(notebook, NotebookInput::Doubt);
+            self.tell(FleetInput::Tunnel(tunnel, doubt));
+        }
         if !loaded.all_broken {
             let right = self.fleet.tunnels().keys().filter(|name| !loaded.broken.contains(*name));
             for name in right.cloned().collect::<Vec<_>>() {
                 self.tell(FleetInput::Tunnel(name, Input::FilesRead));
             }
         }
-        self.take_tokens(loaded.tokens, &loaded.broken, loaded.all_broken);
         self.forget_notebooks();
         self.answer_reloads(loaded.asked, &changes);
         if !self.loaded_once {

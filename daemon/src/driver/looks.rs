@@ -48,11 +48,13 @@ impl Driver {
     /// The notebooks of a tunnel that may be looked at now, and are to be. Those that nobody has found are looked for.
     fn looks_at(&mut self, tunnel: &Name, now: Moment) -> Vec<(Key, Arc<dyn FarSide>, Server)> {
         let Some(far) = self.effects.far_side_now(tunnel) else { return Vec::new() };
-        let specs = self.fleet.tunnels().get(tunnel).map(|tunnel| tunnel.spec().notebooks.clone());
+        let views = self.fleet.tunnels().get(tunnel).map(|tunnel| tunnel.view(now).notebooks);
         let mut looks = Vec::new();
-        for spec in specs.unwrap_or_default() {
+        for NotebookView { spec, target, .. } in views.unwrap_or_default() {
             let key = (tunnel.clone(), spec.name);
-            let Some(server) = self.notebooks.servers.get(&key).cloned() else {
+            // What was found earlier may be another's by now.
+            let at = |server: &&Server| target.as_ref() == Some(&format!("{}:{}", server.host, server.port));
+            let Some(server) = self.notebooks.servers.get(&key).filter(at).cloned() else {
                 let look = Input::Notebook(key.1, NotebookInput::Look);
                 self.tell(FleetInput::Tunnel(tunnel.clone(), look));
                 continue;
@@ -116,7 +118,7 @@ impl Driver {
         NotebookStatus {
             name: key.1.to_string(),
             state: view.state.word().to_owned(),
-            url: server.map(|server| server.local_url(port)),
+            url: server.map(|server| server.local_url(self.local_name(&key), port)),
             local_port: port,
             target: view.target.clone(),
             health: health.map(|(health, _)| health.words()),

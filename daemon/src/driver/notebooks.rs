@@ -176,7 +176,6 @@ impl Driver {
             spec: self.notebook_spec(key)?.clone(),
             token: self.notebooks.tokens.get(key).cloned(),
             job: self.job_of(key),
-            pid: self.notebooks.servers.get(key).and_then(|server| server.pid),
         })
     }
 
@@ -211,7 +210,7 @@ impl Driver {
         }
         match server {
             Some(server) => self.server_found(&key, server),
-            None if matches!(did, Did::Missing(_) | Did::Stopped) => {
+            None if is_gone(&did) => {
                 self.notebooks.servers.remove(&key);
                 self.notebooks.health.remove(&key);
             }
@@ -279,6 +278,7 @@ impl Driver {
         Ok(Reply::Notebook(Box::new(NotebookAt {
             tunnel: key.0.to_string(),
             name: key.1.to_string(),
+            host: self.local_name(key).to_owned(),
             local_port: spec.local_port,
             https: server.https,
             base_url: server.base_url.clone(),
@@ -287,6 +287,19 @@ impl Driver {
             kind: server.kind.word().to_owned(),
             notes: server.notes(),
         })))
+    }
+
+    /// What this machine is to be called in its URL: where its port of `[::1]` could not be had, `localhost` may lead
+    /// to somebody else.
+    pub(super) fn local_name(&self, key: &Key) -> &'static str {
+        let view = self.fleet.tunnels().get(&key.0).map(|tunnel| tunnel.view(self.clock.now()));
+        let has_both = view.is_some_and(|view| {
+            let place =
+                view.spec.forwards.iter().position(|forward| forward.target.notebook() == Some(&key.1));
+            let forward = place.and_then(|place| view.forwards.get(place));
+            forward.is_none_or(|forward| forward.note.is_none())
+        });
+        if has_both { "localhost" } else { "127.0.0.1" }
     }
 
     /// Why nobody listens for it on this machine.
@@ -318,26 +331,21 @@ impl Driver {
         Ok(())
     }
 
-    /// Takes over the tokens that the files give; those of files that are broken stay as they were.
+    /// Takes over the tokens that the files give, and returns whose are new; those of files that are broken stay as they
+    /// were. To be done before the files count: a notebook that is new is looked for at once.
     pub(super) fn take_tokens(
         &mut self,
         mut new: BTreeMap<Key, Secret>,
         broken: &BTreeSet<Name>,
         all_broken: bool,
-    ) {
+    ) -> Vec<Key> {
         let stays = |(tunnel, _): &Key| all_broken || broken.contains(tunnel);
         let old = std::mem::take(&mut self.notebooks.tokens);
-        let changed: Vec<Key> = new
-            .iter()
-            .filter(|(key, token)| old.get(*key) != Some(*token))
-            .map(|(key, _)| key.clone())
-            .collect();
+        let differs = |(key, token): &(&Key, &Secret)| !stays(key) && old.get(*key) != Some(*token);
+        let changed = new.iter().filter(differs).map(|(key, _)| key.clone()).collect();
         new.extend(old.into_iter().filter(|(key, _)| stays(key)));
         self.notebooks.tokens = new;
-        for (tunnel, notebook) in changed.into_iter().filter(|key| !stays(key)) {
-            let doubt = Input::Notebook(notebook, NotebookInput::Doubt);
-            self.tell(FleetInput::Tunnel(tunnel, doubt));
-        }
+        changed
     }
 
     /// What was found of notebooks that are no more is forgotten.
@@ -351,6 +359,15 @@ impl Driver {
         self.notebooks.servers.retain(|key, _| is_there(key));
         self.notebooks.health.retain(|key, _| is_there(key));
         self.notebooks.lives.retain(|key, _| is_there(key));
+    }
+}
+
+/// Whether nothing is left of a server that was found before.
+fn is_gone(did: &Did) -> bool {
+    match did {
+        Did::Missing(_) | Did::Stopped | Did::Job(None) => true,
+        Did::Job(Some(job)) => job.node().is_none(),
+        Did::Found(..) | Did::Started | Did::Failed(_) => false,
     }
 }
 

@@ -66,6 +66,9 @@ pub(super) async fn attend(mut local: Accepted, standing: Arc<Standing>) {
     }
 }
 
+/// A look at where a notebook is takes no longer, nor does a server that starts anew.
+const LOOKED_FOR: Duration = Duration::from_secs(10);
+
 /// How long a connection may still be held; set when it is held for the first time.
 type Patience = Option<Pin<Box<dyn Future<Output = ()> + Send>>>;
 
@@ -77,7 +80,11 @@ async fn wait(
     leads: &mut watch::Receiver<Target>,
     patience: &mut Patience,
 ) -> bool {
-    let hold = standing.policy.borrow().hold;
+    let mut hold = standing.policy.borrow().hold;
+    if matches!(&*gate.borrow(), GateNow::Serve(_)) && leads.borrow().notebook().is_some() {
+        // Who is refused at once while the tunnel is away still waits for a look at where the notebook is.
+        hold = hold.max(LOOKED_FOR);
+    }
     if hold.is_zero() {
         return false;
     }

@@ -6,6 +6,9 @@
 
 # Goes to the directory of this notebook, which is made if the word `make` is given.
 enter() {
+    # What is kept here is for nobody else; what the user's line makes is as he has it.
+    NBTUNNEL_MASK=${NBTUNNEL_MASK-$(umask)}
+    export NBTUNNEL_MASK
     umask 077
     case ${XDG_STATE_HOME-} in
         /*) state=$XDG_STATE_HOME/nbtunnel/$name ;;

@@ -48,7 +48,8 @@ impl Batch {
         let script = self.spec.script.as_deref().unwrap_or("");
         let job = self.spec.job.as_deref().unwrap_or("");
         shell::speakable(&[command, dir, script, job])?;
-        let name = shell::directory(self.name.as_str(), &["slurm", command, script, dir]);
+        // Whatever its file says of it by now, a job that waits or runs is still the same one.
+        let name = shell::directory(self.name.as_str(), &["slurm"]);
         Ok(format!(
             "name={} notebook={} new_id={} job={} clusters={}\ndir={}\n",
             quoted(&name),
@@ -120,7 +121,7 @@ impl Batch {
             (None, None) => return Err(nothing_to_run(&self.name)),
         };
         let unset = "unset SBATCH_WAIT SBATCH_ARRAY_INX SBATCH_TEST_ONLY";
-        Ok(format!("{batch}submit() (\n{unset}\ncd \"$dir\" && {words} {script}\n)\n"))
+        Ok(format!("{batch}submit() (\n{unset}\numask \"$NBTUNNEL_MASK\"\ncd \"$dir\" && {words} {script}\n)\n"))
     }
 
     /// A function `batch` that prints the job's script.

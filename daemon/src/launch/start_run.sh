@@ -21,7 +21,7 @@ main() {
     exec >log 2>&1 </dev/null
     # What ends the server is sent to all of its group, and is not to end this before it.
     trap : TERM INT
-    (cd "$dir" && run_line "$state/line")
+    (umask "$NBTUNNEL_MASK" && cd "$dir" && run_line "$state/line")
     over "$?"
 }
 main

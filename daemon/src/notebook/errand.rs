@@ -5,7 +5,7 @@ use std::sync::Arc;
 use nbtunnel_core::{Did, Failure, FailureKind, Job, Launcher, NotebookSpec, Task};
 use nbtunnel_proto::Secret;
 
-use super::{Checked, Kind, Scheme, Server, Wanted, find};
+use super::{Checked, Kind, Server, Wanted, find};
 use crate::forward::FarSide;
 use crate::launch::{self, Batch, Launch};
 
@@ -17,8 +17,6 @@ pub struct Errand {
     pub token: Option<Secret>,
     /// The job that it runs in, as far as it is known.
     pub job: Option<Job>,
-    /// The process of the server that was found last.
-    pub pid: Option<u32>,
 }
 
 /// What came of an errand.
@@ -48,7 +46,10 @@ pub async fn carry_out(far: Arc<dyn FarSide>, errand: Errand, task: Task) -> Don
         },
         Task::Stop => match errand.batch() {
             Some(batch) => launch::cancel(far, &batch).await.map(|()| Did::Stopped),
-            None => launch::stop(far, &errand.launch(), errand.pid).await.map(|()| Did::Stopped),
+            None => {
+                let pid = errand.pid_now(&far).await;
+                launch::stop(far, &errand.launch(), pid).await.map(|()| Did::Stopped)
+            }
         },
         Task::Queue => match errand.batch() {
             Some(batch) => launch::queue(far, &batch).await.map(Did::Job),
@@ -80,7 +81,15 @@ async fn look_for(far: Arc<dyn FarSide>, errand: &Errand) -> Done {
         Some((job, _)) => launch::on_node(far, job),
         None => far,
     };
-    match find(far, &wanted).await {
+    let mut found = find(Arc::clone(&far), &wanted).await;
+    // A team's port: it may be that of whom the section is named after.
+    if let (Err(why), Some(owner)) = (&found, errand.namesake())
+        && why.kind == FailureKind::NotYours
+    {
+        let theirs = find(far, &Wanted { owner: Some(owner), ..wanted }).await;
+        found = theirs.or(found);
+    }
+    match found {
         Ok(mut server) => {
             // Its node is reached from the login host by its name, where nobody sees whose the port is.
             if let Some((_, node)) = node {
@@ -88,10 +97,6 @@ async fn look_for(far: Arc<dyn FarSide>, errand: &Errand) -> Done {
                 server.checked = Checked::NotReadable;
             }
             server.into()
-        }
-        // The user wrote this port down: it is forwarded, as ssh would, and no token of ours goes there.
-        Err(why) if why.kind == FailureKind::NotYours && errand.may_be_anybodys() => {
-            Server::of_somebody(&wanted).into()
         }
         Err(why) if matches!(why.kind, FailureKind::NotebookMissing | FailureKind::NotYours) => {
             Did::Missing(why).into()
@@ -101,9 +106,17 @@ async fn look_for(far: Arc<dyn FarSide>, errand: &Errand) -> Done {
 }
 
 impl Errand {
-    /// Whether its file names a port and nobody's name or token: a colleague's notebook, perhaps.
-    fn may_be_anybodys(&self) -> bool {
-        self.spec.which.port.is_some() && self.spec.which.owner.is_none() && self.token.is_none()
+    /// The account that its section may be named after, where the file names a port and no owner.
+    fn namesake(&self) -> Option<String> {
+        let which = &self.spec.which;
+        (which.port.is_some() && which.owner.is_none()).then(|| self.spec.name.to_string())
+    }
+
+    /// The process of its server, looked up now: a number that was seen earlier may be another's.
+    async fn pid_now(&self, far: &Arc<dyn FarSide>) -> Option<u32> {
+        let server = find(Arc::clone(far), &self.wanted()).await.ok()?;
+        let is_there = matches!(server.host.as_str(), "localhost" | "127.0.0.1" | "::1");
+        server.pid.filter(|_| is_there && server.checked == Checked::Mine && server.owner.is_none())
     }
 
     fn wanted(&self) -> Wanted {
@@ -148,31 +161,10 @@ impl From<Server> for Done {
 }
 
 impl Server {
-    /// What listens where the file says, whoever's it is: nothing of ours is shown to it.
-    fn of_somebody(wanted: &Wanted) -> Server {
-        Server {
-            host: wanted.host.clone(),
-            port: wanted.port.unwrap_or_default(),
-            https: wanted.scheme == Scheme::Https,
-            base_url: "/".to_owned(),
-            token: None,
-            password: false,
-            root_dir: None,
-            pid: None,
-            version: None,
-            kind: Kind::Unknown,
-            checked: Checked::Somebodys,
-            self_signed: false,
-            owner: None,
-            others: Vec::new(),
-            token_problem: None,
-        }
-    }
-
     /// Where it is found on this machine, without its token.
-    pub fn local_url(&self, port: u16) -> String {
+    pub fn local_url(&self, host: &str, port: u16) -> String {
         let scheme = if self.https { "https" } else { "http" };
-        format!("{scheme}://localhost:{port}{}", self.base_url)
+        format!("{scheme}://{host}:{port}{}", self.base_url)
     }
 
     /// What is so, needs no mending, and somebody may want to know.
@@ -180,9 +172,6 @@ impl Server {
         let mut notes = Vec::new();
         if self.self_signed {
             notes.push("its certificate vouches for itself, and SSH for the machine".to_owned());
-        }
-        if self.checked == Checked::Somebodys {
-            notes.push("its port is another user's over there, so no token is sent to it".to_owned());
         }
         if !self.others.is_empty() {
             notes.push(format!("others would do as well: {}", self.others.join(", ")));

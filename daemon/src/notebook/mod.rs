@@ -115,8 +115,6 @@ pub enum Checked {
     Mine,
     /// That could not be read where it runs.
     NotReadable,
-    /// Its port is somebody else's, and the file says to go there all the same.
-    Somebodys,
 }
 
 /// Finds the server that is wanted. One script tells what runs there; then it is asked what it is, first without

@@ -228,3 +228,13 @@ fn a_real_jupyter_is_started_and_ended() -> Result<()> {
     );
     Ok(())
 }
+
+#[test]
+fn what_the_line_makes_has_the_modes_that_its_user_is_used_to() -> Result<()> {
+    let yard = Yard::new()?;
+    let line = yard.small("\"$(umask)\"");
+    let said = said(&yard, &line, "/bin/bash")?;
+    let usual = std::process::Command::new("sh").args(["-c", "umask"]).output()?.stdout;
+    ensure!(said.words[1] == String::from_utf8(usual)?.trim(), "{:?}", said.words);
+    Ok(())
+}

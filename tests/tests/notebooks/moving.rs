@@ -62,3 +62,20 @@ fn a_stranger_on_yesterdays_port_hears_nothing() -> Result<()> {
     assert!(!heard.contains("mine-alone"), "{heard}");
     Ok(())
 }
+
+#[test]
+fn a_port_that_is_written_down_leads_to_no_stranger_either() -> Result<()> {
+    let remote = nbtunnel_tests::net::free_port()?;
+    let lab = Lab::new(&format!("[notebook.alice]\nremote_port = {remote}\n"))?;
+    let mut jupyter = lab.recipe().port(remote).start()?;
+    lab.found("alice")?;
+    jupyter.kill()?;
+    let stranger = Stranger::on(remote)?;
+    let told = lab.nbctl(&["open", "alice", "--print"])?;
+    assert_eq!(told.code, 4, "{told:?}");
+    assert!(told.stderr.contains("another user"), "{told:?}");
+    let cookie = [("Cookie", "username-localhost=of-yesterday")];
+    assert!(http::get(lab.port("alice")?, "/api", &cookie, wait::SOON).is_err());
+    assert_eq!(stranger.heard(), "", "not a byte");
+    Ok(())
+}

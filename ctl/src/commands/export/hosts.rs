@@ -96,14 +96,16 @@ pub(super) fn read(text: &str) -> Vec<Block> {
     blocks
 }
 
-/// What ssh could call `tunnel`, given what its `config` has Hosts for without our own file.
-pub(super) fn host_for(tunnel: &str, config: &str) -> String {
+/// What ssh could call `tunnel`, given what its `config` has Hosts for without our own file, and which hosts `tunnels`
+/// lead to: a tunnel must not find the way through itself there.
+pub(super) fn host_for(tunnel: &str, config: &str, tunnels: &[String]) -> String {
     let taken = |name: &str| {
         config.lines().filter_map(|line| keyword(line, "host")).any(|patterns| {
             patterns.split_whitespace().any(|pattern| pattern.trim_matches('"').eq_ignore_ascii_case(name))
         })
     };
-    if taken(tunnel) { format!("nbt-{tunnel}") } else { tunnel.to_owned() }
+    let is_led_to = tunnels.iter().any(|host| host.eq_ignore_ascii_case(tunnel));
+    if is_led_to || taken(tunnel) { format!("nbt-{tunnel}") } else { tunnel.to_owned() }
 }
 
 /// What comes after a keyword, if the line begins with it (ssh_config(5): whitespace, or one `=`).
@@ -175,9 +177,10 @@ mod tests {
     #[test]
     fn a_name_that_is_taken_is_another_one() {
         let config = "Host *\n  host other \"ALICE\"\nHostName alice\n";
-        assert_eq!(host_for("alice", config), "nbt-alice");
-        assert_eq!(host_for("alic", config), "alic");
-        assert_eq!(host_for("bob", "Host=bob"), "nbt-bob");
+        assert_eq!(host_for("alice", config, &[]), "nbt-alice");
+        assert_eq!(host_for("alic", config, &[]), "alic");
+        assert_eq!(host_for("bob", "Host=bob", &[]), "nbt-bob");
+        assert_eq!(host_for("gpu", "", &["h".into(), "GPU".into()]), "nbt-gpu");
     }
 
     #[test]

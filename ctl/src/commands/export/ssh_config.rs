@@ -41,11 +41,15 @@ pub(super) async fn run(
         warn(&found, printer);
         let stays =
             |block: &&Block| !args.names.is_empty() && !found.iter().any(|host| host.name == block.tunnel);
+        let led_to: Vec<String> = found.iter().map(|to| to.host.clone()).collect();
         let mut blocks: Vec<Block> = old.iter().filter(stays).cloned().collect();
         for to in &found {
-            let host = hosts::host_for(&to.name, &user);
+            let host = hosts::host_for(&to.name, &user, &led_to);
             if host != to.name {
-                printer.note(&format!("ssh knows another {} already: this one is `ssh {host}`", to.name));
+                printer.note(&format!(
+                    "{} is another Host, or where a tunnel goes: this one is `ssh {host}`",
+                    to.name
+                ));
             }
             blocks.push(Block::new(&host, to, &proxy(&to.name, daemon)?));
         }

@@ -34,6 +34,9 @@ impl Notebook {
             Did::Job(job) => self.job_stands(now, running, job),
             Did::Failed(why) => self.failed(now, running, why),
         }
+        if std::mem::take(&mut self.again) && self.task.is_none() && self.search.is_none() {
+            self.look(now);
+        }
     }
 
     /// There is no server.
@@ -74,8 +77,9 @@ impl Notebook {
                 self.give_up(now, running, &why);
             }
             Task::Find => {
-                // Where its port is for good, nobody has to look: only its token stays unknown.
-                let fixed = self.spec.which.port;
+                // Where nothing may be run, nobody can look: its port is what its file says.
+                let nobody_looks = matches!(why.kind, FailureKind::NoShell | FailureKind::ForwardingDenied);
+                let fixed = self.spec.which.port.filter(|_| nobody_looks && !self.in_a_cluster());
                 if let Some(port) = fixed {
                     (self.place, self.doubted) = (Some((self.spec.host.clone(), port)), false);
                 }
@@ -124,7 +128,7 @@ impl Notebook {
         self.warn_of_its_end(&job);
         self.job = Some((job, now));
         if node.is_none() {
-            (self.place, self.search) = (None, None);
+            (self.place, self.search, self.warned) = (None, None, None);
             // Who only asks where it is need not wait for the cluster.
             if let Some(why) = self.waits_for_the_cluster() {
                 self.answer(now, running, &[Wish::Find], &Settled::Stuck(why));
@@ -193,9 +197,10 @@ impl Notebook {
         for wanted in self.wishes.extract_if(.., |wanted| answers(wanted)) {
             self.outputs.push_back(Output::Answer(wanted.wait, settled.clone()));
         }
-        if !self.wishes.is_empty() && self.search.is_none() && self.queue.is_none() && self.task.is_none() {
+        let came_meanwhile = self.wishes.iter().any(|wanted| wanted.since > running.id);
+        if came_meanwhile && self.search.is_none() && self.task.is_none() {
             // Somebody came meanwhile, and what was looked up before does not count for him.
-            self.search = Some(Search::once(now));
+            self.look(now);
         }
     }
 }

@@ -58,6 +58,8 @@ pub struct Notebook {
     task: Option<Running>,
     next_task: u64,
     search: Option<Search>,
+    /// What the task that runs finds may be old already.
+    again: bool,
     /// It was started, and is waited for until then.
     started_until: Option<Moment>,
     job: Option<(Job, Moment)>,
@@ -115,6 +117,7 @@ impl Notebook {
             task: None,
             next_task: 0,
             search: None,
+            again: false,
             started_until: None,
             job: None,
             queue: None,
@@ -165,6 +168,9 @@ impl Notebook {
 
     /// Its section says something else now; what was found may be something else, too.
     pub fn respec(&mut self, now: Moment, spec: NotebookSpec) {
+        if std::mem::discriminant(&self.spec.launcher) != std::mem::discriminant(&spec.launcher) {
+            (self.job, self.started_until, self.warned) = (None, None, None);
+        }
         let same = NotebookSpec { owner_only: spec.owner_only, ..self.spec.clone() } == spec;
         self.spec = spec;
         if !same {
@@ -182,7 +188,7 @@ impl Notebook {
 
     /// What is known is about another time.
     fn forget(&mut self, now: Moment) {
-        self.task = None;
+        (self.task, self.again) = (None, false);
         self.place = None;
         self.why = None;
         let in_a_cluster = matches!(self.spec.launcher, Launcher::Slurm(_));
@@ -209,8 +215,8 @@ impl Notebook {
                 }
             }
             NotebookInput::Doubt => {
-                self.look(now);
-                self.ask_the_queue(now);
+                self.again = self.task.is_some();
+                self.seek(now);
             }
         }
     }
@@ -378,16 +384,6 @@ impl Search {
     fn later(&mut self, now: Moment) {
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         self.next_at = now + self.pause;
-    }
-}
-
-impl Job {
-    /// Where it runs, if it does.
-    pub fn node(&self) -> Option<&str> {
-        match &self.state {
-            JobState::Running { node } => Some(node),
-            JobState::Pending { .. } | JobState::Between => None,
-        }
     }
 }
 

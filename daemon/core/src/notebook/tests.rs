@@ -283,3 +283,21 @@ fn whoever_comes_after_a_while_is_led_there_after_another_look() {
     bed.did(id, found(7000));
     assert_eq!(bed.notebook.target(), Target::Tcp("localhost".into(), 7000));
 }
+
+#[test]
+fn a_doubt_that_comes_while_it_is_looked_for_has_it_looked_for_once_more() {
+    let mut bed = Bed::new(|_| {});
+    let (id, _) = bed.up();
+    bed.notebook.handle(bed.now, NotebookInput::Doubt);
+    let (id, task) = task_of(&bed.did(id, found(7000))).unwrap();
+    assert_eq!(task, Task::Find);
+    assert_eq!(task_of(&bed.did(id, found(7000))), None);
+}
+
+#[test]
+fn a_look_that_failed_for_a_while_leads_nobody_to_a_port_that_nobody_looked_at() {
+    let mut bed = Bed::new(|spec| spec.which.port = Some(7000));
+    let (id, _) = bed.up();
+    bed.did(id, Did::Failed(Failure::new(FailureKind::TimedOut, "too slow", "")));
+    assert!(bed.notebook.target().notebook().is_some());
+}

@@ -69,6 +69,16 @@ pub struct Job {
     pub left: Option<Duration>,
 }
 
+impl Job {
+    /// Where it runs, if it does.
+    pub fn node(&self) -> Option<&str> {
+        match &self.state {
+            JobState::Running { node } => Some(node),
+            JobState::Pending { .. } | JobState::Between => None,
+        }
+    }
+}
+
 /// How a job stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JobState {

@@ -106,7 +106,11 @@ impl Tunnel {
     pub(super) fn idle_timer(&self) -> Option<Timer> {
         // The next login would take that person again.
         let is_cheap = self.link.session().is_some_and(|link| link.is_up() && !link.took_a_person());
-        (self.desire() == Desire::OnDemand && is_cheap && self.held == 0 && self.open == 0)
-            .then(|| (self.unused_since + self.spec.policy.idle, TimerReason::Idle))
+        (self.desire() == Desire::OnDemand
+            && is_cheap
+            && self.held == 0
+            && self.open == 0
+            && !self.wants_a_notebook())
+        .then(|| (self.unused_since + self.spec.policy.idle, TimerReason::Idle))
     }
 }

@@ -116,6 +116,10 @@ impl Tunnel {
             Gate::Hold | Gate::Reset => None,
         };
         let in_vain = self.in_vain(via);
+        if self.wants_a_notebook() {
+            // Whoever hears where it is comes next.
+            self.unused_since = now;
+        }
         for seat in &mut self.seats {
             seat.notebook.over(now, via);
             if let Some(settled) = &in_vain {

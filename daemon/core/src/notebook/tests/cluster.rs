@@ -107,9 +107,9 @@ fn who_only_asks_hears_at_once_that_the_job_waits_and_who_opens_it_waits_with_it
     let (opens, outputs) = bed.wish(Wish::Open);
     let (id, _) = task_of(&outputs).unwrap();
     let (asks, _) = bed.wish(Wish::Find);
-    assert_eq!(answers(&bed.did(id, pending())), [], "that was asked for before");
-    bed.until_due();
-    let (id, _) = bed.task().unwrap();
+    let outputs = bed.did(id, pending());
+    assert_eq!(answers(&outputs), [], "that was asked for before");
+    let (id, _) = task_of(&outputs).unwrap();
     let outputs = bed.did(id, pending());
     let told = answers(&outputs);
     assert!(matches!(told.as_slice(), [(wait, Settled::Stuck(_))] if *wait == asks), "{told:?}");
@@ -129,4 +129,28 @@ fn who_sees_that_its_server_is_gone_has_the_queue_asked() {
     bed.notebook.handle(bed.now, NotebookInput::Doubt);
     let (_, task) = bed.task().unwrap();
     assert_eq!(task, Task::Queue);
+}
+
+#[test]
+fn who_comes_while_another_is_answered_is_looked_up_for_at_once() {
+    let mut bed = Bed::new(in_slurm);
+    let (id, _) = bed.up();
+    let (id, _) = task_of(&bed.did(id, running_on("n1"))).unwrap();
+    let (wait, outputs) = bed.wish(Wish::Find);
+    assert_eq!(task_of(&outputs), None);
+    let (id, task) = task_of(&bed.did(id, Did::Found("n1".into(), 8888))).unwrap();
+    assert_eq!(task, Task::Find);
+    assert_eq!(answers(&bed.did(id, Did::Found("n1".into(), 8888))), [(wait, &Settled::Reached)]);
+}
+
+#[test]
+fn a_notebook_that_is_no_job_any_more_has_none() {
+    let mut bed = Bed::new(in_slurm);
+    let (id, _) = bed.up();
+    bed.did(id, running_on("n1"));
+    let mut spec = bed.notebook.spec().clone();
+    spec.launcher = Launcher::Here;
+    bed.notebook.respec(bed.now, spec);
+    assert_eq!(bed.notebook.job(), None);
+    assert_eq!(bed.task().map(|(_, task)| task), Some(Task::Find));
 }
