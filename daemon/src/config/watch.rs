@@ -165,12 +165,19 @@ fn look(
     };
     let mut tries = 1;
     loop {
-        let watcher = arm(&scope, nudges);
+        let (watcher, is_whole) = match arm(&scope, nudges) {
+            Ok((watcher, is_whole)) => (Ok(watcher), is_whole),
+            Err(error) => (Err(error), true),
+        };
         let mut found = Gathered::from_dir(&dir);
         let mut loaded = interpret_asking(&found, ctx, hosts);
         found.watch_too(&hosts.places().files, &hosts.places().dirs);
         let scope_now = Scope::of(&found);
-        if scope_now == *scope || tries == MOST_TRIES {
+        // A directory that was gone when it was to be watched, and is there again, would be watched by nobody.
+        if (scope_now == *scope && is_whole) || tries == MOST_TRIES {
+            if !is_whole {
+                nudges.bell.notify_one();
+            }
             let watcher = watcher.inspect_err(|error| tracing::debug!(%error, "not watched")).ok();
             ports.choose(&mut loaded);
             let news = (known != Some(loaded.digest)).then(|| summed_up(loaded));
@@ -217,22 +224,36 @@ impl Scope {
     }
 }
 
-fn arm(scope: &Arc<Scope>, nudges: &Arc<Nudges>) -> notify::Result<RecommendedWatcher> {
+/// A watcher, and whether it watches every directory: one may be gone meanwhile.
+fn arm(scope: &Arc<Scope>, nudges: &Arc<Nudges>) -> notify::Result<(RecommendedWatcher, bool)> {
     let (heard, nudges) = (Arc::clone(scope), Arc::clone(nudges));
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
         if event.map_or(true, |event| heard.concerns(&event)) {
             nudges.bell.notify_one();
         }
     })?;
+    let mut is_whole = true;
     for dir in &scope.dirs {
         match watcher.watch(dir, RecursiveMode::NonRecursive) {
             Ok(()) => {}
             // Removed since it was seen, or not readable: the next look at the scope takes that in.
-            Err(error) if !dir.is_dir() => tracing::debug!(%error, "gone before it could be watched"),
+            Err(error) if error_is_absence(&error) || !dir.is_dir() => {
+                is_whole = false;
+                tracing::debug!(%error, "gone before it could be watched");
+            }
             Err(error) => return Err(error),
         }
     }
-    Ok(watcher)
+    Ok((watcher, is_whole))
+}
+
+/// Whether a directory could not be watched since it was not there at that moment.
+fn error_is_absence(error: &notify::Error) -> bool {
+    match &error.kind {
+        notify::ErrorKind::PathNotFound => true,
+        notify::ErrorKind::Io(error) => error.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
+    }
 }
 
 #[cfg(test)]

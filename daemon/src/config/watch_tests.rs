@@ -243,3 +243,19 @@ fn a_reading_says_which_requests_it_answers_and_none_is_lost() {
         assert_eq!(answer.tunnels.get("alice").unwrap().route.host, format!("h{n}"));
     }
 }
+
+#[test]
+fn a_directory_that_is_gone_when_it_is_to_be_watched_is_told() {
+    let temp = tempfile::tempdir().unwrap();
+    let scope = |dirs: &[&Path]| {
+        Arc::new(Scope {
+            dirs: dirs.iter().map(|dir| dir.to_path_buf()).collect(),
+            roots: vec![],
+            places: vec![],
+        })
+    };
+    let (there, gone) = (temp.path(), temp.path().join("gone"));
+    let nudges = Arc::default();
+    assert!(arm(&scope(&[there]), &nudges).unwrap().1);
+    assert!(!arm(&scope(&[there, &gone]), &nudges).unwrap().1);
+}

@@ -121,7 +121,9 @@ impl Batch {
             (None, None) => return Err(nothing_to_run(&self.name)),
         };
         let unset = "unset SBATCH_WAIT SBATCH_ARRAY_INX SBATCH_TEST_ONLY";
-        Ok(format!("{batch}submit() (\n{unset}\numask \"$NBTUNNEL_MASK\"\ncd \"$dir\" && {words} {script}\n)\n"))
+        Ok(format!(
+            "{batch}submit() (\n{unset}\numask \"$NBTUNNEL_MASK\"\ncd \"$dir\" && {words} {script}\n)\n"
+        ))
     }
 
     /// A function `batch` that prints the job's script.
