@@ -53,7 +53,7 @@ impl Driver {
         for NotebookView { spec, target, .. } in views.unwrap_or_default() {
             let key = (tunnel.clone(), spec.name);
             // What was found earlier may be another's by now.
-            let at = |server: &&Server| target.as_ref() == Some(&format!("{}:{}", server.host, server.port));
+            let at = |server: &&Server| target.as_ref().is_some_and(|target| server.is_at(target));
             let Some(server) = self.notebooks.servers.get(&key).filter(at).cloned() else {
                 let look = Input::Notebook(key.1, NotebookInput::Look);
                 self.tell(FleetInput::Tunnel(tunnel.clone(), look));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use nbtunnel_core::{Did, Failure, FailureKind, Job, Launcher, NotebookSpec, Task};
+use nbtunnel_core::{Did, Failure, FailureKind, Job, Launcher, NotebookSpec, Target, Task};
 use nbtunnel_proto::Secret;
 
 use super::{Checked, Kind, Server, Wanted, find};
@@ -161,6 +161,11 @@ impl From<Server> for Done {
 }
 
 impl Server {
+    /// Whether it is what core leads to, as that is shown.
+    pub fn is_at(&self, target: &str) -> bool {
+        Target::Tcp(self.host.clone(), self.port).to_string() == target
+    }
+
     /// Where it is found on this machine, without its token.
     pub fn local_url(&self, host: &str, port: u16) -> String {
         let scheme = if self.https { "https" } else { "http" };
@@ -189,5 +194,34 @@ impl Kind {
             Kind::Hub => "hub",
             Kind::Unknown => "unknown",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_on_either_loopback_is_told_from_one_that_is_elsewhere() {
+        let server = |host: &str| Server {
+            host: host.to_owned(),
+            port: 7000,
+            https: false,
+            base_url: "/".to_owned(),
+            token: None,
+            password: false,
+            root_dir: None,
+            pid: None,
+            version: None,
+            kind: Kind::Unknown,
+            checked: Checked::Mine,
+            self_signed: false,
+            owner: None,
+            others: Vec::new(),
+            token_problem: None,
+        };
+        assert!(server("127.0.0.1").is_at("127.0.0.1:7000"));
+        assert!(server("::1").is_at("[::1]:7000"));
+        assert!(!server("::1").is_at("127.0.0.1:7000"));
     }
 }
