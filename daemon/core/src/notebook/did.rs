@@ -53,7 +53,9 @@ impl Notebook {
             self.give_up(now, running, &not_come_up(&self.spec, &why));
             return;
         }
-        if may_open && self.spec.start.is_some() && !self.in_a_cluster() {
+        // Where somebody else has the port that its file gives for good, one that starts would be looked for in vain.
+        let is_taken = why.kind == FailureKind::NotYours && self.spec.which.port.is_some();
+        if may_open && self.spec.start.is_some() && !is_taken && !self.in_a_cluster() {
             self.order(now, Task::Start);
             return;
         }

@@ -301,3 +301,21 @@ fn a_look_that_failed_for_a_while_leads_nobody_to_a_port_that_nobody_looked_at()
     bed.did(id, Did::Failed(Failure::new(FailureKind::TimedOut, "too slow", "")));
     assert!(bed.notebook.target().notebook().is_some());
 }
+
+#[test]
+fn nothing_is_started_where_a_stranger_has_the_port_that_is_given_for_good() {
+    let not_yours = || Did::Missing(Failure::new(FailureKind::NotYours, "another's", "ask"));
+    for (port, task) in [(Some(7000), None), (None, Some(Task::Start))] {
+        let mut bed = Bed::new(|spec| {
+            spec.which.port = port;
+            spec.start = Some("jupyter lab".into());
+        });
+        let (id, _) = bed.up();
+        bed.did(id, not_yours());
+        let (_, outputs) = bed.wish(Wish::Open);
+        let (id, _) = task_of(&outputs).unwrap();
+        let outputs = bed.did(id, not_yours());
+        assert_eq!(task_of(&outputs).map(|(_, task)| task), task);
+        assert_eq!(answers(&outputs).len(), usize::from(task.is_none()));
+    }
+}
