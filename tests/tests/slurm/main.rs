@@ -233,8 +233,10 @@ fn who_is_killed_while_the_cluster_hears_him_is_not_followed_by_a_second_job() -
             async move { submit(far, &batch).await }
         });
         // Longer than anybody pauses who only doubts.
-        tokio::time::sleep(Duration::from_secs(5)).await;
-        ensure!(!second.is_finished(), "what a dead one began is not over: {:?}", second.await);
+        let (span, waits) = (Duration::from_secs(5), second.abort_handle());
+        let look =
+            move || wait::throughout("what a dead one began is not over", span, || !waits.is_finished());
+        tokio::task::spawn_blocking(look).await??;
         fs::write(cluster.home.path().join("go"), "")?;
         let job = second.await?.map_err(|why| anyhow::anyhow!("{why}"))?;
         ensure!(cluster.count()? == 1, "{job:?} {:?}", cluster.slurm.jobs());
