@@ -1,15 +1,35 @@
 //! What `nbctl doctor` shows. Pure: findings in, text and an exit code out.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use nbtunnel_proto::{FileProblem, Finding, Problem};
+use nbtunnel_proto::{Client, FaultCode, FileProblem, Finding, Problem, Reply};
 
-use crate::exit::{Exit, exit_for};
+use crate::exit::{CommandError, Exit, exit_for};
 use crate::text::{Paint, plain};
 
 /// As wide as the longest verdict, and the longest layer.
 const VERDICT: usize = "skipped".len();
 const LAYER: usize = "authentication".len();
+
+/// No single look takes longer: each step of a way has its own deadline, of a minute at most.
+const PATIENCE: Duration = Duration::from_secs(150);
+
+/// What the daemon found out next; none: it is gone.
+///
+/// # Errors
+/// It found out nothing in time, or cannot be understood.
+pub(crate) async fn next(client: &mut Client) -> Result<Option<Reply>, CommandError> {
+    let late = |_| {
+        CommandError::new(
+            Exit::TimedOut,
+            format!("nbtunneld found nothing out for {} s", PATIENCE.as_secs()),
+            "restart nbtunneld; its log says what it was doing",
+        )
+        .with_code(FaultCode::TimedOut.word())
+    };
+    Ok(tokio::time::timeout(PATIENCE, client.next()).await.map_err(late)??)
+}
 
 /// A look that found nothing wrong, made by nbctl itself.
 pub(crate) fn ok(layer: &str, message: &str) -> Finding {

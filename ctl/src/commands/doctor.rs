@@ -1,8 +1,6 @@
 //! `nbctl doctor`: every layer between here and what a tunnel leads to, a line each, and what to do about the first
 //! one that breaks. The daemon looks; without one there is still the configuration to look at.
 
-use std::time::Duration;
-
 use nbtunnel_proto::{Client, FaultCode, FileProblem, Finding, Reply, Request};
 use serde_json::json;
 
@@ -12,9 +10,6 @@ use crate::daemon::{Daemon, hung_up, unexpected};
 use crate::exit::{CommandError, Exit};
 use crate::findings;
 use crate::printer::Printer;
-
-/// No single look takes longer: each step of a way has its own deadline, of a minute at most.
-const PATIENCE: Duration = Duration::from_secs(150);
 
 pub(crate) async fn run(args: DoctorArgs, daemon: &Daemon, printer: &Printer) -> Result<Exit, CommandError> {
     let mut report = Report { named: args.name.is_some(), hop: None, all: Vec::new(), printer };
@@ -78,7 +73,7 @@ async fn look(mut client: Client, args: &DoctorArgs, report: &mut Report<'_>) ->
     }
     client.send(&Request::Doctor { name: args.name.clone() }).await?;
     loop {
-        let reply = tokio::time::timeout(PATIENCE, client.next()).await.map_err(|_| late())??;
+        let reply = findings::next(&mut client).await?;
         match reply {
             Some(Reply::Finding(finding)) => report.take(*finding)?,
             Some(Reply::Done) => return Ok(()),
@@ -86,15 +81,6 @@ async fn look(mut client: Client, args: &DoctorArgs, report: &mut Report<'_>) ->
             None => return Err(hung_up()),
         }
     }
-}
-
-fn late() -> CommandError {
-    CommandError::new(
-        Exit::TimedOut,
-        format!("nbtunneld found nothing out for {} s", PATIENCE.as_secs()),
-        "restart nbtunneld; its log says what it was doing",
-    )
-    .with_code(FaultCode::TimedOut.word())
 }
 
 /// What can be looked at without a daemon.

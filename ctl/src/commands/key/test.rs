@@ -3,9 +3,8 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use nbtunnel_proto::{FaultCode, Finding, Keys, OfferedKey, Problem, Reply, Request};
+use nbtunnel_proto::{Finding, Keys, OfferedKey, Problem, Reply, Request};
 use serde_json::json;
 
 use super::{known, no_key, which};
@@ -17,9 +16,6 @@ use crate::keys::find;
 use crate::keys::home;
 use crate::printer::Printer;
 use crate::text::plain;
-
-/// No single look takes longer: each step of a way has its own deadline, of a minute at most.
-const PATIENCE: Duration = Duration::from_secs(150);
 
 pub(super) async fn run(args: TestArgs, daemon: &Daemon, printer: &Printer) -> Result<Exit, CommandError> {
     let file = args.file.map(key_file).transpose()?;
@@ -64,7 +60,7 @@ async fn ask(
     client.send(request).await?;
     let (mut found, mut hop) = (Vec::new(), None);
     loop {
-        let reply = tokio::time::timeout(PATIENCE, client.next()).await.map_err(|_| late())??;
+        let reply = findings::next(&mut client).await?;
         match reply {
             Some(Reply::Finding(finding)) => {
                 if !printer.is_json() {
@@ -77,15 +73,6 @@ async fn ask(
             None => return Err(hung_up()),
         }
     }
-}
-
-fn late() -> CommandError {
-    CommandError::new(
-        Exit::TimedOut,
-        format!("nbtunneld found nothing out for {} s", PATIENCE.as_secs()),
-        "restart nbtunneld; its log says what it was doing",
-    )
-    .with_code(FaultCode::TimedOut.word())
 }
 
 /// A verdict that is not yes.
