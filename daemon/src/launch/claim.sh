@@ -20,6 +20,22 @@ enter() {
     cd "$state" 2>/dev/null
 }
 
+# Makes ready what is run on its own; says what is in the way.
+prepare() {
+    enter make || {
+        echo "unwritable $state"
+        return 1
+    }
+    (cd "$dir") 2>/dev/null || {
+        echo "no_dir $dir"
+        return 1
+    }
+    runner >"run.$$" && mv -f "run.$$" run || {
+        echo "unwritable $state"
+        return 1
+    }
+}
+
 # When process $1 began; nothing if it is gone, or dead and not buried yet.
 began() {
     if [ -r /proc/self/stat ]; then

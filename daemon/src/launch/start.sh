@@ -1,17 +1,6 @@
 # Starts a server, unless one lives, and watches it for a moment.
 main() {
-    enter make || {
-        echo "unwritable $state"
-        return
-    }
-    (cd "$dir") 2>/dev/null || {
-        echo "no_dir $dir"
-        return
-    }
-    runner >"run.$$" && mv -f "run.$$" run || {
-        echo "unwritable $state"
-        return
-    }
+    prepare || return
     survive
     answer=$(detach $scope sh run </dev/null 2>/dev/null)
     set -- $answer
