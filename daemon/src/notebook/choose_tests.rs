@@ -1,7 +1,5 @@
 //! Whose server is whose, on far ends that tell much and little.
 
-use nbtunnel_core::Scheme;
-
 use super::super::listener::Listener;
 use super::super::listing::Process;
 use super::*;
@@ -9,21 +7,8 @@ use super::*;
 const ME: u32 = 1000;
 const PORT: u16 = 7000;
 
-fn any() -> Wanted {
-    Wanted {
-        host: "localhost".to_owned(),
-        port: None,
-        owner: None,
-        dir: None,
-        ports: None,
-        scheme: Scheme::Auto,
-        token: None,
-        pid: None,
-    }
-}
-
 fn on(port: u16) -> Wanted {
-    Wanted { port: Some(port), ..any() }
+    Wanted { port: Some(port), ..Wanted::any() }
 }
 
 fn written(pid: u32, port: u16, changed: i64) -> Written {
@@ -80,7 +65,7 @@ const NOT_YOURS: Result<(String, bool), FailureKind> = Err(FailureKind::NotYours
 
 #[test]
 fn ours_is_ours_and_each_thing_that_is_wrong_makes_it_another() {
-    assert_eq!(verdict(&ours(), &any()), fine("127.0.0.1"));
+    assert_eq!(verdict(&ours(), &Wanted::any()), fine("127.0.0.1"));
     assert_eq!(verdict(&ours(), &on(PORT)), fine("127.0.0.1"));
     type Change = fn(&mut Listing);
     let changes: [(Change, _); 10] = [
@@ -98,7 +83,7 @@ fn ours_is_ours_and_each_thing_that_is_wrong_makes_it_another() {
     for (at, (change, expected)) in changes.into_iter().enumerate() {
         let mut listing = ours();
         change(&mut listing);
-        assert_eq!(verdict(&listing, &any()), expected, "change {at}");
+        assert_eq!(verdict(&listing, &Wanted::any()), expected, "change {at}");
     }
 }
 
@@ -108,7 +93,7 @@ fn where_sockets_of_a_process_cannot_be_read_the_clock_tells_a_recycled_number()
     mac.listeners[0].inode = None;
     for (began, expected) in [(990, fine("127.0.0.1")), (1002, fine("127.0.0.1")), (1010, MISSING)] {
         mac.processes.insert(77, Process { uid: ME, began: Some(began), sockets: None });
-        assert_eq!(verdict(&mac, &any()), expected, "{began}");
+        assert_eq!(verdict(&mac, &Wanted::any()), expected, "{began}");
     }
     // lsof shows our own alone: what it does not show is not ours.
     mac.listeners.clear();
@@ -118,7 +103,7 @@ fn where_sockets_of_a_process_cannot_be_read_the_clock_tells_a_recycled_number()
 #[test]
 fn where_nothing_can_be_read_that_is_told() {
     let blind = Listing { table: None, listeners: Vec::new(), ..ours() };
-    for wanted in [any(), on(PORT)] {
+    for wanted in [Wanted::any(), on(PORT)] {
         let chosen = choose(&blind, &wanted).unwrap();
         assert_eq!((&*chosen[0].host, chosen[0].checked), ("localhost", Checked::NotReadable));
     }
@@ -129,7 +114,7 @@ fn a_port_without_a_file_is_taken_if_it_is_ours_and_only_then() {
     let mut bare = ours();
     bare.files.clear();
     assert_eq!(verdict(&bare, &on(PORT)), Ok(("127.0.0.1".to_owned(), false)));
-    assert_eq!(verdict(&bare, &any()), MISSING);
+    assert_eq!(verdict(&bare, &Wanted::any()), MISSING);
     bare.listeners = vec![listener("127.0.0.1", PORT, 1001, 9), listener("::1", PORT, ME, 8)];
     assert_eq!(verdict(&bare, &on(PORT)), Ok(("::1".to_owned(), false)));
     bare.listeners = vec![listener("::", PORT, 1001, 9), listener("127.0.0.1", PORT, ME, 8)];
@@ -155,11 +140,11 @@ fn the_newest_comes_first_and_what_is_named_has_to_fit() {
     listing.listeners.push(listener("::1", 7001, ME, 4));
     let ports =
         |wanted: &Wanted| choose(&listing, wanted).map(|c| c.iter().map(|c| c.port).collect::<Vec<_>>());
-    assert_eq!(ports(&any()), Ok(vec![7001, 7000]));
-    assert_eq!(ports(&Wanted { ports: Some((7000, 7000)), ..any() }), Ok(vec![7000]));
-    assert_eq!(ports(&Wanted { pid: Some(77), ..any() }), Ok(vec![7000]));
-    assert_eq!(ports(&Wanted { dir: Some("/work/77/".to_owned()), ..any() }), Ok(vec![7000]));
-    let none = Wanted { dir: Some("/work".to_owned()), ..any() };
+    assert_eq!(ports(&Wanted::any()), Ok(vec![7001, 7000]));
+    assert_eq!(ports(&Wanted { ports: Some((7000, 7000)), ..Wanted::any() }), Ok(vec![7000]));
+    assert_eq!(ports(&Wanted { pid: Some(77), ..Wanted::any() }), Ok(vec![7000]));
+    assert_eq!(ports(&Wanted { dir: Some("/work/77/".to_owned()), ..Wanted::any() }), Ok(vec![7000]));
+    let none = Wanted { dir: Some("/work".to_owned()), ..Wanted::any() };
     assert_eq!(ports(&none).map_err(|why| why.kind), Err(FailureKind::NotebookMissing));
 }
 
@@ -169,19 +154,19 @@ fn of_another_user_the_ports_are_seen_and_nothing_else() {
     listing.listeners = vec![listener("127.0.0.1", 7005, 1001, 8), listener("127.0.0.1", 7001, 1001, 9)];
     listing.listeners.push(listener("127.0.0.1", PORT, ME, 2));
     let hers = |wanted: Wanted| Wanted { owner: Some("alice".to_owned()), ..wanted };
-    let found = choose(&listing, &hers(Wanted { ports: Some((7000, 7009)), ..any() })).unwrap();
+    let found = choose(&listing, &hers(Wanted { ports: Some((7000, 7009)), ..Wanted::any() })).unwrap();
     assert_eq!(found.iter().map(|c| c.port).collect::<Vec<_>>(), [7001, 7005]);
     assert_eq!(verdict(&listing, &hers(on(PORT))), NOT_YOURS);
-    assert_eq!(verdict(&listing, &hers(any())), MISSING);
+    assert_eq!(verdict(&listing, &hers(Wanted::any())), MISSING);
     let nobody = Listing { nobody: true, ..Listing::default() };
-    assert_eq!(verdict(&nobody, &hers(any())), Err(FailureKind::Config));
+    assert_eq!(verdict(&nobody, &hers(Wanted::any())), Err(FailureKind::Config));
 }
 
 #[test]
 fn on_another_machine_the_name_has_to_fit_and_no_more_can_be_seen() {
     let mut listing = ours();
     (listing.table, listing.processes) = (None, [].into());
-    let there = |host: &str| Wanted { host: host.to_owned(), ..any() };
+    let there = |host: &str| Wanted { host: host.to_owned(), ..Wanted::any() };
     assert_eq!(verdict(&listing, &there("node7")), MISSING);
     for (hostname, host) in [("node7.cluster", "node7"), ("0.0.0.0", "node8"), ("10.0.0.7", "10.0.0.7")] {
         if let Ok(file) = &mut listing.files[0].server {

@@ -11,13 +11,13 @@ use nbtunnel_tests::jupyter::{Hub, Recipe};
 use nbtunnel_tests::programs::repository;
 use nbtunneld::notebook::{Checked, Health, Kind, Scheme, Wanted};
 
-use super::{any, found, look, me, missed, on, token};
+use super::{found, look, me, missed, on, token};
 
 #[test]
 fn a_new_server_is_found_by_itself_and_is_well() -> Result<()> {
     let server = Recipe::new().start()?;
     let far = me(server.runtime_dir());
-    let seen = found(&far, &any())?;
+    let seen = found(&far, &Wanted::any())?;
     assert_eq!((seen.port, seen.https, &*seen.base_url), (server.port(), false, "/"));
     assert_eq!((&*seen.host, seen.kind, seen.checked), ("127.0.0.1", Kind::Server2, Checked::Mine));
     assert_eq!((token(&seen), seen.pid), (Some(server.token()), Some(server.pid())));
@@ -33,7 +33,7 @@ fn https_with_its_own_certificate_and_a_base_url_is_found_old_and_new() -> Resul
     for (recipe, kind) in [(Recipe::new(), Kind::Server2), (Recipe::new().classic(), Kind::Notebook6)] {
         let server = recipe.https().base_url("/alice/").start()?;
         let far = me(server.runtime_dir());
-        let seen = found(&far, &any())?;
+        let seen = found(&far, &Wanted::any())?;
         assert_eq!((seen.https, seen.self_signed, &*seen.base_url, seen.kind), (true, true, "/alice/", kind));
         assert_eq!((token(&seen), seen.token_problem.clone()), (Some(server.token()), None));
         assert!(look(&far, &seen)?.vitals().is_some());
@@ -50,7 +50,7 @@ fn https_with_its_own_certificate_and_a_base_url_is_found_old_and_new() -> Resul
 fn a_token_of_yesterday_gives_way_to_the_servers_own() -> Result<()> {
     let server = Recipe::new().classic().start()?;
     let yesterday = || Some(Secret::new("yesterday".to_owned()));
-    let seen = found(&me(server.runtime_dir()), &Wanted { token: yesterday(), ..any() })?;
+    let seen = found(&me(server.runtime_dir()), &Wanted { token: yesterday(), ..Wanted::any() })?;
     assert_eq!((token(&seen), seen.token_problem.clone()), (Some(server.token()), None));
     let seen = found(&Here::with([]), &Wanted { token: yesterday(), ..on(server.port()) })?;
     assert_eq!(seen.token_problem.map(|why| why.kind), Some(FailureKind::TokenRefused));
@@ -67,7 +67,7 @@ fn a_password_is_told_and_needs_no_token() -> Result<()> {
     for recipe in [Recipe::new(), Recipe::new().classic()] {
         let server = recipe.password("swordfish").start()?;
         let far = me(server.runtime_dir());
-        let seen = found(&far, &any())?;
+        let seen = found(&far, &Wanted::any())?;
         assert_eq!((seen.password, token(&seen), seen.token_problem.clone()), (true, None, None));
         let Health::TokenRefused(why, _) = look(&far, &seen)? else { panic!("a password is asked for") };
         assert!(why.message.ends_with("asks for a password"), "{why}");
@@ -79,7 +79,7 @@ fn a_password_is_told_and_needs_no_token() -> Result<()> {
 fn an_open_server_needs_nothing() -> Result<()> {
     let server = Recipe::new().token("").start()?;
     let far = me(server.runtime_dir());
-    let seen = found(&far, &any())?;
+    let seen = found(&far, &Wanted::any())?;
     assert_eq!((token(&seen), seen.token_problem.clone()), (None, None));
     assert!(matches!(look(&far, &seen)?, Health::Fine(_)));
     Ok(())
@@ -94,20 +94,20 @@ fn of_two_the_named_one_is_taken_else_the_newest_and_the_other_is_told() -> Resu
     let start = |dir| Recipe::new().runtime_dir(&place).root_dir(dir).start();
     let (first, second) = (start(&old)?, start(&new)?);
     let far = me(&place);
-    let seen = found(&far, &any())?;
+    let seen = found(&far, &Wanted::any())?;
     assert_eq!(seen.port, second.port());
     assert_eq!(seen.others, [format!("port {} ({})", first.port(), old.display())]);
-    let dir = |dir: &std::path::Path| Wanted { dir: Some(dir.display().to_string()), ..any() };
+    let dir = |dir: &std::path::Path| Wanted { dir: Some(dir.display().to_string()), ..Wanted::any() };
     assert_eq!(found(&far, &dir(&old))?.port, first.port());
     assert_eq!(found(&far, &dir(&new))?.port, second.port());
     let linked = runtime.path().join("linked");
     std::os::unix::fs::symlink(&old, &linked)?;
     assert_eq!(found(&far, &dir(&linked))?.port, first.port());
     assert_eq!(
-        found(&far, &Wanted { ports: Some((first.port(), first.port())), ..any() })?.port,
+        found(&far, &Wanted { ports: Some((first.port(), first.port())), ..Wanted::any() })?.port,
         first.port()
     );
-    assert_eq!(found(&far, &Wanted { pid: Some(first.pid()), ..any() })?.port, first.port());
+    assert_eq!(found(&far, &Wanted { pid: Some(first.pid()), ..Wanted::any() })?.port, first.port());
     assert_eq!(found(&far, &on(first.port()))?.port, first.port());
     let (kind, message) = missed(&far, &dir(&runtime.path().join("none")))?;
     assert_eq!(kind, FailureKind::NotebookMissing, "{message}");
@@ -118,18 +118,18 @@ fn of_two_the_named_one_is_taken_else_the_newest_and_the_other_is_told() -> Resu
 fn a_hubs_server_is_found_and_its_token_has_to_be_given_where_the_written_one_opens_nothing() -> Result<()> {
     let hub = Hub::start()?;
     let far = Here::with([("HOME", hub.home().into())]);
-    let seen = found(&far, &any())?;
+    let seen = found(&far, &Wanted::any())?;
     assert_eq!((seen.kind, &*seen.base_url, seen.token_problem.clone()), (Kind::Hub, "/user/me/", None));
     assert!(matches!(look(&far, &seen)?, Health::Fine(_)));
     drop(hub);
 
     let hub = Hub::older()?;
     let far = Here::with([("HOME", hub.home().into())]);
-    let seen = found(&far, &any())?;
+    let seen = found(&far, &Wanted::any())?;
     let problem = seen.token_problem.clone().map(|why| why.hint).unwrap_or_default();
     assert!(seen.kind == Kind::Hub && problem.contains("the hub's page of tokens"), "{seen:?} {}", hub.log());
     assert_eq!(look(&far, &seen)?.words(), "server ok · token refused");
-    let given = Wanted { token: Some(Secret::new(hub.token().to_owned())), ..any() };
+    let given = Wanted { token: Some(Secret::new(hub.token().to_owned())), ..Wanted::any() };
     let seen = found(&far, &given)?;
     assert_eq!((token(&seen), seen.token_problem.clone()), (Some(hub.token()), None));
     assert!(matches!(look(&far, &seen)?, Health::Fine(_)));
@@ -152,7 +152,7 @@ fn jupyter_itself_is_asked_where_its_files_are_nowhere_usual() -> Result<()> {
         fs::write(&jupyter, wrapper)?;
         fs::set_permissions(&jupyter, fs::Permissions::from_mode(0o755))?;
         let path = format!("{}:/usr/bin:/bin", bin.path().display());
-        let seen = found(&Here::with([("PATH", path.into())]), &any())?;
+        let seen = found(&Here::with([("PATH", path.into())]), &Wanted::any())?;
         assert_eq!(
             (seen.port, token(&seen), seen.checked),
             (server.port(), Some(server.token()), Checked::Mine)
@@ -166,9 +166,9 @@ fn every_shell_tells_the_same() -> Result<()> {
     let server = Recipe::new().start()?;
     for shell in [&["dash"][..], &["bash", "--posix"], &["busybox", "ash"], &["ksh"]] {
         let far = Here::in_shell(shell, [("JUPYTER_RUNTIME_DIR", server.runtime_dir().into())]);
-        let seen = found(&far, &Wanted { dir: Some("/".to_owned()), ..any() });
+        let seen = found(&far, &Wanted { dir: Some("/".to_owned()), ..Wanted::any() });
         assert!(seen.is_err(), "{shell:?}");
-        let seen = found(&far, &any())?;
+        let seen = found(&far, &Wanted::any())?;
         assert_eq!((seen.port, seen.checked), (server.port(), Checked::Mine), "{shell:?}");
     }
     Ok(())

@@ -8,15 +8,15 @@ use nbtunnel_proto::Secret;
 use nbtunnel_tests::here::Here;
 use nbtunnel_tests::jupyter::Recipe;
 use nbtunnel_tests::{net, server, wait};
-use nbtunneld::notebook::{Health, Server};
+use nbtunneld::notebook::{Health, Server, Wanted};
 
-use super::{any, found, look, me, missed, on};
+use super::{found, look, me, missed, on};
 
 #[test]
 fn each_layer_has_its_words() -> Result<()> {
     let mut running = Recipe::new().start()?;
     let far = me(running.runtime_dir());
-    let seen = found(&far, &any())?;
+    let seen = found(&far, &Wanted::any())?;
     let port = running.port();
 
     let wrong = Server { token: Some(Secret::new("wrong".to_owned())), ..seen.clone() };
@@ -37,7 +37,7 @@ fn each_layer_has_its_words() -> Result<()> {
 
     let running = Recipe::new().https().start()?;
     let far = me(running.runtime_dir());
-    let http = Server { https: false, ..found(&far, &any())? };
+    let http = Server { https: false, ..found(&far, &Wanted::any())? };
     assert!(
         matches!(look(&far, &http)?, Health::WrongScheme(why) if why.message.starts_with("https on an http"))
     );
@@ -68,7 +68,7 @@ fn kernels_are_counted_busy_and_dead() -> Result<()> {
         .kernel("broken", "/nonexistent/kernel")
         .start()?;
     let far = me(running.runtime_dir());
-    let seen = found(&far, &any())?;
+    let seen = found(&far, &Wanted::any())?;
     let (busy, broken) =
         (running.start_kernel(running.port())?, running.start_kernel_named(running.port(), "broken")?);
     let _busy = running.begin_code(running.port(), &busy, "import time; time.sleep(600)")?;

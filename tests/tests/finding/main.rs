@@ -14,25 +14,11 @@ use anyhow::Result;
 use nbtunnel_core::{Failure, FailureKind};
 use nbtunnel_proto::Secret;
 use nbtunnel_tests::here::Here;
-use nbtunneld::notebook::{self, Health, Scheme, Server, Wanted};
-
-/// Whichever server runs.
-fn any() -> Wanted {
-    Wanted {
-        host: "localhost".to_owned(),
-        port: None,
-        owner: None,
-        dir: None,
-        ports: None,
-        scheme: Scheme::Auto,
-        token: None,
-        pid: None,
-    }
-}
+use nbtunneld::notebook::{self, Health, Server, Wanted};
 
 /// The one on this port.
 fn on(port: u16) -> Wanted {
-    Wanted { port: Some(port), ..any() }
+    Wanted { port: Some(port), ..Wanted::any() }
 }
 
 /// Somebody whose servers write down here that they run.

@@ -14,7 +14,7 @@ use nbtunneld::ssh::{Account, AgentAt, Link, LinkEvent, Links};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 
-use super::{any, on, token};
+use super::{on, token};
 
 /// A link that is up; it ends with the value.
 struct Up {
@@ -61,7 +61,8 @@ fn a_server_is_found_verified_and_well_and_a_stranger_is_told_nothing() -> Resul
     let sshd = Sshd::with(&[&format!("SetEnv JUPYTER_RUNTIME_DIR={}", server.runtime_dir().display())])?;
     with_runtime(async {
         let up = log_in(&sshd).await?;
-        let seen = notebook::find(up.far.clone(), &any()).await.map_err(|why| anyhow::anyhow!("{why}"))?;
+        let seen =
+            notebook::find(up.far.clone(), &Wanted::any()).await.map_err(|why| anyhow::anyhow!("{why}"))?;
         assert_eq!((seen.port, token(&seen)), (server.port(), Some(server.token())));
         assert_eq!((seen.checked, seen.self_signed, &*seen.base_url), (Checked::Mine, true, "/me/"));
         assert_eq!(notebook::verify(up.far.clone(), &seen).await, Ok(()));
@@ -91,7 +92,7 @@ fn where_no_program_may_run_a_port_and_a_token_of_ours_are_enough() -> Result<()
         let seen = notebook::find(up.far.clone(), &given).await.map_err(|why| anyhow::anyhow!("{why}"))?;
         assert_eq!((seen.checked, seen.token_problem.is_none()), (Checked::NotReadable, true));
         assert_eq!(notebook::verify(up.far.clone(), &seen).await, Ok(()));
-        let found = notebook::find(up.far.clone(), &any()).await;
+        let found = notebook::find(up.far.clone(), &Wanted::any()).await;
         assert_eq!(found.map_err(|why| why.kind), Err(FailureKind::NoShell));
         let free = net::free_port()?;
         let found = notebook::find(up.far, &on(free)).await;

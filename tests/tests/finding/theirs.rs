@@ -11,7 +11,7 @@ use nbtunnel_tests::here::Here;
 use nbtunnel_tests::jupyter::{Recipe, Stranger};
 use nbtunneld::notebook::{self, Checked, Wanted};
 
-use super::{any, found, me, missed, now, on};
+use super::{found, me, missed, now, on};
 
 /// A file as the server of `pid` on `port` writes it.
 fn write_down(dir: &Path, pid: u32, port: u16) -> Result<()> {
@@ -35,7 +35,7 @@ fn private_dir() -> Result<tempfile::TempDir> {
 fn a_stranger_on_yesterdays_port_is_told_nothing() -> Result<()> {
     let mut server = Recipe::new().token("tellnobody").start()?;
     let far = me(server.runtime_dir());
-    let seen = found(&far, &any())?;
+    let seen = found(&far, &Wanted::any())?;
     server.kill()?;
     let stranger = Stranger::on(server.port())?;
 
@@ -44,14 +44,14 @@ fn a_stranger_on_yesterdays_port_is_told_nothing() -> Result<()> {
         let (kind, message) = missed(&far, &wanted)?;
         assert_eq!(kind, FailureKind::NotYours, "{message}");
     }
-    assert_eq!(missed(&far, &any())?.0, FailureKind::NotebookMissing, "its process is gone");
+    assert_eq!(missed(&far, &Wanted::any())?.0, FailureKind::NotebookMissing, "its process is gone");
     let verified = now(notebook::verify(far.clone(), &seen))?;
     assert_eq!(verified.map_err(|why| why.kind), Err(FailureKind::NotYours));
     assert!(!stranger.heard().contains("GET"), "{}", stranger.heard());
 
     // The same where a process of ours has the number of the old one.
     write_down(server.runtime_dir(), std::process::id(), server.port())?;
-    let (kind, message) = missed(&far, &any())?;
+    let (kind, message) = missed(&far, &Wanted::any())?;
     assert_eq!(kind, FailureKind::NotebookMissing, "{message}");
     assert!(!stranger.heard().contains("GET"), "{}", stranger.heard());
     // His it may be, if his it is meant to be.
@@ -68,7 +68,7 @@ fn one_name_leads_to_our_own_address_and_never_to_a_strangers() -> Result<()> {
     }
     let server = Recipe::new().start()?;
     let stranger = Stranger::at("::1", server.port())?;
-    let seen = found(&me(server.runtime_dir()), &any())?;
+    let seen = found(&me(server.runtime_dir()), &Wanted::any())?;
     assert_eq!((&*seen.host, seen.port), ("127.0.0.1", server.port()));
     assert!(!stranger.heard().contains("GET"), "{}", stranger.heard());
     Ok(())
@@ -78,7 +78,7 @@ fn one_name_leads_to_our_own_address_and_never_to_a_strangers() -> Result<()> {
 fn a_server_that_is_still_ours_is_verified_and_one_that_ended_is_not() -> Result<()> {
     let mut server = Recipe::new().start()?;
     let far = me(server.runtime_dir());
-    let seen = found(&far, &any())?;
+    let seen = found(&far, &Wanted::any())?;
     assert_eq!(now(notebook::verify(far.clone(), &seen))?, Ok(()));
     server.kill()?;
     let verified = now(notebook::verify(far, &seen))?;
@@ -92,7 +92,7 @@ fn a_process_with_the_number_of_an_old_server_is_not_the_server() -> Result<()> 
     // It lives, it is ours, and somebody of ours listens on the port: but not this process.
     let other = Recipe::new().start()?;
     write_down(dir.path(), std::process::id(), other.port())?;
-    let (kind, message) = missed(&me(dir.path()), &any())?;
+    let (kind, message) = missed(&me(dir.path()), &Wanted::any())?;
     assert_eq!(kind, FailureKind::NotebookMissing, "{message}");
     Ok(())
 }
@@ -105,17 +105,17 @@ fn a_directory_or_a_file_that_others_may_write_is_not_believed() -> Result<()> {
     let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
     for (path, bad, good) in [(server.runtime_dir(), 0o777, 0o700), (&file, 0o620, 0o600)] {
         mode(path, bad)?;
-        assert_eq!(missed(&far, &any())?.0, FailureKind::NotYours, "{}", path.display());
+        assert_eq!(missed(&far, &Wanted::any())?.0, FailureKind::NotYours, "{}", path.display());
         assert_eq!(missed(&far, &on(server.port()))?.0, FailureKind::NotYours, "{}", path.display());
         mode(path, good)?;
-        found(&far, &any())?;
+        found(&far, &Wanted::any())?;
     }
     for path in [server.runtime_dir(), &file] {
         chown(path, Some(Stranger::UID), None)?;
-        assert_eq!(missed(&far, &any())?.0, FailureKind::NotYours, "{}", path.display());
+        assert_eq!(missed(&far, &Wanted::any())?.0, FailureKind::NotYours, "{}", path.display());
         chown(path, Some(0), None)?;
     }
-    found(&far, &any())?;
+    found(&far, &Wanted::any())?;
     Ok(())
 }
 
@@ -128,7 +128,7 @@ fn nothing_that_is_put_there_does_harm() -> Result<()> {
     let long = "x".repeat(100_000);
     for text in ["", "null", "\u{1b}[2J\nend\nwho 0 0\n", &long, &"[".repeat(5000), "{\"port\": 99999}"] {
         fs::write(&path, text)?;
-        assert_eq!(missed(&far, &any())?.0, FailureKind::NotebookMissing);
+        assert_eq!(missed(&far, &Wanted::any())?.0, FailureKind::NotebookMissing);
     }
     fs::remove_file(&path)?;
     nbtunnel_tests::told::tell(
@@ -138,7 +138,7 @@ fn nothing_that_is_put_there_does_harm() -> Result<()> {
     )?;
     std::os::unix::fs::symlink("/dev/zero", dir.path().join("jpserver-1.json"))?;
     fs::write(dir.path().join("jpserver-$(touch hit).json"), "{}")?;
-    assert_eq!(missed(&far, &any())?.0, FailureKind::NotebookMissing);
+    assert_eq!(missed(&far, &Wanted::any())?.0, FailureKind::NotebookMissing);
     assert!(!dir.path().join("hit").exists());
     Ok(())
 }
