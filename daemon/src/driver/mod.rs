@@ -349,7 +349,7 @@ impl Driver {
     }
 
     /// Wakes what waits, because a human did something.
-    fn nudge(&mut self, name: Name) {
+    pub(super) fn nudge(&mut self, name: Name) {
         self.tell(FleetInput::Tunnel(name, Input::Nudge(Nudge::Operator)));
     }
 }

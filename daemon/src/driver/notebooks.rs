@@ -105,6 +105,9 @@ impl Driver {
         };
         if stopped {
             self.tell(FleetInput::Tunnel(key.0.clone(), Input::Order(Order::Start)));
+        } else if ask == NotebookAsk::Open {
+            // What parked it may be mended by now, as after `nbctl key test`.
+            self.nudge(key.0.clone());
         }
         self.wish(asked.clone(), key, wish, then);
         Ok(())

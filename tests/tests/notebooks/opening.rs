@@ -56,3 +56,21 @@ fn a_tunnel_on_demand_comes_up_for_who_asks() -> Result<()> {
     ensure!(lab.world.tunnel("lab")?["state"] == "up");
     Ok(())
 }
+
+#[test]
+fn a_tunnel_that_was_parked_is_tried_again_for_whoever_opens_it() -> Result<()> {
+    let lab = Lab::new("[notebook.alice]\nfind = \"auto\"\n")?;
+    let jupyter = lab.recipe().start()?;
+    lab.found("alice")?;
+    let keys = lab.sshd.path("authorized_keys");
+    let text = fs::read_to_string(&keys)?;
+    fs::write(&keys, "")?;
+    ensure!(lab.nbctl(&["restart", "lab"])?.code == 0);
+    lab.world.wait_for("lab", "parked")?;
+    let told = lab.nbctl(&["open", "alice", "--print"])?;
+    ensure!(told.code != 0 && told.stderr.contains("did not let"), "{told:?}");
+    fs::write(&keys, text)?;
+    let told = lab.nbctl(&["open", "alice", "--print"])?;
+    ensure!(told.code == 0 && told.stdout.contains(jupyter.token()), "{told:?}");
+    Ok(())
+}
