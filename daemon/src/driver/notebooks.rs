@@ -368,7 +368,7 @@ impl Driver {
 /// Whether nothing is left of a server that was found before.
 fn is_gone(did: &Did) -> bool {
     match did {
-        Did::Missing(_) | Did::Stopped | Did::Job(None) => true,
+        Did::Missing(_) | Did::Ended(_) | Did::Stopped | Did::Job(None) => true,
         Did::Job(Some(job)) => job.node().is_none(),
         Did::Found(..) | Did::Started | Did::Failed(_) => false,
     }

@@ -36,6 +36,11 @@ impl Answer {
         self.words.get(at)?.parse().ok()
     }
 
+    /// A word that is a name, if something is named.
+    pub(super) fn name(&self, at: usize) -> Option<String> {
+        self.words.get(at).filter(|word| !matches!(word.as_str(), "" | "-")).map(|word| harmless(word))
+    }
+
     /// The words from there on.
     pub(super) fn rest(&self, from: usize) -> String {
         harmless(&self.words.get(from..).unwrap_or_default().join(" "))
@@ -56,14 +61,15 @@ impl Answer {
                 "correct dir in the notebook's section, or make that directory",
             ),
             "elsewhere" => {
-                let (host, pid) = (self.rest(3), self.rest(1));
+                let (host, pid) = (self.name(3).unwrap_or_default(), self.name(1).unwrap_or_default());
                 Failure::new(
                     FailureKind::NotebookFailed,
                     format!(
-                        "it was started on {host} (process {pid}), and whether it lives cannot be seen from here"
+                        "it was started on {host} (process {pid}), which gave a sign of life within the last 5 min"
                     ),
                     format!(
-                        "go to {host} to stop it, or if that machine is gone remove the notebook's directory in ~/.local/state/nbtunnel"
+                        "to stop it, log in to {host} and run: kill -- -{pid}; if that machine is gone, try again in \
+                         5 min"
                     ),
                 )
             }

@@ -1,8 +1,9 @@
 # Who may do what only one may do at a time, on this machine or on all that share the directory. A claim is a
 # symbolic link, made together with its words in one step, also over NFS:
-#     claim.NUMBER -> HOST PID BEGAN
+#     claim.NUMBER -> HOST PID BEGAN COMMAND
 # Only the highest counts. It is never removed, only followed by the next one: so nobody who looked too long ago can
-# take what somebody else holds now. It is over once over.NUMBER is there, or its process is not.
+# take what somebody else holds now. It is over once over.NUMBER is there, or its process is not. Another machine
+# cannot ask for that process: it sees by alive.NUMBER, see `vigil.sh`, that somebody still watches it.
 
 # Goes to the directory of this notebook, which is made if the word `make` is given.
 enter() {
@@ -74,19 +75,30 @@ highest() {
     done
 }
 
-# Sets `claim` (none, over, died, lives, elsewhere) and `top`, `host`, `pid`, `at`.
+# Prints how many seconds ago the file $1 changed, by the clock of whoever keeps it: machines may differ by minutes.
+age() {
+    # What is opened is looked up anew over NFS.
+    [ ! -f "$1" ] || cat "$1" >/dev/null
+    times=$({ touch now && { stat -c %Y now "$1" || stat -f %m now "$1"; }; } 2>/dev/null) || times='0 0'
+    set -- $times
+    echo "$(($1 - $2))"
+}
+
+# Sets `claim` (none, over, died, lives, elsewhere, gone) and `top`, `host`, `pid`, `at`, `what`.
 judge() {
-    claim=none host= pid= at=
+    claim=none host= pid= at= what=
     highest
     [ "$top" != 0 ] && words=$(readlink "claim.$top") || return 0
     set -- $words
-    host=$1 pid=$2 at=$3
+    host=$1 pid=$2 at=$3 what=${4:--}
     if [ -e "over.$top" ]; then
         claim=over
     elif [ "$host" != "$(uname -n)" ]; then
         claim=elsewhere
-        # Where claims are short, one that nobody ended is one of the dead.
-        [ -z "${forget-}" ] || [ -z "$(find "claim.$top" -prune -mmin "+$forget" 2>/dev/null)" ] || claim=died
+        sign=alive.$top
+        [ -e "$sign" ] || sign=claim.$top
+        # Many beats of its vigil are missing: that machine is gone, or it ends what it runs when it is back.
+        [ "$(age "$sign")" -lt 300 ] || claim=gone
     elif lives "$pid" "$at"; then
         claim=lives
     else
@@ -94,16 +106,18 @@ judge() {
     fi
 }
 
-# Takes the claim and sets `number`, or says who has it. To be called by the process that does the work.
+# Takes the claim and sets `number`, and `before`: what became of the one before it, on the machine `forsaken` if that
+# is gone. Or says who has it. To be called by the process that does the work.
 take() {
-    me="$(uname -n) $$ $(began $$)"
+    me="$(uname -n) $$ $(began $$) ${command:--}"
     while :; do
         judge
         case $claim in
-            lives) echo "running $pid $(cat "port.$top" 2>/dev/null || echo 0) $host" && return 1 ;;
-            elsewhere) echo "elsewhere $pid 0 $host" && return 1 ;;
+            lives) echo "running $pid $(cat "port.$top" 2>/dev/null || echo 0) $host $what" && return 1 ;;
+            elsewhere) echo "elsewhere $pid 0 $host $what" && return 1 ;;
         esac
-        before=$claim number=$((top + 1))
+        before=$claim number=$((top + 1)) forsaken=-
+        [ "$claim" != gone ] || forsaken=$host
         ln -s "$me" "claim.$number" 2>/dev/null || {
             [ -L "claim.$number" ] || {
                 echo "unwritable $state"
@@ -116,7 +130,7 @@ take() {
         highest
         [ "$top" != "$number" ] || [ "$(readlink "claim.$number")" != "$me" ] || break
     done
-    for old in claim.* over.* port.*; do
+    for old in claim.* over.* port.* alive.*; do
         [ "${old##*.}" -ge "$number" ] 2>/dev/null || rm -f "$old"
     done
 }

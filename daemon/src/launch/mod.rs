@@ -14,4 +14,4 @@ mod start;
 
 pub use slurm::{Batch, cancel, job_log, queue, submit};
 pub use slurm_node::on_node;
-pub use start::{Begun, Launch, log, start, stop};
+pub use start::{Begun, Launch, ended, log, start, stop};

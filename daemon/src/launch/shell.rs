@@ -28,12 +28,17 @@ pub(super) fn path(text: &str) -> String {
 
 /// The name of a notebook's directory at the far end: the same for all who mean the same thing.
 pub(super) fn directory(name: &str, means: &[&str]) -> String {
+    format!("{name}-{}", mark(means))
+}
+
+/// The same for the same texts alone.
+pub(super) fn mark(means: &[&str]) -> String {
     let mut all = Vec::new();
     for text in means {
         all.extend_from_slice(&(text.len() as u64).to_le_bytes());
         all.extend_from_slice(text.as_bytes());
     }
-    format!("{name}-{}", hex(&digest(&SHA256, &all).as_ref()[..8]))
+    hex(&digest(&SHA256, &all).as_ref()[..8])
 }
 
 /// A function `line` that prints the script of a user's `command`, once `$port` is known.

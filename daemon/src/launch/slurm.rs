@@ -13,6 +13,7 @@ use super::squeue::chosen;
 use crate::forward::far_side::{FarSide, Ran};
 
 const CLAIM: &str = include_str!("claim.sh");
+const VIGIL: &str = include_str!("vigil.sh");
 const LINE: &str = include_str!("line.sh");
 const SLURM: &str = include_str!("slurm.sh");
 const QUEUE: &str = include_str!("slurm_queue.sh");
@@ -24,7 +25,8 @@ const LOG: &str = include_str!("slurm_log.sh");
 
 /// A controller that does not answer is given up by Slurm's own programs after some 10 s to a minute.
 const ASKING: Duration = Duration::from_secs(40);
-const CANCELLING: Duration = Duration::from_secs(60);
+/// Who submits at this moment is waited for, and then for the job's end.
+const CANCELLING: Duration = Duration::from_secs(80);
 /// Who submits at this moment is waited for so often, each time for a second.
 const WAITS: u32 = 20;
 
@@ -158,15 +160,15 @@ pub async fn queue(far: Arc<dyn FarSide>, batch: &Batch) -> Result<Option<Job>, 
 /// cut off, there is one job.
 ///
 /// # Errors
-/// `notebook_failed`: the cluster refuses it, or does not answer; then nobody knows whether there is a job, and the
-/// queue is asked before anything else. `config`: an option cannot be. Otherwise those of [`FarSide::run`].
+/// `notebook_failed`: the cluster refuses it, or does not answer; then nobody knows whether there is a job, and for two
+/// minutes only the queue is asked. `config`: an option cannot be. Otherwise those of [`FarSide::run`].
 pub async fn submit(far: Arc<dyn FarSide>, batch: &Batch) -> Result<Job, Failure> {
     if batch.spec.job.is_some() {
         let message = format!("{} takes a job that is there already, and never submits one", batch.name);
         return Err(Failure::new(FailureKind::Config, message, "remove job from the notebook's section"));
     }
     let head = batch.head()?;
-    let runner = [&head, CLAIM, SLURM, &batch.submit()?, SUBMIT_RUN].concat();
+    let runner = [&head, CLAIM, VIGIL, SLURM, &batch.submit()?, SUBMIT_RUN].concat();
     let script = [&head, CLAIM, &shell::printer("runner", &runner)?, SUBMIT].concat();
     let mut waits = 0;
     loop {
@@ -179,7 +181,8 @@ pub async fn submit(far: Arc<dyn FarSide>, batch: &Batch) -> Result<Job, Failure
                 waits += 1;
                 sleep(Duration::from_secs(1)).await;
             }
-            "running" => return Err(too_long(&answer)),
+            "running" => return Err(too_long(&answer, "the cluster may be very busy; try again later")),
+            "doubtful" => return Err(in_doubt(&answer, &batch.name, OPEN_LATER)),
             _ => return Err(slurm_failure(&answer, &ran)),
         }
     }
@@ -202,15 +205,18 @@ async fn stands(far: Arc<dyn FarSide>, batch: &Batch, id: Option<u64>) -> Result
     }
 }
 
-/// Ends the job, and waits until it is gone or on its way. That there is none is no failure.
+/// Ends the job, and waits until it is gone or on its way, also for one that is being submitted. That there is none is
+/// no failure.
 ///
 /// # Errors
-/// `notebook_failed`: the cluster does not answer, or does not end it. Otherwise those of [`FarSide::run`].
+/// `notebook_failed`: the cluster does not answer, or does not end it, or nobody knows yet whether it took one. Otherwise those of [`FarSide::run`].
 pub async fn cancel(far: Arc<dyn FarSide>, batch: &Batch) -> Result<(), Failure> {
     let ran = far.run([&batch.head()?, CLAIM, SLURM, CANCEL].concat(), CANCELLING).await?;
     let answer = Answer::of(&ran)?;
     match answer.kind() {
         "cancelled" => Ok(()),
+        "running" => Err(too_long(&answer, "stop it again in a moment; nothing was cancelled yet")),
+        "doubtful" => Err(in_doubt(&answer, &batch.name, STOP_LATER)),
         "uncancelled" => Err(slurm_says("the cluster does not end the job", &answer.text)),
         "stubborn" => Err(Failure::new(
             FailureKind::NotebookFailed,
@@ -262,16 +268,25 @@ fn slurm_failure(answer: &Answer, ran: &Ran) -> Failure {
 
 const REFUSED: &str = "correct what is asked of the cluster in the notebook's section";
 
-fn too_long(answer: &Answer) -> Failure {
+fn too_long(answer: &Answer, hint: &str) -> Failure {
     Failure::new(
         FailureKind::NotebookFailed,
         format!(
             "process {} on {} is submitting the job, and does not come to an end",
-            answer.rest(1),
-            answer.rest(3)
+            answer.name(1).unwrap_or_default(),
+            answer.name(3).unwrap_or_default()
         ),
-        "the cluster may be very busy; try again later",
+        hint,
     )
+}
+
+const OPEN_LATER: &str = "open it again: if its job shows up it is taken, and 2 min after the queue answers without it another is submitted";
+const STOP_LATER: &str = "stop it again in 2 min: the cluster may still take the job, and would run it";
+
+/// Perhaps the cluster heard of the job, and perhaps not.
+fn in_doubt(answer: &Answer, name: &Name, hint: &str) -> Failure {
+    let what = format!("nobody knows yet whether the cluster takes the job of {name}");
+    Failure { hint: hint.to_owned(), ..slurm_says(&what, &answer.text) }
 }
 
 fn nothing_to_run(name: &Name) -> Failure {

@@ -39,8 +39,36 @@ find_name() {
 # Prints the user's jobs of that name, a line each; fails where the cluster does not answer.
 ask() {
     all=$(SLURM_TIME_FORMAT=%s squeue --noheader --all --user="$(id -u)" \
-        --format="%A$unit%T$unit%B$unit%L$unit%S$unit%r$unit%j") || return
+        --format="%A$unit%T$unit%B$unit%L$unit%S$unit%r$unit%j") || {
+        rm -f answers
+        return 1
+    }
+    [ ! -e doubt ] || [ -e answers ] || date >answers
     # By ourselves: --name takes commas for ends of names.
     printf '%s\n' "$all" | job=$job awk -F "$unit" '$7 == ENVIRON["job"]'
 }
 unit=$(printf '\037')
+
+# Whether the job that was submitted last is not over; some sites answer `squeue` with what was true a minute ago.
+recorded() {
+    [ -s job ] || return
+    said=$(scontrol show job -o "$(cat job)" 2>/dev/null) || return
+    case $said in *"JobName=$job "*) ;; *) return 1 ;; esac
+    case $said in
+        *JobState=PENDING* | *JobState=RUNNING* | *JobState=SUSPENDED* | *JobState=CONFIGURING* | *JobState=REQUEUED*) ;;
+        *) return 1 ;;
+    esac
+}
+
+# Whether there may be a job that nobody sees yet. Before sbatch is called, `doubt` is written, and it is removed once
+# the cluster said yes or no. A controller that was slow takes what it was sent when it comes to itself: so the doubt
+# is over when the queue has been without the job for two minutes since `answers`, when it was first heard again.
+doubtful() {
+    [ -e doubt ] || return
+    [ ! -e answers ] || [ "$(age answers)" -lt 120 ]
+}
+
+say_doubt() {
+    echo doubtful
+    cat doubt
+}

@@ -1,10 +1,13 @@
-# Ends all jobs of the name, and waits until they are at least on their way out.
+# Ends all jobs of the name, and waits until they are at least on their way out; also one that is being submitted.
 main() {
     enter make || {
         echo "unwritable $state"
         return
     }
+    # One that is there already was not submitted by us.
+    ours=$([ -n "$job" ] || echo yes)
     find_slurm && find_name || return
+    [ -z "$ours" ] || submitted || return
     looks=0
     while :; do
         jobs=$(ask) || {
@@ -12,7 +15,9 @@ main() {
             return
         }
         numbers=$(printf '%s\n' "$jobs" | awk -F "$unit" '$2 != "COMPLETING" { print $1 }')
+        [ -z "$ours" ] || [ -n "$numbers" ] || ! recorded || numbers=$(cat job)
         [ -n "$numbers" ] || break
+        [ -z "$ours" ] || rm -f doubt
         [ "$looks" -lt 20 ] || {
             echo "stubborn" $numbers
             return
@@ -26,6 +31,24 @@ main() {
         looks=$((looks + 1))
         sleep 1
     done
+    [ -z "$ours" ] || ! doubtful || {
+        say_doubt
+        return
+    }
     echo cancelled
+}
+
+# Waits for who submits at this moment: what he submits is to be ended, too.
+submitted() {
+    looks=0
+    while judge; do
+        case $claim in lives | elsewhere) ;; *) return 0 ;; esac
+        [ "$looks" -lt 25 ] || {
+            echo "running $pid 0 $host"
+            return 1
+        }
+        looks=$((looks + 1))
+        sleep 1
+    done
 }
 main

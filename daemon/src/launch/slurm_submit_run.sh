@@ -2,15 +2,14 @@
 main() {
     trap '' HUP PIPE
     enter || return
-    # A submission takes no longer than that.
-    forget=2
     take || return
+    keep_vigil
     find_slurm && find_name || {
         over 1
         return
     }
     # Who died while submitting may have been heard: that shows in a moment.
-    [ "$before" != died ] || sleep 3
+    case $before in died | gone) sleep 3 ;; esac
     jobs=$(ask 2>errors) || {
         over 1
         echo unasked
@@ -18,37 +17,61 @@ main() {
         return
     }
     if [ -n "$jobs" ] || recorded; then
+        [ -z "$jobs" ] || note_job "$(printf '%s\n' "$jobs" | awk -F "$unit" '{ print $1 }' | sort -n | tail -n 1)"
         over 0
         echo "there $(cat job 2>/dev/null)"
         return
     fi
-    batch >batch || {
+    ! doubtful || {
+        over 1
+        say_doubt
+        return
+    }
+    batch >batch && rm -f answers && echo "it was cut off while it submitted the job" >doubt || {
         over 1
         echo "unwritable $state"
         return
     }
-    if submit >told 2>errors; then
-        # With several clusters it is NUMBER;CLUSTER.
-        submitted=$(sed -n 's/^\([0-9][0-9]*\).*/\1/p' told | tail -n 1)
-        echo "$submitted" >job.new && mv -f job.new job
+    submit >told 2>errors
+    status=$?
+    # With several clusters it is NUMBER;CLUSTER.
+    submitted=$(sed -n 's/^\([0-9][0-9]*\)\(;.*\)*$/\1/p' told | tail -n 1)
+    if [ "$status" = 0 ] && [ -n "$submitted" ]; then
+        note_job "$submitted"
         over 0
         echo "submitted $submitted"
-        return
+    elif refused; then
+        rm -f doubt
+        over 1
+        echo refused
+        tail -n 5 errors
+    else
+        # Whoever asked the queue meanwhile asked too early.
+        rm -f answers
+        [ ! -s errors ] || tail -n 5 errors >doubt
+        over 1
+        say_doubt
     fi
-    # Not to be heard in time is no refusal: then the claim stays that of a dead, and who comes next asks again.
-    grep -qi 'timed out\|unable to contact\|communication\|connect' errors || over 1
-    echo refused
-    tail -n 5 errors
 }
 
-# Whether the job that was submitted last is not over; some sites answer `squeue` with what was true a minute ago.
-recorded() {
-    [ -s job ] || return
-    said=$(scontrol show job -o "$(cat job)" 2>/dev/null) || return
-    case $said in *"JobName=$job "*) ;; *) return 1 ;; esac
-    case $said in
-        *JobState=PENDING* | *JobState=RUNNING* | *JobState=SUSPENDED* | *JobState=CONFIGURING* | *JobState=REQUEUED*) ;;
-        *) return 1 ;;
-    esac
+# There is a job, with number $1.
+note_job() {
+    echo "$1" >job.new && mv -f job.new job
+    rm -f doubt
 }
-main
+
+# Whether sbatch says that there is no job: it found no fault with the way to the cluster, and ended by itself.
+refused() {
+    [ "$status" -lt 128 ] || return
+    case $status in 126 | 127) return 0 ;; esac
+    said=$(sed -n 's/^sbatch: error: Batch job submission failed: //p' errors)
+    [ -n "$said" ] || said=$(grep '^sbatch: ' errors) || return
+    ! printf '%s\n' "$said" | grep -Eqi "$lost"
+}
+lost='timed out|timeout|unable to contact|communication|connect|message|bytes were|transport|unreachable|no route'
+lost="$lost|standby|broken pipe|temporarily unavailable|interrupted|in progress|authentication"
+
+case ${1-} in
+    vigil) shift && vigil "$@" ;;
+    *) main ;;
+esac

@@ -15,6 +15,8 @@ const LINE: &str = include_str!("line.sh");
 const START: &str = include_str!("start.sh");
 const RUN: &str = include_str!("start_run.sh");
 const STOP: &str = include_str!("stop.sh");
+const VERDICT: &str = include_str!("verdict.sh");
+const VIGIL: &str = include_str!("vigil.sh");
 
 /// It takes under 2 s where neither disk nor login files are slow.
 const STARTING: Duration = Duration::from_secs(30);
@@ -22,7 +24,8 @@ const STARTING: Duration = Duration::from_secs(30);
 const STOPPING: Duration = Duration::from_secs(40);
 const LOOKING: Duration = Duration::from_secs(15);
 
-/// What is to be started. All who name the same command and directory mean the same server.
+/// What is to be started. All who name the same notebook and directory mean the same server, whatever its command is
+/// by now: it is edited while the server runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Launch {
     /// The notebook's name.
@@ -49,6 +52,8 @@ pub enum Begun {
         /// The far end's systemd ends it with the last session there (KillUserProcesses in logind.conf(5)), until
         /// somebody says `loginctl enable-linger` over there.
         mortal: bool,
+        /// The machine that had it before, and of which nothing was heard for minutes. If it is back, it ends its own.
+        forsaken: Option<String>,
     },
     /// It was there, or somebody else starts it.
     Running {
@@ -56,23 +61,40 @@ pub enum Begun {
         pid: u32,
         /// What `{port}` was, if that is known yet.
         port: Option<u16>,
+        /// It was started by another command.
+        edited: bool,
     },
 }
 
 impl Begun {
-    /// That it will not outlive the last session over there, where that is so.
-    pub fn mortality(&self) -> Option<String> {
-        matches!(self, Begun::Ours { mortal: true, .. }).then(|| {
-            "its server ends with your last session over there, as that system is set up; there, run: loginctl \
-             enable-linger"
-                .to_owned()
-        })
+    /// What a user should know of it.
+    pub fn news(&self) -> Option<String> {
+        let mut news = Vec::new();
+        match self {
+            Begun::Ours { mortal, forsaken, .. } => {
+                news.extend(forsaken.as_deref().map(of_the_forsaken));
+                news.extend(mortal.then(|| MORTAL.to_owned()));
+            }
+            Begun::Running { edited: true, .. } => news.push(EDITED.to_owned()),
+            Begun::Running { edited: false, .. } => {}
+        }
+        (!news.is_empty()).then(|| news.join("; "))
     }
+}
+
+const MORTAL: &str = "its server ends with your last session over there, as that system is set up; there, run: loginctl enable-linger";
+const EDITED: &str =
+    "its server was started before start was edited; `nbctl notebook restart` has it started anew";
+
+fn of_the_forsaken(host: &str) -> String {
+    format!(
+        "{host}, where it was started, has given no sign of life for 5 min; if it comes back, it ends its own server"
+    )
 }
 
 impl Launch {
     fn directory(&self) -> String {
-        shell::directory(self.name.as_str(), &[&self.command, self.dir.as_deref().unwrap_or("")])
+        shell::directory(self.name.as_str(), &[self.dir.as_deref().unwrap_or("")])
     }
 
     fn named(&self) -> String {
@@ -88,28 +110,48 @@ impl Launch {
 pub async fn start(far: Arc<dyn FarSide>, launch: &Launch) -> Result<Begun, Failure> {
     let dir = launch.dir.as_deref().unwrap_or("");
     shell::speakable(&[&launch.command, dir])?;
-    let head = format!("{}dir={}\n", launch.named(), shell::path(dir));
+    let command = shell::mark(&[&launch.command]);
+    let head = format!("{}dir={} command={command}\n", launch.named(), shell::path(dir));
     let ports = shell::ports(launch.port, launch.ports)?;
     let line = shell::line(&launch.command);
-    let runner = shell::printer("runner", &[&head, &ports, CLAIM, LINE, &line, RUN].concat())?;
+    let runner = shell::printer("runner", &[&head, &ports, CLAIM, VIGIL, LINE, &line, RUN].concat())?;
     let ran = far.run([&head, CLAIM, &runner, START].concat(), STARTING).await?;
-    begun(launch, &ran)
+    begun(launch, &command, &ran)
 }
 
-fn begun(launch: &Launch, ran: &Ran) -> Result<Begun, Failure> {
+fn begun(launch: &Launch, command: &str, ran: &Ran) -> Result<Begun, Failure> {
     let answer = Answer::of(ran)?;
     let (pid, port) = (answer.number(1), answer.number(2));
     match (answer.kind(), pid, port) {
-        ("ours", Some(pid), Some(port)) => Ok(Begun::Ours { pid, port, mortal: answer.rest(4) == "mortal" }),
-        ("running", Some(pid), port) => Ok(Begun::Running { pid, port: port.filter(|port| *port != 0) }),
-        ("ended", status, _) => Err(ended(launch, status, &answer.text)),
+        ("ours", Some(pid), Some(port)) => {
+            let (forsaken, mortal) = (answer.name(4), answer.name(5).is_some());
+            Ok(Begun::Ours { pid, port, mortal, forsaken })
+        }
+        ("running", Some(pid), port) => {
+            let port = port.filter(|port| *port != 0);
+            if let (Some(has), Some(wanted)) = (port, launch.port)
+                && has != wanted
+            {
+                return Err(on_another_port(launch, has, wanted));
+            }
+            let edited = answer.name(4).is_some_and(|by| by != command);
+            Ok(Begun::Running { pid, port, edited })
+        }
+        ("ended", status, _) => Err(last_words(launch, status, &answer.text)),
         ("no_port", ..) => Err(no_port(launch)),
         _ => Err(answer.usual_failure()),
     }
 }
 
+/// Why there is nothing to wait for any more after a start, if that is so. Who cannot be asked is waited for.
+pub async fn ended(far: Arc<dyn FarSide>, launch: &Launch) -> Option<Failure> {
+    let ran = far.run([&launch.named(), CLAIM, VERDICT].concat(), LOOKING).await.ok()?;
+    let answer = Answer::of(&ran).ok()?;
+    (answer.kind() == "ended").then(|| last_words(launch, answer.number(1), &answer.text))
+}
+
 /// It was started and is gone.
-fn ended(launch: &Launch, status: Option<u32>, log: &str) -> Failure {
+fn last_words(launch: &Launch, status: Option<u32>, log: &str) -> Failure {
     let said = match lines_in_one(log) {
         said if said.is_empty() => "it wrote nothing".to_owned(),
         said => said,
@@ -117,18 +159,29 @@ fn ended(launch: &Launch, status: Option<u32>, log: &str) -> Failure {
     let name = &launch.name;
     let (message, hint) = match status {
         Some(0) => (
-            format!("the server of {name} ended at once, without an error: {said}"),
+            format!("the server of {name} ended without an error: {said}"),
             "start must name a command that stays in the foreground".to_owned(),
         ),
         Some(status) => (
-            format!("the server of {name} ended at once with status {status}: {said}"),
+            format!("the server of {name} ended with status {status}: {said}"),
             format!(
                 "mend start in the notebook's section; `nbctl notebook log {name}` shows all that it wrote"
             ),
         ),
-        None => (format!("the server of {name} was ended at once: {said}"), "start it again".to_owned()),
+        None => (format!("the server of {name} was ended: {said}"), "start it again".to_owned()),
     };
     Failure::new(FailureKind::NotebookFailed, message, hint)
+}
+
+fn on_another_port(launch: &Launch, has: u16, wanted: u16) -> Failure {
+    let name = &launch.name;
+    Failure::new(
+        FailureKind::NotebookFailed,
+        format!(
+            "a server of {name} was started on port {has} at the far end, and {wanted} is its remote_port now"
+        ),
+        format!("start it anew with `nbctl notebook restart {name}`, or give one of the two another name"),
+    )
 }
 
 fn no_port(launch: &Launch) -> Failure {
@@ -146,20 +199,25 @@ fn no_port(launch: &Launch) -> Failure {
 }
 
 /// Ends the server that [`start`] started, and the one with the process id `pid`: one that was found just now, and
-/// only if it is the user's. Both get 10 s to end by themselves. That nothing is there is no failure.
+/// only if it is the user's. Both get 10 s to end by themselves. That nothing is there is no failure. Returns what a
+/// user should know of it.
 ///
 /// # Errors
-/// `not_yours`: `pid` is another user's. `notebook_failed`: it does not end, or was started on another machine.
+/// `not_yours`: `pid` is another user's. `notebook_failed`: it does not end, or lives on another machine.
 /// Otherwise those of [`FarSide::run`].
-pub async fn stop(far: Arc<dyn FarSide>, launch: &Launch, pid: Option<u32>) -> Result<(), Failure> {
+pub async fn stop(
+    far: Arc<dyn FarSide>,
+    launch: &Launch,
+    pid: Option<u32>,
+) -> Result<Option<String>, Failure> {
     // 0 would be our own group, 1 is nobody's server.
     let found = pid.filter(|pid| *pid > 1).map(|pid| pid.to_string()).unwrap_or_default();
     let head = format!("{}found={found}\n", launch.named());
-    let ran = far.run([&head, CLAIM, STOP].concat(), STOPPING).await?;
+    let ran = far.run([&head, CLAIM, VIGIL, STOP].concat(), STOPPING).await?;
     let answer = Answer::of(&ran)?;
     let pid = answer.rest(1);
     match answer.kind() {
-        "stopped" => Ok(()),
+        "stopped" => Ok(answer.name(1).as_deref().map(of_the_forsaken)),
         "not_yours" => Err(Failure::new(
             FailureKind::NotYours,
             format!("process {pid} at the far end, which serves {}, is another user's", launch.name),

@@ -17,7 +17,7 @@ main() {
         echo "ended $(cat "over.$4")"
         tail -n 20 log | tail -c 3000
     else
-        echo "$answer $mortal"
+        echo "$answer ${mortal:--}"
     fi
 }
 

@@ -4,6 +4,7 @@ main() {
     trap '' HUP PIPE
     enter || return
     take || return
+    keep_vigil
     choose $ports || {
         over 1
         echo "no_port $ports"
@@ -16,7 +17,7 @@ main() {
         echo "unwritable $state"
         return
     }
-    echo "ours $$ $port $number"
+    echo "ours $$ $port $number $forsaken"
     trap - PIPE
     exec >log 2>&1 </dev/null
     # What ends the server is sent to all of its group, and is not to end this before it.
@@ -24,4 +25,7 @@ main() {
     (umask "$NBTUNNEL_MASK" && cd "$dir" && run_line "$state/line")
     over "$?"
 }
-main
+case ${1-} in
+    vigil) shift && vigil "$@" ;;
+    *) main ;;
+esac

@@ -4,13 +4,15 @@ main() {
         judge
         case $claim in
             elsewhere) echo "elsewhere $pid 0 $host" && return ;;
+            # If that machine comes back, it sees that another claim follows.
+            gone) take && over stopped || return ;;
             lives)
                 finish "-$pid" lives "$pid" "$at" || {
                     echo "stubborn $pid"
                     return
                 }
                 number=$top
-                over 1
+                over stopped
                 ;;
         esac
     fi
@@ -24,28 +26,7 @@ main() {
             return
         }
     fi
-    echo stopped
-}
-
-# Ends $1 (a process, or a group of them) kindly, then not; the rest of the words tell whether it lives.
-finish() {
-    whom=$1
-    shift
-    kill -s TERM -- "$whom" 2>/dev/null
-    gone 50 "$@" && return
-    kill -s KILL -- "$whom" 2>/dev/null
-    gone 15 "$@"
-}
-
-# Waits for so many times 0.2 s until the rest of the words are no longer true.
-gone() {
-    looks=$1
-    shift
-    while "$@"; do
-        [ "$looks" -gt 0 ] || return 1
-        sleep 0.2 2>/dev/null || { sleep 1 && looks=$((looks - 4)); }
-        looks=$((looks - 1))
-    done
+    echo "stopped ${forsaken:--}"
 }
 
 lives_yet() {

@@ -40,15 +40,19 @@ impl From<Did> for Done {
 pub async fn carry_out(far: Arc<dyn FarSide>, errand: Errand, task: Task) -> Done {
     let did = match task {
         Task::Find => return look_for(far, &errand).await,
+        Task::Await => return look_for_started(far, &errand).await,
         Task::Start => match launch::start(far, &errand.launch()).await {
-            Ok(begun) => return Done { news: begun.mortality(), ..Did::Started.into() },
+            Ok(begun) => return Done { news: begun.news(), ..Did::Started.into() },
             Err(why) => Err(why),
         },
         Task::Stop => match errand.batch() {
             Some(batch) => launch::cancel(far, &batch).await.map(|()| Did::Stopped),
             None => {
                 let pid = errand.pid_now(&far).await;
-                launch::stop(far, &errand.launch(), pid).await.map(|()| Did::Stopped)
+                match launch::stop(far, &errand.launch(), pid).await {
+                    Ok(news) => return Done { news, ..Did::Stopped.into() },
+                    Err(why) => Err(why),
+                }
             }
         },
         Task::Queue => match errand.batch() {
@@ -71,6 +75,18 @@ pub async fn log(far: Arc<dyn FarSide>, errand: &Errand, lines: u32) -> Result<S
     match errand.batch() {
         Some(batch) => launch::job_log(far, &batch, lines).await,
         None => launch::log(far, &errand.launch(), lines).await,
+    }
+}
+
+/// Looks for a server that was started, and if it is not there, whether it is still to come.
+async fn look_for_started(far: Arc<dyn FarSide>, errand: &Errand) -> Done {
+    let done = look_for(Arc::clone(&far), errand).await;
+    match &done.did {
+        Did::Missing(_) => match launch::ended(far, &errand.launch()).await {
+            Some(why) => Did::Ended(why).into(),
+            None => done,
+        },
+        _ => done,
     }
 }
 

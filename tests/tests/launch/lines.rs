@@ -81,7 +81,7 @@ fn every_shell_that_is_called_sh_runs_the_scripts() -> Result<()> {
         let (pid, port) = ours(&did(start(far(), &launch)).with_context(|| format!("{shell:?}"))?)?;
         ask(port)?;
         let again = did(start(far(), &launch))?;
-        ensure!(again == Begun::Running { pid, port: Some(port) }, "{shell:?}: {again:?}");
+        ensure!(again == Begun::Running { pid, port: Some(port), edited: false }, "{shell:?}: {again:?}");
         ensure!(did(log(far(), &launch, 3))?.contains("listening"), "{shell:?}");
         did(stop(far(), &launch, None)).with_context(|| format!("{shell:?}"))?;
         ensure!(yard.servers().is_empty(), "{shell:?}");

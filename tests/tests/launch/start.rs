@@ -27,7 +27,7 @@ fn a_server_outlives_what_started_it_is_started_once_and_is_ended() -> Result<()
 
     // Somebody else, later, on another runtime.
     let again = did(start(yard.far(), &launch))?;
-    ensure!(again == Begun::Running { pid, port: Some(port) }, "{again:?}");
+    ensure!(again == Begun::Running { pid, port: Some(port), edited: false }, "{again:?}");
     ensure!(yard.servers() == [said.pid]);
 
     // What it wrote has a token and turns the screen black.
@@ -125,7 +125,7 @@ fn a_server_whose_starter_was_killed_still_counts_until_it_is_gone() -> Result<(
     signal_pid(pid, Signal::Kill)?;
     wait::until("the one who held the claim is gone", wait::SOON, || !lives(pid))?;
     let begun = did(start(yard.far(), &launch))?;
-    ensure!(begun == Begun::Running { pid, port: Some(port) }, "{begun:?}");
+    ensure!(begun == Begun::Running { pid, port: Some(port), edited: false }, "{begun:?}");
     did(stop(yard.far(), &launch, None))?;
     ensure!(!lives(server), "its group is ended, though the leader is gone");
     let (next, port) = ours(&did(start(yard.far(), &launch))?)?;
@@ -238,7 +238,7 @@ fn a_server_outlives_the_session_over_which_it_was_started() -> Result<()> {
     sshd.stop()?;
     ensure!(ask(port)?.pid == server);
     sshd.start_again()?;
-    ensure!(did(start(far(), &launch))? == Begun::Running { pid, port: Some(port) });
+    ensure!(did(start(far(), &launch))? == Begun::Running { pid, port: Some(port), edited: false });
     did(stop(far(), &launch, None))?;
     ensure!(!lives(server));
     Ok(())

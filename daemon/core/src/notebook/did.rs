@@ -2,7 +2,7 @@
 
 use super::{
     Did, Job, JobState, Launcher, Notebook, NotebookSpec, Pause, QUEUE_AT_LEAST_EVERY, QUEUE_EVERY, Running,
-    SEEK_EVERY, START_LASTS, Search, TASK_LASTS, Task, TaskId, WARNED_BEFORE, Wanted, Wish,
+    SEEK_EVERY, START_LASTS, Search, TASK_LASTS, Task, TaskId, WARNED_BEFORE, WISH_LASTS, Wanted, Wish,
 };
 use crate::failure::{Failure, FailureKind};
 use crate::io::{About, Output, Settled, Transition};
@@ -22,6 +22,11 @@ impl Notebook {
                 self.started_until = Some(now + START_LASTS);
                 self.why = None;
                 self.search = Some(Search { next_at: now, fast_until: None, pause: SEEK_EVERY });
+            }
+            Did::Ended(why) => {
+                (self.place, self.search, self.started_until) = (None, None, None);
+                self.why = Some(why.clone());
+                self.give_up(now, running, &why);
             }
             Did::Stopped => {
                 (self.place, self.started_until, self.job, self.was_there) = (None, None, None, false);
@@ -62,12 +67,28 @@ impl Notebook {
         match &mut self.search {
             Some(search) if search.is_fast(now) => {
                 search.next_at = now + SEEK_EVERY;
+                self.give_up_who_waits_long(now, running, &why);
                 return;
             }
             Some(search) if search.fast_until.is_some() => search.later(now),
             Some(_) | None => self.search = None,
         }
         self.give_up(now, running, &why);
+    }
+
+    /// A search goes on for those who are held, and whoever only asked hears what it came to so far.
+    fn give_up_who_waits_long(&mut self, now: Moment, running: &Running, why: &Failure) {
+        let mut stuck = Vec::new();
+        self.wishes.retain_mut(|wanted| {
+            let looked_for = wanted.since <= running.id && matches!(wanted.wish, Wish::Find | Wish::Open);
+            let waits_long = looked_for && now.since(*wanted.vain_since.get_or_insert(now)) >= WISH_LASTS;
+            if waits_long {
+                stuck.push(wanted.wait);
+            }
+            !waits_long
+        });
+        let answers = stuck.into_iter().map(|wait| Output::Answer(wait, Settled::Stuck(why.clone())));
+        self.outputs.extend(answers);
     }
 
     fn failed(&mut self, now: Moment, running: &Running, why: Failure) {
@@ -78,7 +99,7 @@ impl Notebook {
                 self.search = None;
                 self.give_up(now, running, &why);
             }
-            Task::Find => {
+            Task::Find | Task::Await => {
                 // Where nothing may be run, nobody can look: its port is what its file says.
                 let nobody_looks = matches!(why.kind, FailureKind::NoShell | FailureKind::ForwardingDenied);
                 let fixed = self.spec.which.port.filter(|_| nobody_looks && !self.in_a_cluster());

@@ -32,6 +32,8 @@ pub const SEEK_EVERY: Duration = Duration::from_millis(500);
 pub const SEEK_FAST: Duration = Duration::from_secs(30);
 /// … up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Somebody who wants to know where it is is told that nothing is found after so long; the search goes on.
+pub const WISH_LASTS: Duration = Duration::from_secs(5);
 /// A server that was started is waited for so long.
 pub const START_LASTS: Duration = Duration::from_secs(120);
 /// A task is answered by then: each has a deadline of its own, below this.
@@ -103,6 +105,8 @@ struct Wanted {
     wish: Wish,
     /// Only a task with this number or a later one answers it.
     since: TaskId,
+    /// When a look for it found nothing for the first time.
+    vain_since: Option<Moment>,
 }
 
 impl Notebook {
@@ -201,7 +205,8 @@ impl Notebook {
     pub fn handle(&mut self, now: Moment, input: NotebookInput) {
         match input {
             NotebookInput::Wish(wait, wish) => {
-                self.wishes.push(Wanted { wait, wish, since: TaskId(self.next_task) });
+                let since = TaskId(self.next_task);
+                self.wishes.push(Wanted { wait, wish, since, vain_since: None });
                 self.look(now);
             }
             NotebookInput::Did(id, did) => {
@@ -302,7 +307,10 @@ impl Notebook {
         if self.queue.as_ref().is_some_and(|queue| queue.next_at <= now) {
             return Some(Task::Queue);
         }
-        self.search.as_ref().is_some_and(|search| search.next_at <= now).then_some(Task::Find)
+        let is_due = self.search.as_ref().is_some_and(|search| search.next_at <= now);
+        // How a job fares, the queue says.
+        let awaited = self.started_until.is_some() && !self.in_a_cluster();
+        is_due.then_some(if awaited { Task::Await } else { Task::Find })
     }
 
     /// Everybody who waits is told that it is in vain.
@@ -338,7 +346,9 @@ impl Notebook {
             (_, None) if self.in_a_cluster() && self.job.is_some() && !self.runs() => NotebookState::Pending,
             (_, None) if self.started_until.is_some() => NotebookState::Starting,
             (_, None) if self.was_there => NotebookState::Lost,
-            (Some(Task::Find | Task::Queue), None) if self.why.is_none() => NotebookState::Finding,
+            (Some(Task::Find | Task::Await | Task::Queue), None) if self.why.is_none() => {
+                NotebookState::Finding
+            }
             (_, None) => match &self.why {
                 Some(why) if why.kind == FailureKind::NotebookMissing => NotebookState::Lost,
                 Some(_) => NotebookState::Failed,

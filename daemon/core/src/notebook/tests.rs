@@ -190,12 +190,12 @@ fn a_server_is_started_once_for_all_who_open_it() {
     assert_eq!(bed.notebook.state(), NotebookState::Starting);
     let (late, _) = bed.wish(Wish::Open);
     let (mut id, task) = task_of(&bed.did(id, Did::Started)).unwrap();
-    assert_eq!(task, Task::Find);
+    assert_eq!(task, Task::Await);
     for _ in 0..20 {
         assert_eq!(answers(&bed.did(id, missing())), []);
         assert_eq!(bed.until_due(), SEEK_EVERY);
         let (next, task) = bed.task().unwrap();
-        assert_eq!(task, Task::Find, "nothing is started twice");
+        assert_eq!(task, Task::Await, "nothing is started twice");
         id = next;
     }
     let outputs = bed.did(id, found(7000));
@@ -224,6 +224,57 @@ fn a_server_that_never_comes_up_is_given_up() {
         id = bed.task().unwrap().0;
     }
     assert!(bed.now.since(began) >= START_LASTS);
+}
+
+#[test]
+fn what_ends_while_it_is_waited_for_is_given_up_at_once_and_may_be_started_again() {
+    let mut bed = Bed::new(|spec| spec.start = Some("jupyter lab".into()));
+    let (id, _) = bed.up();
+    bed.did(id, missing());
+    let (wait, outputs) = bed.wish(Wish::Open);
+    let (id, _) = task_of(&outputs).unwrap();
+    let (id, _) = task_of(&bed.did(id, missing())).unwrap();
+    let (id, _) = task_of(&bed.did(id, Did::Started)).unwrap();
+    assert_eq!(answers(&bed.did(id, missing())), []);
+    bed.until_due();
+    let (id, _) = bed.task().unwrap();
+    let why = Failure::new(FailureKind::NotebookFailed, "it ended with status 3", "mend it");
+    let outputs = bed.did(id, Did::Ended(why.clone()));
+    assert_eq!(answers(&outputs), [(wait, &Settled::Stuck(why))]);
+    assert_eq!((bed.notebook.state(), bed.notebook.poll_timeout()), (NotebookState::Failed, None));
+    let (_, outputs) = bed.wish(Wish::Open);
+    let (id, task) = task_of(&outputs).unwrap();
+    assert_eq!(task, Task::Find);
+    assert_eq!(task_of(&bed.did(id, missing())).map(|(_, task)| task), Some(Task::Start));
+}
+
+#[test]
+fn who_only_asks_hears_within_seconds_that_nothing_is_found_and_the_search_goes_on_for_who_is_held() {
+    let mut bed = Bed::found_at(7000, |_| {});
+    bed.notebook.refused(bed.now);
+    let (mut id, _) = bed.task().unwrap();
+    // Somebody may be refused every second; whoever asked is not made to wait by that.
+    let (wait, _) = bed.wish(Wish::Find);
+    let asked = bed.now;
+    let answered = loop {
+        assert!(bed.now.since(asked) <= WISH_LASTS + 2 * SEEK_EVERY, "nobody answers");
+        let outputs = bed.did(id, missing());
+        if !answers(&outputs).is_empty() {
+            break answers(&outputs)
+                .into_iter()
+                .map(|(wait, settled)| (wait, settled.clone()))
+                .collect::<Vec<_>>();
+        }
+        bed.notebook.refused(bed.now);
+        bed.until_due();
+        id = bed.task().unwrap().0;
+    };
+    assert!(matches!(answered.as_slice(), [(to, Settled::Stuck(_))] if *to == wait), "{answered:?}");
+    assert!(bed.now.since(asked) >= WISH_LASTS, "a server that comes back within seconds is found");
+    assert_eq!(bed.until_due(), SEEK_EVERY, "it is looked for as quickly as before");
+    let (id, _) = bed.task().unwrap();
+    bed.did(id, found(7001));
+    assert_eq!(bed.notebook.target(), Target::Tcp("localhost".into(), 7001));
 }
 
 #[test]

@@ -15,6 +15,9 @@ pub struct TaskId(pub u64);
 pub enum Task {
     /// Look where its server is. Answered by [`Did::Found`], [`Did::Missing`] or [`Did::Failed`].
     Find,
+    /// The same for one that was started: what has ended again is not waited for. Answered as [`Task::Find`], or by
+    /// [`Did::Ended`].
+    Await,
     /// Start its server, unless there is one, or somebody starts it. Answered by [`Did::Started`] or
     /// [`Did::Failed`].
     Start,
@@ -35,6 +38,8 @@ pub enum Did {
     Missing(Failure),
     /// Somebody starts it: wait for it.
     Started,
+    /// What was started has ended, and nothing is there.
+    Ended(Failure),
     /// It is over.
     Stopped,
     /// How its job stands; none: there is none.
@@ -47,7 +52,8 @@ impl Did {
     /// Whether it can come of `task`.
     pub(super) fn answers(&self, task: Task) -> bool {
         match self {
-            Did::Found(..) | Did::Missing(_) => task == Task::Find,
+            Did::Found(..) | Did::Missing(_) => matches!(task, Task::Find | Task::Await),
+            Did::Ended(_) => task == Task::Await,
             Did::Started => task == Task::Start,
             Did::Stopped => task == Task::Stop,
             Did::Job(_) => matches!(task, Task::Queue | Task::Submit),

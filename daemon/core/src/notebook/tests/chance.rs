@@ -29,6 +29,7 @@ fn did() -> impl Strategy<Value = Did> {
         3 => (7000..7003u16).prop_map(found),
         3 => Just(missing()),
         2 => Just(Did::Started),
+        1 => Just(Did::Ended(failure(FailureKind::NotebookFailed))),
         1 => Just(Did::Stopped),
         1 => Just(Did::Job(None)),
         2 => prop_oneof![Just(pending), Just(running), Just(JobState::Between)].prop_map(|state| {
@@ -66,6 +67,8 @@ struct Watcher {
     newest: Option<TaskId>,
     last: Option<(Task, Did)>,
     waiting: BTreeMap<WaitId, (Wish, Option<TaskId>)>,
+    /// Since when looks for those who wait have found nothing.
+    vain: BTreeMap<WaitId, Moment>,
     waits: u64,
 }
 
@@ -115,7 +118,25 @@ impl Watcher {
         Ok(())
     }
 
+    /// Nothing was found. Unless a start is awaited, nobody waits for long who only asked.
+    fn found_nothing(&mut self, look: TaskId) -> Result<(), TestCaseError> {
+        let starts = self.notebook.started_until.is_some()
+            || self.running.is_some_and(|(_, task)| matches!(task, Task::Start));
+        for (wait, (wish, before)) in &self.waiting {
+            if *wish != Wish::Stop && before.is_none_or(|before| before < look) {
+                let since = *self.vain.entry(*wait).or_insert(self.now);
+                let span = self.now.since(since);
+                prop_assert!(starts || span < WISH_LASTS, "{wait:?} hears nothing for {span:?}");
+            }
+        }
+        Ok(())
+    }
+
     fn take(&mut self, op: Op, in_slurm: bool) -> Result<(), TestCaseError> {
+        let vain = match (&op, self.running) {
+            (Op::Did(true, Did::Missing(_)), Some((look, Task::Find))) => Some(look),
+            _ => None,
+        };
         match op {
             Op::Over(via) => {
                 self.via = via.map(Epoch);
@@ -174,6 +195,9 @@ impl Watcher {
             }
         }
         self.settle()?;
+        if let Some(look) = vain {
+            self.found_nothing(look)?;
+        }
         // Nothing spins: what is due has been done.
         if let Some((at, _)) = self.notebook.poll_timeout() {
             prop_assert!(at > self.now || self.running.is_some(), "it wants to be woken in the past");
@@ -204,6 +228,7 @@ proptest! {
             newest: None,
             last: None,
             waiting: BTreeMap::new(),
+            vain: BTreeMap::new(),
             waits: 0,
         };
         for op in ops {
@@ -216,7 +241,7 @@ proptest! {
                 break;
             }
             let answer = match watcher.running.map(|(_, task)| task) {
-                Some(Task::Find) => found(7000),
+                Some(Task::Find | Task::Await) => found(7000),
                 Some(Task::Start) => Did::Started,
                 Some(Task::Stop) => Did::Stopped,
                 Some(Task::Queue | Task::Submit) => running_job(),
