@@ -82,6 +82,14 @@ impl Slurm {
         Ok(())
     }
 
+    /// The controller freezes, or goes on.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn signal_controller(&self, signal: Signal) -> Result<()> {
+        signal_pid(self.controller.as_ref().context("there is no controller")?.id(), signal)
+    }
+
     /// The lines of /etc/hosts that say where the nodes are.
     pub fn hosts() -> String {
         let nodes = NODES.iter().enumerate().map(|(number, node)| format!("127.0.0.{} {node}\n", number + 1));

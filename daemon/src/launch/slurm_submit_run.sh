@@ -62,8 +62,11 @@ note_job() {
 
 # Whether sbatch says that there is no job: it found no fault with the way to the cluster, and ended by itself.
 refused() {
-    [ "$status" -lt 128 ] || return
-    case $status in 126 | 127) return 0 ;; esac
+    case $status in
+        126 | 127) return 0 ;;
+        # A signal ended it, whatever it said before.
+        129 | 1[3-9]?) return 1 ;;
+    esac
     said=$(sed -n 's/^sbatch: error: Batch job submission failed: //p' errors)
     [ -n "$said" ] || said=$(grep '^sbatch: ' errors) || return
     ! printf '%s\n' "$said" | grep -Eqi "$lost"

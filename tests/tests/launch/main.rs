@@ -1,6 +1,8 @@
 //! Servers that are started at the far end: never two of them, by any user's line, and ended again.
 #![cfg(target_os = "linux")]
 
+mod claims;
 mod lines;
 mod start;
+mod submitting;
 mod yard;

@@ -1,7 +1,7 @@
 //! One server, however often and by whomever it is started.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use nbtunnel_tests::{Sshd, wait};
 use nbtunneld::forward::far_side::{FarSide, Opening};
 use nbtunneld::launch::{Begun, log, start, stop};
 
-use super::yard::{Yard, ask, did, host, lives, on_runtime, ours};
+use super::yard::{Yard, ask, did, lives, on_runtime, ours};
 
 #[test]
 fn a_server_outlives_what_started_it_is_started_once_and_is_ended() -> Result<()> {
@@ -131,53 +131,6 @@ fn a_server_whose_starter_was_killed_still_counts_until_it_is_gone() -> Result<(
     let (next, port) = ours(&did(start(yard.far(), &launch))?)?;
     ensure!(next != pid);
     ask(port)?;
-    Ok(())
-}
-
-/// A yard in which somebody claimed something, in these words.
-fn claimed(words: &str) -> Result<(Yard, nbtunneld::launch::Launch)> {
-    let yard = Yard::new()?;
-    let launch = yard.launch(yard.small("next"));
-    // Where its directory is, only a start tells.
-    did(start(yard.far(), &launch))?;
-    did(stop(yard.far(), &launch, None))?;
-    symlink(words, yard.state()?.join("claim.7"))?;
-    Ok((yard, launch))
-}
-
-#[test]
-fn a_claim_of_the_dead_is_taken_over() -> Result<()> {
-    let (yard, launch) = claimed(&format!("{} 4194304 1", host()?))?;
-    let (_, port) = ours(&did(start(yard.far(), &launch))?)?;
-    ask(port)?;
-    let left: Vec<_> = fs::read_dir(yard.state()?)?.flatten().map(|entry| entry.file_name()).collect();
-    ensure!(left.iter().any(|name| name == "claim.8"), "{left:?}");
-    ensure!(!left.iter().any(|name| name == "claim.7"), "old claims are cleared away: {left:?}");
-    Ok(())
-}
-
-#[test]
-fn a_process_that_has_a_dead_ones_number_is_neither_taken_for_it_nor_killed() -> Result<()> {
-    let mut bystander = Running::spawn(Command::new("sleep").arg("600"))?;
-    // It began at another time than that.
-    let (yard, launch) = claimed(&format!("{} {} 12", host()?, bystander.id()))?;
-    did(stop(yard.far(), &launch, None))?;
-    ensure!(bystander.ended().is_none(), "it is not killed");
-    ours(&did(start(yard.far(), &launch))?)?;
-    ensure!(bystander.ended().is_none(), "it is not killed");
-    Ok(())
-}
-
-#[test]
-fn a_claim_of_another_machine_stands_and_names_it_until_that_machine_says_it_is_over() -> Result<()> {
-    let (yard, launch) = claimed("login7 4242 12")?;
-    let why = on_runtime(start(yard.far(), &launch)).expect_err("whether it lives is not known");
-    ensure!(why.kind == FailureKind::NotebookFailed && why.message.contains("login7"), "{why}");
-    let why = on_runtime(stop(yard.far(), &launch, None)).expect_err("it cannot be ended from here");
-    ensure!(why.message.contains("login7") && why.message.contains("4242"), "{why}");
-    ensure!(yard.servers().is_empty());
-    fs::write(yard.state()?.join("over.7"), "0\n")?;
-    ours(&did(start(yard.far(), &launch))?)?;
     Ok(())
 }
 

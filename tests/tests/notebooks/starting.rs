@@ -55,6 +55,17 @@ fn ten_who_open_it_at_once_start_one_server_which_outlives_the_session_until_it_
 }
 
 #[test]
+fn a_command_that_ends_while_it_is_waited_for_is_told_then_and_not_when_patience_is_over() -> Result<()> {
+    let start = "sleep 5; echo the licence of this lab is over >&2; exit 3";
+    let lab = Lab::new(&format!("[notebook.alice]\nfind = \"auto\"\nstart = \"{start}\"\n"))?;
+    let told = lab.nbctl(&["open", "alice", "--print"])?;
+    assert_eq!(told.code, 1, "{told:?}");
+    assert!(told.stderr.contains("status 3: the licence of this lab is over"), "{told:?}");
+    assert!(!told.stderr.contains("not there after"), "{told:?}");
+    Ok(())
+}
+
+#[test]
 fn a_command_that_ends_at_once_is_told_with_its_last_words() -> Result<()> {
     let start = "echo the licence of this lab is over >&2; exit 3";
     let lab = Lab::new(&format!("[notebook.alice]\nfind = \"auto\"\nstart = \"{start}\"\n"))?;
