@@ -60,6 +60,14 @@ impl Answer {
                 format!("there is no directory {rest} at the far end"),
                 "correct dir in the notebook's section, or make that directory",
             ),
+            "running" => Failure::new(
+                FailureKind::NotebookFailed,
+                format!(
+                    "process {} at the far end has just begun to start it",
+                    self.name(1).unwrap_or_default()
+                ),
+                "try again in a moment",
+            ),
             "elsewhere" => {
                 let (host, pid) = (self.name(3).unwrap_or_default(), self.name(1).unwrap_or_default());
                 Failure::new(

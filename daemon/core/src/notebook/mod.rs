@@ -8,10 +8,11 @@
 //! - What was found over one link is looked up anew over the next: another may sit on yesterday's port.
 //! - At most one task at a time; each has a number, and a deadline.
 //! - Nothing is started twice: a start follows a search that found nothing, and nothing follows a start but the
-//!   search for what it started, until [`START_LASTS`] is over.
+//!   search for what it started, until that has ended or [`START_LASTS`] is over.
 //! - Each wish is answered exactly once, by something that was looked up after it came.
 
 mod did;
+mod pace;
 mod spec;
 mod words;
 
@@ -23,6 +24,7 @@ use crate::forward::Target;
 use crate::io::{About, Epoch, Output, Settled, Timer, TimerReason, Transition, WaitId};
 use crate::moment::Moment;
 
+use pace::{Pause, Search};
 pub use spec::{Launcher, NotebookSpec, Scheme, SlurmSpec, Which};
 pub use words::{Did, Job, JobState, NotebookInput, NotebookState, NotebookView, Task, TaskId, Wish};
 
@@ -32,7 +34,7 @@ pub const SEEK_EVERY: Duration = Duration::from_millis(500);
 pub const SEEK_FAST: Duration = Duration::from_secs(30);
 /// … up to this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Somebody who wants to know where it is is told that nothing is found after so long; the search goes on.
+/// Whoever asks for it hears after so long that it is not found; the search goes on for those who are held.
 pub const WISH_LASTS: Duration = Duration::from_secs(5);
 /// A server that was started is waited for so long.
 pub const START_LASTS: Duration = Duration::from_secs(120);
@@ -80,22 +82,6 @@ struct Running {
     id: TaskId,
     task: Task,
     deadline: Moment,
-}
-
-/// A search that goes on until something is found.
-#[derive(Clone, Debug, PartialEq)]
-struct Search {
-    next_at: Moment,
-    /// Somebody met that it is gone: until then it is looked for at a quick pace. None: one look is enough.
-    fast_until: Option<Moment>,
-    pause: Duration,
-}
-
-/// Pauses that double.
-#[derive(Clone, Debug, PartialEq)]
-struct Pause {
-    next_at: Moment,
-    pause: Duration,
 }
 
 /// A wish that is not answered yet.
@@ -379,21 +365,6 @@ impl Notebook {
         let why = self.why.clone().filter(|_| self.via.is_some());
         let transition = Transition { about, from, to: state.word(), why, retry_in: None };
         self.outputs.push_back(Output::Announce(transition));
-    }
-}
-
-impl Search {
-    fn once(now: Moment) -> Search {
-        Search { next_at: now, fast_until: None, pause: SEEK_EVERY }
-    }
-
-    fn is_fast(&self, now: Moment) -> bool {
-        self.fast_until.is_some_and(|until| now < until)
-    }
-
-    fn later(&mut self, now: Moment) {
-        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-        self.next_at = now + self.pause;
     }
 }
 
