@@ -80,6 +80,9 @@ fn every_shell_that_is_called_sh_runs_the_scripts() -> Result<()> {
         let launch = yard.launch(yard.small("sh"));
         let (pid, port) = ours(&did(start(far(), &launch)).with_context(|| format!("{shell:?}"))?)?;
         ask(port)?;
+        let sign = yard.state()?.join("alive.1");
+        wait::until("it gives a sign of life", wait::SOON, || sign.exists())
+            .with_context(|| format!("{shell:?}"))?;
         let again = did(start(far(), &launch))?;
         ensure!(again == Begun::Running { pid, port: Some(port), edited: false }, "{shell:?}: {again:?}");
         ensure!(did(log(far(), &launch, 3))?.contains("listening"), "{shell:?}");
