@@ -161,7 +161,7 @@ fn what_ends_after_it_was_started_is_told_with_its_last_words() -> Result<()> {
     let verdict = || wait::until_some("it ends", wait::SOON, || on_runtime(ended(yard.far(), &launch)));
     let why = verdict()?;
     ensure!(why.message.contains("status 3") && why.message.contains("no licence ?token=…"), "{why}");
-    ensure!(!lives(pid));
+    wait::until("who started it ends, too", wait::SOON, || !lives(pid))?;
 
     fs::remove_file(yard.home().join("go"))?;
     let (pid, _) = ours(&did(start(yard.far(), &launch))?)?;

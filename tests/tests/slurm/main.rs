@@ -5,13 +5,11 @@ mod doubt;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nbtunnel_core::{Failure, Job, JobState, Name, SlurmSpec, Target};
-use nbtunnel_tests::child::{Signal, signal_pid};
 use nbtunnel_tests::here::Here;
 use nbtunnel_tests::programs::repository;
 use nbtunnel_tests::slurm::{NODES, Slurm};
@@ -213,54 +211,6 @@ fn however_often_and_wherever_it_is_cut_off_there_is_one_job() -> Result<()> {
 }
 
 #[test]
-fn who_is_killed_while_the_cluster_hears_him_is_not_followed_by_a_second_job() -> Result<()> {
-    let cluster = Cluster::start()?;
-    let batch = Arc::new(cluster.batch());
-    cluster.fill()?;
-    // Slow enough for somebody to be killed meanwhile.
-    let bin = cluster.home.path().join("bin");
-    fs::create_dir(&bin)?;
-    let slow =
-        "#!/bin/sh\ncd; : >heard\nwhile [ ! -e go ]; do sleep 0.05; done\nexec /usr/bin/sbatch \"$@\"\n";
-    fs::write(bin.join("sbatch"), slow)?;
-    fs::set_permissions(bin.join("sbatch"), PermissionsExt::from_mode(0o755))?;
-    let far = || Arc::new(cluster.here().env("PATH", format!("{}:/usr/bin:/bin", bin.display())));
-    on_runtime(async {
-        let first = tokio::spawn({
-            let (far, batch) = (far(), batch.clone());
-            async move { submit(far, &batch).await }
-        });
-        tokio::task::spawn_blocking({
-            let heard = cluster.home.path().join("heard");
-            move || wait::until("sbatch has begun", wait::SOON, || heard.exists())
-        })
-        .await??;
-        signal_pid(claimant(cluster.home.path())?, Signal::Kill)?;
-        first.abort();
-        let second = tokio::spawn({
-            let (far, batch) = (far(), batch.clone());
-            async move { submit(far, &batch).await }
-        });
-        // Longer than anybody pauses who only doubts.
-        let (span, waits) = (Duration::from_secs(5), second.abort_handle());
-        let look =
-            move || wait::throughout("what a dead one began is not over", span, || !waits.is_finished());
-        tokio::task::spawn_blocking(look).await??;
-        fs::write(cluster.home.path().join("go"), "")?;
-        let job = second.await?.map_err(|why| anyhow::anyhow!("{why}"))?;
-        ensure!(cluster.count()? == 1, "{job:?} {:?}", cluster.slurm.jobs());
-        Ok(())
-    })
-}
-
-/// The process that holds the only claim of a user.
-fn claimant(home: &Path) -> Result<u32> {
-    let state = fs::read_dir(home.join(".local/state/nbtunnel"))?.next().context("nothing is claimed")??;
-    let claim = fs::read_link(state.path().join("claim.1"))?;
-    Ok(claim.to_string_lossy().split(' ').nth(1).context("a claim names a process")?.parse()?)
-}
-
-#[test]
 fn a_job_that_is_requeued_is_followed_to_another_node() -> Result<()> {
     let cluster = Cluster::start()?;
     let batch = cluster.batch();
@@ -283,22 +233,6 @@ fn a_job_that_is_requeued_is_followed_to_another_node() -> Result<()> {
     let after = cluster.runs(&batch)?;
     ensure!(after.id == before.id && after.node() != before.node(), "{before:?} {after:?}");
     ensure!(did(submit(cluster.far(), &batch))?.id == before.id && cluster.count()? == 1);
-    Ok(())
-}
-
-#[test]
-fn a_controller_that_is_down_is_a_failure_and_never_no_job() -> Result<()> {
-    let mut cluster = Cluster::start()?;
-    let batch = cluster.batch();
-    let job = did(submit(cluster.far(), &batch))?;
-    cluster.runs(&batch)?;
-    cluster.slurm.stop_controller()?;
-    let why = on_runtime(queue(cluster.far(), &batch)).expect_err("nobody knows whether there is a job");
-    ensure!(why.message.contains("Unable to contact slurm controller"), "{why}");
-    let why = on_runtime(submit(cluster.far(), &batch)).expect_err("nothing is submitted blindly");
-    ensure!(why.message.contains("does not say which jobs there are"), "{why}");
-    cluster.slurm.start_controller()?;
-    ensure!(did(submit(cluster.far(), &batch))?.id == job.id && cluster.count()? == 1);
     Ok(())
 }
 
