@@ -9,7 +9,17 @@ use crate::exit::{CommandError, Exit};
 use crate::printer::Printer;
 use crate::raw;
 
+/// Where a tunnel's own ProxyCommand began us: the name of the tunnel.
+const FOR_TUNNEL: &str = "NBTUNNEL_CONNECTS";
+
 pub(crate) async fn run(args: ProxyArgs, daemon: &Daemon, printer: &Printer) -> Result<Exit, CommandError> {
+    if std::env::var_os(FOR_TUNNEL).is_some_and(|tunnel| tunnel == *args.name) {
+        return Err(CommandError::new(
+            Exit::Failed,
+            format!("the way to {0} leads through the tunnel {0} itself", args.name),
+            "run `nbctl export ssh-config`, which gives it another name for ssh",
+        ));
+    }
     let mut client = daemon.connect().await?;
     client.send(&Request::Proxy { name: args.name, target: args.target }).await?;
     let number = loop {

@@ -12,15 +12,13 @@ const PROXY: &str = "ProxyCommand=";
 pub(super) fn read(tunnel: &mut Tunnel, word: &str) -> Result<(), Refusal> {
     let uri = word.strip_prefix("ssh://");
     let rest = uri.map_or(word, |uri| uri.strip_suffix('/').unwrap_or(uri));
-    // The user may hold an '@' itself: the last one counts.
-    let (user, mut host) = match rest.rsplit_once('@') {
-        Some((user, host)) => (Some(user), host),
-        None => (None, rest),
-    };
-    if let Some(user) = user {
-        // RFC 3986 userinfo parameters (`user;fingerprint=…`) were never standardised; ssh ignores them too.
-        let user = if uri.is_some() { user.split(';').next().unwrap_or(user) } else { user };
-        set_user(tunnel, user)?;
+    // The user may hold an '@' itself: the last one counts. In a URI it is written as %40.
+    let split = if uri.is_some() { rest.split_once('@') } else { rest.rsplit_once('@') };
+    let (user, mut host) = split.map_or((None, rest), |(user, host)| (Some(user), host));
+    match user {
+        Some(user) if uri.is_some() => set_user(tunnel, &decoded_user(user)?)?,
+        Some(user) => set_user(tunnel, user)?,
+        None => {}
     }
     if uri.is_some() {
         let (name, port) = match (host.rfind(']'), host.rfind(':')) {
@@ -34,6 +32,32 @@ pub(super) fn read(tunnel: &mut Tunnel, word: &str) -> Result<(), Refusal> {
         }
     }
     if tunnel.host.is_empty() { set_host(tunnel, host) } else { check_host(host) }
+}
+
+/// The user of a URI, as ssh reads it: `%40` is an '@', and `+` a space.
+fn decoded_user(text: &str) -> Result<String, Refusal> {
+    // RFC 3986 userinfo parameters (`user;fingerprint=…`) were never standardised; ssh ignores them too.
+    let mut rest = text.split(';').next().unwrap_or(text).as_bytes();
+    let mut user = Vec::new();
+    while let [first, after @ ..] = rest {
+        let (byte, after) = match (first, after) {
+            (b'+', _) => (Some(b' '), after),
+            (b'%', [high, low, after @ ..]) => (hex(*high).zip(hex(*low)).map(|(a, b)| a << 4 | b), after),
+            (b'%', _) => (None, after),
+            _ => (Some(*first), after),
+        };
+        user.extend(byte);
+        rest = if byte.is_some_and(|byte| byte != 0) { after } else { return Err(not_encoded(text)) };
+    }
+    String::from_utf8(user).map_err(|_| not_encoded(text))
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+fn not_encoded(text: &str) -> Refusal {
+    refuse(format!("not a user name of a URI: {text:?}"), "write it as in ssh://me%40corp@host, or as -l me@corp")
 }
 
 /// Takes a host name or address, if none was given before.
@@ -65,7 +89,7 @@ pub(super) fn check_host(host: &str) -> Result<(), Refusal> {
         return Err(refuse(format!("a host does not begin with '-': {host:?}"), HINT));
     }
     if host.len() > 255
-        || host.chars().any(|c| c.is_whitespace() || c.is_control() || "/'\"`$\\;&<>|(){}[]".contains(c))
+        || host.chars().any(|c| c.is_whitespace() || c.is_control() || "/'\"`$\\;&<>|(){}[]@".contains(c))
     {
         return Err(refuse(format!("not a host name or address: {host:?}"), HINT));
     }
