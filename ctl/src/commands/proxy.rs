@@ -16,8 +16,12 @@ pub(crate) async fn run(args: ProxyArgs, daemon: &Daemon, printer: &Printer) -> 
     if std::env::var_os(FOR_TUNNEL).is_some_and(|tunnel| tunnel == *args.name) {
         return Err(CommandError::new(
             Exit::Failed,
-            format!("the way to {0} leads through the tunnel {0} itself", args.name),
-            "run `nbctl export ssh-config`, which gives it another name for ssh",
+            format!("the tunnel {} waits for this, and this would wait for the tunnel", args.name),
+            // Of a ProxyCommand the last line is what its tunnel shows.
+            format!(
+                "the way of {0} leads through {0} itself: run `nbctl export ssh-config`, or mend ssh_config",
+                args.name
+            ),
         ));
     }
     let mut client = daemon.connect().await?;

@@ -57,7 +57,10 @@ fn hex(digit: u8) -> Option<u8> {
 }
 
 fn not_encoded(text: &str) -> Refusal {
-    refuse(format!("not a user name of a URI: {text:?}"), "write it as in ssh://me%40corp@host, or as -l me@corp")
+    refuse(
+        format!("not a user name of a URI: {text:?}"),
+        "write it as in ssh://me%40corp@host, or as -l me@corp",
+    )
 }
 
 /// Takes a host name or address, if none was given before.

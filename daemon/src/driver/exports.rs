@@ -81,7 +81,11 @@ mod tests {
     fn whatever_a_way_is_written_with_its_machines_are_named() {
         let mut route = Route::to("gpu");
         route.jump = Some(vec!["me@login.example:22,[::1]".into()]);
-        assert!(["gpu", "me", "login.example"].iter().all(|name| on_the_way(&route, None).contains(&(*name).into())));
+        assert!(
+            ["gpu", "me", "login.example"]
+                .iter()
+                .all(|name| on_the_way(&route, None).contains(&(*name).into()))
+        );
         let command = "ssh -W \"h\":22 'first'; nc x";
         assert_eq!(words(command).collect::<Vec<_>>(), ["ssh", "-W", "h", "22", "first", "nc", "x"]);
     }

@@ -40,7 +40,11 @@ impl Rules {
                 let quote = |(at, word): (usize, &String)| {
                     let word = self.path(word);
                     // `cmd` would take the first slash of a program's path for a switch.
-                    if at == 0 || word.contains([' ', '&', '(', ')', '/']) { format!("\"{word}\"") } else { word }
+                    if at == 0 || word.contains([' ', '&', '(', ')', '/']) {
+                        format!("\"{word}\"")
+                    } else {
+                        word
+                    }
                 };
                 words.iter().enumerate().map(quote).collect::<Vec<_>>().join(" ")
             }

@@ -81,7 +81,9 @@ impl Meanings {
     fn learn(&mut self, config: &[u8]) {
         for line in String::from_utf8_lossy(config).lines() {
             let line = line.trim_start();
-            let Some((keyword, rest)) = line.split_once(|c: char| c.is_whitespace() || c == '=') else { continue };
+            let Some((keyword, rest)) = line.split_once(|c: char| c.is_whitespace() || c == '=') else {
+                continue;
+            };
             let words = rest.split(|c: char| !(c.is_alphanumeric() || "._-*?!".contains(c)));
             let words = words.filter(|word| !word.is_empty()).map(str::to_ascii_lowercase);
             match keyword.to_ascii_lowercase().as_str() {
@@ -111,6 +113,7 @@ async fn ask(file: &Path, name: &str) -> Option<(String, Vec<PathBuf>)> {
     let own = |line: &&str| !line.starts_with("host ") && !line.starts_with("controlpath ");
     let said = String::from_utf8_lossy(&output.stdout).lines().filter(own).collect::<Vec<_>>().join("\n");
     let heard = String::from_utf8_lossy(&output.stderr);
-    let read = heard.lines().filter_map(|line| line.trim_end().strip_prefix("debug1: Reading configuration data "));
+    let read =
+        heard.lines().filter_map(|line| line.trim_end().strip_prefix("debug1: Reading configuration data "));
     Some((said, read.map(PathBuf::from).collect()))
 }
