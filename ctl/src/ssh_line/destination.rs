@@ -16,7 +16,13 @@ pub(super) fn read(tunnel: &mut Tunnel, word: &str) -> Result<(), Refusal> {
     let split = if uri.is_some() { rest.split_once('@') } else { rest.rsplit_once('@') };
     let (user, mut host) = split.map_or((None, rest), |(user, host)| (Some(user), host));
     match user {
-        Some(user) if uri.is_some() => set_user(tunnel, &decoded_user(user)?)?,
+        Some(user) if uri.is_some() => {
+            let user = decoded(user).ok_or_else(|| {
+                let hint = "write it as in ssh://me%40corp@host, or as -l me@corp";
+                refuse(format!("not a user name of a URI: {user:?}"), hint)
+            })?;
+            set_user(tunnel, &user)?;
+        }
         Some(user) => set_user(tunnel, user)?,
         None => {}
     }
@@ -34,33 +40,25 @@ pub(super) fn read(tunnel: &mut Tunnel, word: &str) -> Result<(), Refusal> {
     if tunnel.host.is_empty() { set_host(tunnel, host) } else { check_host(host) }
 }
 
-/// The user of a URI, as ssh reads it: `%40` is an '@', and `+` a space.
-fn decoded_user(text: &str) -> Result<String, Refusal> {
+/// The user of a URI as ssh reads it: `%40` is an '@', and `+` a space.
+fn decoded(text: &str) -> Option<String> {
     // RFC 3986 userinfo parameters (`user;fingerprint=…`) were never standardised; ssh ignores them too.
-    let mut rest = text.split(';').next().unwrap_or(text).as_bytes();
+    let mut rest = text.split(';').next()?.as_bytes();
     let mut user = Vec::new();
     while let [first, after @ ..] = rest {
         let (byte, after) = match (first, after) {
-            (b'+', _) => (Some(b' '), after),
-            (b'%', [high, low, after @ ..]) => (hex(*high).zip(hex(*low)).map(|(a, b)| a << 4 | b), after),
-            (b'%', _) => (None, after),
-            _ => (Some(*first), after),
+            (b'%', [high, low, after @ ..]) => {
+                let digit = |byte: u8| char::from(byte).to_digit(16);
+                (u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()?, after)
+            }
+            (b'%', _) => return None,
+            (b'+', _) => (b' ', after),
+            _ => (*first, after),
         };
-        user.extend(byte);
-        rest = if byte.is_some_and(|byte| byte != 0) { after } else { return Err(not_encoded(text)) };
+        user.push(byte);
+        rest = after;
     }
-    String::from_utf8(user).map_err(|_| not_encoded(text))
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
-}
-
-fn not_encoded(text: &str) -> Refusal {
-    refuse(
-        format!("not a user name of a URI: {text:?}"),
-        "write it as in ssh://me%40corp@host, or as -l me@corp",
-    )
+    String::from_utf8(user).ok()
 }
 
 /// Takes a host name or address, if none was given before.

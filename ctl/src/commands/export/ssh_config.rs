@@ -33,7 +33,7 @@ pub(super) async fn run(
 ) -> Result<Exit, CommandError> {
     let into = args.into.map_or_else(usual, Ok)?;
     let ours = ours(daemon).await?;
-    let home = std::env::home_dir().map(text).transpose()?;
+    let home = std::env::home_dir().and_then(|home| home.into_os_string().into_string().ok());
     let line = Rules::HERE.include(&text(ours.clone())?, home.as_deref());
     let (config, before) = (read(&into)?, read(&ours)?);
     let old = before.as_deref().map(hosts::read).unwrap_or_default();
