@@ -101,6 +101,9 @@ judge() {
         [ "$(age "$sign")" -lt 300 ] || claim=gone
     elif lives "$pid" "$at"; then
         claim=lives
+    elif [ -e "over.$top" ]; then
+        # It ended between the two looks.
+        claim=over
     else
         claim=died
     fi

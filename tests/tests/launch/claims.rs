@@ -165,6 +165,9 @@ fn what_ends_after_it_was_started_is_told_with_its_last_words() -> Result<()> {
 
     fs::remove_file(yard.home().join("go"))?;
     let (pid, _) = ours(&did(start(yard.far(), &launch))?)?;
+    wait::until("it says something", wait::SOON, || {
+        on_runtime(log(yard.far(), &launch, 5)).is_ok_and(|log| log.contains("no licence"))
+    })?;
     let group = format!("-{pid}");
     ensure!(Command::new("kill").args(["-KILL", "--", &group]).status()?.success());
     let why = verdict()?;
