@@ -146,13 +146,22 @@ fn is_meant(listing: &Listing, wanted: &Wanted, file: &ServerFile) -> bool {
         && (!elsewhere || is_machine(&wanted.host, &file.hostname))
 }
 
-/// Whether a server that was told to listen on `hostname` may be the one on `host`.
+/// Whether a server that was told to listen on `hostname` is the one on `host`. What it was told has to name that
+/// machine: one that listens everywhere, or on loopback, may be on any, and its token is not for whoever has its port
+/// on another.
 fn is_machine(host: &str, hostname: &str) -> bool {
-    let first = |name: &str| name.split('.').next().map(str::to_ascii_lowercase);
-    let everywhere = matches!(hostname, "" | "*" | "0.0.0.0" | "::");
-    let same =
-        if hostname.parse::<IpAddr>().is_ok() { host == hostname } else { first(host) == first(hostname) };
-    everywhere || same
+    let name = |text: &str| text.trim_end_matches('.').to_ascii_lowercase();
+    let (host, hostname) = (name(host), name(hostname));
+    match (host.parse::<IpAddr>(), hostname.parse::<IpAddr>()) {
+        (Ok(host), Ok(hostname)) => host == hostname && !host.is_unspecified() && !host.is_loopback(),
+        (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
+        (Err(_), Err(_)) => {
+            let (short, rest) = host.split_once('.').unwrap_or((&host, ""));
+            let (its_short, its_rest) = hostname.split_once('.').unwrap_or((&hostname, ""));
+            let same_domain = rest.is_empty() || its_rest.is_empty() || rest == its_rest;
+            !matches!(short, "" | "*" | "localhost") && short == its_short && same_domain
+        }
+    }
 }
 
 /// Whether the process that wrote `file` is still that one.

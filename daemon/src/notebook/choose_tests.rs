@@ -167,13 +167,53 @@ fn on_another_machine_the_name_has_to_fit_and_no_more_can_be_seen() {
     let mut listing = ours();
     (listing.table, listing.processes) = (None, [].into());
     let there = |host: &str| Wanted { host: host.to_owned(), ..Wanted::any() };
+    let told = |listing: &mut Listing, hostname: &str| {
+        let Ok(file) = &mut listing.files[0].server else { panic!("no file") };
+        file.hostname = hostname.to_owned();
+    };
     assert_eq!(verdict(&listing, &there("node7")), MISSING);
-    for (hostname, host) in [("node7.cluster", "node7"), ("0.0.0.0", "node8"), ("10.0.0.7", "10.0.0.7")] {
-        if let Ok(file) = &mut listing.files[0].server {
-            file.hostname = hostname.to_owned();
-        }
-        assert_eq!(verdict(&listing, &there(host)), fine(host));
+    for (hostname, host) in [
+        ("node7", "node7"),
+        ("node7.cluster", "Node7"),
+        ("node7", "node7.cluster"),
+        ("node7.cluster", "node7.cluster."),
+        ("10.0.0.7", "10.0.0.7"),
+        ("fd00::7", "fd00:0::7"),
+    ] {
+        told(&mut listing, hostname);
+        assert_eq!(verdict(&listing, &there(host)), fine(host), "{hostname} is {host}");
     }
     listing.files[0].open_to_others = true;
-    assert_eq!(verdict(&listing, &there("10.0.0.7")), NOT_YOURS);
+    assert_eq!(verdict(&listing, &there("fd00::7")), NOT_YOURS);
+}
+
+#[test]
+fn a_token_goes_to_no_other_machine_than_the_one_that_its_file_names() {
+    let mut listing = ours();
+    (listing.table, listing.processes) = (None, [].into());
+    for (hostname, host) in [
+        ("0.0.0.0", "node7"),
+        ("*", "node7"),
+        ("", "node7"),
+        ("::", "node7"),
+        ("0.0.0.0", "10.0.0.7"),
+        ("0.0.0.0", "0.0.0.0"),
+        ("::", "::"),
+        ("localhost", "localhost.localdomain"),
+        ("127.0.0.1", "node7"),
+        ("10.0.0.7", "10.0.0.8"),
+        ("10.0.0.7", "10"),
+        ("node7", "node8"),
+        ("node7.here", "node7.there"),
+    ] {
+        let Ok(file) = &mut listing.files[0].server else { panic!("no file") };
+        file.hostname = hostname.to_owned();
+        let there = Wanted { host: host.to_owned(), ..Wanted::any() };
+        assert_eq!(verdict(&listing, &there), MISSING, "{hostname:?} is not {host}");
+        // A port that our file names may be used, with a token of ours.
+        let bare = Ok((host.to_owned(), false));
+        assert_eq!(verdict(&listing, &Wanted { port: Some(PORT), ..there }), bare, "{hostname:?}, {host}");
+    }
+    let missing = choose(&listing, &Wanted { host: "node9".to_owned(), ..Wanted::any() }).unwrap_err();
+    assert!(missing.hint.contains("--ip=node9") && missing.hint.contains("remote_port"), "{missing}");
 }

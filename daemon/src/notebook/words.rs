@@ -158,21 +158,28 @@ pub(super) fn unreadable() -> Failure {
 
 pub(super) fn missing(wanted: &Wanted, unfit: Option<Unfit>) -> Failure {
     let whose = wanted.owner.as_ref().map_or_else(String::new, |owner| format!(" of {}", shown(owner)));
-    let at = if is_loopback(&wanted.host) { String::new() } else { format!(" on {}", shown(&wanted.host)) };
+    let host = Some(shown(&wanted.host)).filter(|host| !is_loopback(host));
+    let at = host.as_ref().map_or_else(String::new, |host| format!(" on {host}"));
     let which = match (&wanted.dir, wanted.ports) {
         (Some(dir), _) => format!(" in {}", shown(dir)),
         (None, Some((first, last))) => format!(" on a port from {first} to {last}"),
         (None, None) => String::new(),
     };
     let hint = match unfit {
-        Some(Unfit::Socket) => "the one that runs listens on a Unix socket: start it with a port",
+        Some(Unfit::Socket) => "the one that runs listens on a Unix socket: start it with a port".to_owned(),
         Some(Unfit::Malformed | Unfit::Huge) => {
-            "one wrote a file that cannot be understood: set remote_port and token for it"
+            "one wrote a file that cannot be understood: set remote_port and token for it".to_owned()
         }
         None if wanted.owner.is_some() => {
-            "what another user's server writes down is private: set remote_port"
+            "what another user's server writes down is private: set remote_port".to_owned()
         }
-        None => "start one over there, or set start so that `nbctl open` can",
+        None => match host {
+            // What listens everywhere names no machine.
+            Some(host) => format!(
+                "start one there with --ip={host}, so that it writes down where it runs; or set remote_port and token"
+            ),
+            None => "start one over there, or set start so that `nbctl open` can".to_owned(),
+        },
     };
     Failure::new(MISSING, format!("no notebook's server{whose}{which} runs over there{at}"), hint)
 }
