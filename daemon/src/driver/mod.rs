@@ -5,6 +5,7 @@ mod doctor;
 mod goodbye;
 mod keys;
 mod layers;
+mod lives;
 mod loading;
 mod looks;
 mod memory;

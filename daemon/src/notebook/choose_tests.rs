@@ -149,6 +149,59 @@ fn the_newest_comes_first_and_what_is_named_has_to_fit() {
 }
 
 #[test]
+fn the_one_that_was_there_last_stays_and_after_it_one_with_its_directory() {
+    let mut listing = ours();
+    for (pid, port, changed) in [(78, 7001, 1500), (79, 7002, 2000)] {
+        listing.files.push(written(pid, port, changed));
+        let sockets = Some(vec![u64::from(pid)]);
+        listing.processes.insert(pid, Process { uid: ME, began: Some(1), sockets });
+        listing.listeners.push(listener("127.0.0.1", port, ME, pid.into()));
+    }
+    let last = |pid, port, root_dir: &str| Last { pid: Some(pid), port, root_dir: Some(root_dir.to_owned()) };
+    for (last, expected) in [
+        (None, [7002, 7001, 7000]),
+        (Some(last(77, 7000, "/work/77")), [7000, 7002, 7001]),
+        (Some(last(79, 7002, "/work/77")), [7002, 7000, 7001]),
+        // The same number or port alone is another server.
+        (Some(last(77, 7001, "/")), [7002, 7001, 7000]),
+        (Some(last(5, 7000, "/work/78")), [7001, 7002, 7000]),
+        (Some(Last { pid: None, port: 7001, root_dir: None }), [7001, 7002, 7000]),
+    ] {
+        let wanted = Wanted { last: last.clone(), ..Wanted::any() };
+        let ports: Vec<u16> = choose(&listing, &wanted).unwrap().iter().map(|c| c.port).collect();
+        assert_eq!(ports, expected, "{last:?}");
+    }
+}
+
+#[test]
+fn the_one_that_was_there_last_has_ended_only_where_that_is_seen() {
+    let last = Last { pid: Some(77), port: PORT, root_dir: None };
+    let any = Wanted { last: Some(last.clone()), ..Wanted::any() };
+    assert!(!has_ended(&ours(), &any));
+    assert!(!has_ended(&ours(), &Wanted::any()));
+    assert!(!has_ended(&ours(), &Wanted { last: Some(Last { pid: None, ..last.clone() }), ..Wanted::any() }));
+    type Change = fn(&mut Listing);
+    let changes: [(Change, bool); 5] = [
+        (|l| l.files.clear(), false),
+        (|l| l.processes.clear(), true),
+        // Another process has its number.
+        (|l| l.processes.get_mut(&77).unwrap().sockets = Some(vec![3]), true),
+        (|l| (l.table, l.listeners) = (None, Vec::new()), false),
+        (|l| (l.whole, l.processes) = (false, [].into()), false),
+    ];
+    for (at, (change, expected)) in changes.into_iter().enumerate() {
+        let mut listing = ours();
+        change(&mut listing);
+        assert_eq!(has_ended(&listing, &any), expected, "change {at}");
+    }
+    let there = Wanted { host: "node7".to_owned(), ..any };
+    let mut elsewhere = Listing { table: None, processes: [].into(), ..ours() };
+    assert!(!has_ended(&elsewhere, &there));
+    elsewhere.files.clear();
+    assert!(has_ended(&elsewhere, &there));
+}
+
+#[test]
 fn of_another_user_the_ports_are_seen_and_nothing_else() {
     let mut listing = Listing { who: Some(1001), files: Vec::new(), ..ours() };
     listing.listeners = vec![listener("127.0.0.1", 7005, 1001, 8), listener("127.0.0.1", 7001, 1001, 9)];
