@@ -3,6 +3,7 @@
 
 mod doctor;
 mod goodbye;
+mod here;
 mod keys;
 mod layers;
 mod lives;

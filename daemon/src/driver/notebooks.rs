@@ -167,7 +167,7 @@ impl Driver {
         Fault::new(FaultCode::NoSuchTunnel, format!("there is no notebook {name:?}"), hint)
     }
 
-    fn notebook_spec(&self, key: &Key) -> Option<&NotebookSpec> {
+    pub(super) fn notebook_spec(&self, key: &Key) -> Option<&NotebookSpec> {
         let tunnel = self.fleet.tunnels().get(&key.0)?;
         tunnel.spec().notebooks.iter().find(|spec| spec.name == key.1)
     }
@@ -265,53 +265,6 @@ impl Driver {
         None
     }
 
-    fn notebook_at(&self, key: &Key) -> Result<NotebookAt, Fault> {
-        let (Some(spec), Some(server)) = (self.notebook_spec(key), self.notebooks.servers.get(key)) else {
-            return Err(Fault::new(
-                FaultCode::Failed,
-                format!("the notebook {} was removed meanwhile", key.1),
-                "see `nbctl status`",
-            ));
-        };
-        if let Some(why) = self.cannot_listen(key).as_ref().or(server.token_problem.as_ref()) {
-            return Err(fault(why));
-        }
-        Ok(NotebookAt {
-            tunnel: key.0.to_string(),
-            name: key.1.to_string(),
-            host: self.local_name(key).to_owned(),
-            local_port: spec.local_port,
-            https: server.https,
-            base_url: server.base_url.clone(),
-            token: server.token.clone(),
-            password: server.password,
-            kind: server.kind.word().to_owned(),
-            notes: server.notes(),
-        })
-    }
-
-    /// What this machine is to be called in its URL: where its port of `[::1]` could not be had, `localhost` may lead
-    /// to somebody else.
-    pub(super) fn local_name(&self, key: &Key) -> &'static str {
-        let view = self.fleet.tunnels().get(&key.0).map(|tunnel| tunnel.view(self.clock.now()));
-        let has_both = view.is_some_and(|view| {
-            let place =
-                view.spec.forwards.iter().position(|forward| forward.target.notebook() == Some(&key.1));
-            let forward = place.and_then(|place| view.forwards.get(place));
-            forward.is_none_or(|forward| forward.note.is_none())
-        });
-        if has_both { "localhost" } else { "127.0.0.1" }
-    }
-
-    /// Why nobody listens for it on this machine.
-    fn cannot_listen(&self, key: &Key) -> Option<Failure> {
-        let view = self.fleet.tunnels().get(&key.0)?.view(self.clock.now());
-        let place =
-            view.spec.forwards.iter().position(|forward| forward.target.notebook() == Some(&key.1))?;
-        let forward = view.forwards.get(place)?;
-        forward.listens.is_empty().then(|| forward.problem.clone()).flatten()
-    }
-
     fn notebook_log(&self, asked: &Asked, key: &Key, lines: u32) -> Result<(), Fault> {
         let name = &key.0;
         let (Some(far), Some(errand)) = (self.effects.far_side_now(name), self.errand(key)) else {
@@ -378,7 +331,7 @@ fn told(at: NotebookAt) -> Reply {
 }
 
 /// A failure as an answer.
-fn fault(why: &Failure) -> Fault {
+pub(super) fn fault(why: &Failure) -> Fault {
     let code = match why.kind {
         FailureKind::HostKeyUnknown
         | FailureKind::HostKeyChanged
