@@ -147,7 +147,9 @@ impl Reading<'_> {
         let dir = self.value(&keys.dir, |text| values::line(text, "the directory", "dir = \"~/project\""));
         self.value(&keys.token, |token| values::token(token.expose()));
         let launcher = self.launcher(keys);
-        self.machine(keys, &launcher);
+        if let Some(host) = &host {
+            self.machine(host, keys, &launcher);
+        }
         let name = self.keep(name.span(), values::name(name.get_ref()))?;
         let spec = NotebookSpec {
             name,
@@ -225,9 +227,8 @@ impl Reading<'_> {
     }
 
     /// Whatever runs a notebook runs it where it can: a machine that `host` names is only looked at.
-    fn machine(&mut self, keys: &NotebookKeys, launcher: &Launcher) {
-        let Some(host) = keys.host.as_ref().filter(|host| !is_loopback(host.get_ref())) else { return };
-        let named = host.get_ref();
+    fn machine(&mut self, named: &str, keys: &NotebookKeys, launcher: &Launcher) {
+        let Some(host) = keys.host.as_ref().filter(|_| !is_loopback(named)) else { return };
         let (place, flaw) = match (launcher, &keys.start) {
             (Launcher::Slurm(_), _) => (
                 host.span(),

@@ -208,6 +208,7 @@ fn what_is_wrong_with_a_notebook_is_pointed_at() {
         "[notebook.x]\nscheme = \"ftp\"",
         "[notebook.x]\nlauncher = \"pbs\"",
         "[notebook.x]\nhost = \"a@b\"",
+        "[notebook.x]\nhost = \"a@b\"\nstart = \"jupyter lab\"",
         "[notebook.x]\ndir = \"\"",
         "[notebook.x]\nstart = \"a\\nb\"",
         "[notebook.x]\nlauncher = \"slurm\"\nstart = \"a\"\nslurm.job = \"b\"",

@@ -188,3 +188,68 @@ pub(super) fn missing(wanted: &Wanted, unfit: Option<Unfit>) -> Failure {
 pub(super) fn shown(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// One sentence says what happened, and one what to do.
+    fn is_said_well(why: &Failure) -> bool {
+        let is_sentence = |text: &str| {
+            !text.is_empty() && !text.starts_with(char::is_uppercase) && !text.ends_with(['.', ' ', ':'])
+        };
+        is_sentence(&why.message) && is_sentence(&why.hint) && why.message != why.hint
+    }
+
+    #[test]
+    fn whatever_is_wrong_with_a_notebook_is_said_in_a_sentence_with_a_hint() {
+        let theirs = Wanted { owner: Some("alice".to_owned()), ..Wanted::any() };
+        let there = Wanted { host: "node7".to_owned(), ports: Some((1, 2)), ..Wanted::any() };
+        let denied = Failure::new(FailureKind::ForwardingDenied, "it does not", "ask it to");
+        let mut all = vec![
+            not_jupyter(1),
+            silent(1),
+            certificate("node7", 1, "it is of yesterday"),
+            port_refused(1, nobody_listens(1)),
+            port_refused(1, denied),
+            https_on_http(1),
+            http_on_https(1),
+            password_wanted(1),
+            kernel_dead(1),
+            kernel_dead(2),
+            stranger(1, 0, None),
+            stranger(1, 1001, Some("alice")),
+            of_another("jpserver-1.json", "/home/alice"),
+            open_to_others("jpserver-1.json", "/home/alice"),
+            nobody_listens(1),
+            no_such_account("alice"),
+            unreadable(),
+        ];
+        for kind in [Kind::Server2, Kind::Notebook6, Kind::Hub, Kind::Unknown] {
+            all.extend([token_refused(1, kind), token_wanted(1, kind)]);
+        }
+        for wanted in [Wanted::any(), theirs, there, Wanted { dir: Some("~/x".to_owned()), ..Wanted::any() }]
+        {
+            let unfit = [None, Some(Unfit::Socket), Some(Unfit::Malformed), Some(Unfit::Huge)];
+            all.extend(unfit.map(|unfit| missing(&wanted, unfit)));
+        }
+        for why in &all {
+            assert!(is_said_well(why), "{:?}: {why}", why.kind);
+        }
+        let kinds: BTreeSet<FailureKind> = all.iter().map(|why| why.kind).collect();
+        let expected = [
+            FailureKind::ForwardingDenied,
+            MISSING,
+            NOT_YOURS,
+            FailureKind::TokenRefused,
+            FAILED,
+            FailureKind::Config,
+        ];
+        assert_eq!(kinds, BTreeSet::from(expected));
+        for bad in [("", "do"), ("it is", ""), ("It is", "do"), ("it is", "do."), ("it is", "it is")] {
+            assert!(!is_said_well(&Failure::new(FAILED, bad.0, bad.1)), "{bad:?}");
+        }
+    }
+}

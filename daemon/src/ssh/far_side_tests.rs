@@ -170,6 +170,16 @@ async fn a_shell_that_ran_before_and_not_this_time_is_not_forbidden() {
     assert!(failure.message.contains("fork failed"), "{failure}");
 }
 
+#[test]
+fn whatever_keeps_a_program_from_running_is_said_in_a_sentence_with_a_hint() {
+    for why in [cut("h"), no_chance(), short("h"), busy("h"), no_program("h")] {
+        for text in [&why.message, &why.hint] {
+            let is_sentence = !text.starts_with(char::is_uppercase) && !text.ends_with(['.', ' ', ':']);
+            assert!(is_sentence && !text.is_empty(), "{why}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn many_run_at_once_and_a_cut_ends_them_all() {
     let (sshd, link) = up("").await;
