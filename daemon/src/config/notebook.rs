@@ -16,7 +16,8 @@ use toml::Spanned;
 use super::document::Document;
 use super::notebook_values as values;
 use super::schema::List;
-use super::values::{self as plain, Flaw};
+use super::values::Flaw;
+use crate::notebook::is_loopback;
 
 /// The most notebooks of one tunnel.
 const MOST: usize = 256;
@@ -137,7 +138,7 @@ impl Reading<'_> {
         let port = self.value(&keys.remote_port, |number| values::port(*number));
         let mut which = keys.find.as_ref().map(|find| self.find(find, port)).unwrap_or_default();
         which.port = port;
-        let host = self.value(&keys.host, |text| plain::host(text));
+        let host = self.value(&keys.host, |text| values::host(text));
         let local_port = self.value(&keys.local_port, |number| local_port(*number, taken));
         let scheme = self.value(&keys.scheme, |text| values::scheme(text));
         let start = self.value(&keys.start, |text| {
@@ -146,6 +147,9 @@ impl Reading<'_> {
         let dir = self.value(&keys.dir, |text| values::line(text, "the directory", "dir = \"~/project\""));
         self.value(&keys.token, |token| values::token(token.expose()));
         let launcher = self.launcher(keys);
+        if let Some(host) = &host {
+            self.machine(host, keys, &launcher);
+        }
         let name = self.keep(name.span(), values::name(name.get_ref()))?;
         let spec = NotebookSpec {
             name,
@@ -220,6 +224,29 @@ impl Reading<'_> {
         };
         self.problems.extend(flaw.map(|flaw| self.document.problem(Some(place), flaw)));
         Launcher::Slurm(Box::new(spec))
+    }
+
+    /// Whatever runs a notebook runs it where it can: a machine that `host` names is only looked at.
+    fn machine(&mut self, named: &str, keys: &NotebookKeys, launcher: &Launcher) {
+        let Some(host) = keys.host.as_ref().filter(|_| !is_loopback(named)) else { return };
+        let (place, flaw) = match (launcher, &keys.start) {
+            (Launcher::Slurm(_), _) => (
+                host.span(),
+                Flaw::new(
+                    format!("the cluster says where its job runs, and host = {named:?} names a machine"),
+                    "leave host out; a node can be asked for with options = [\"--nodelist=NODE\"] in its slurm table",
+                ),
+            ),
+            (Launcher::Here, Some(start)) => (
+                start.span(),
+                Flaw::new(
+                    format!("start runs its command on the far end itself, and not on host = {named:?}"),
+                    "give that machine a tunnel of its own, with the far end as jump; or leave out one of the two",
+                ),
+            ),
+            (Launcher::Here, None) => return,
+        };
+        self.problems.push(self.document.problem(Some(place), flaw));
     }
 
     fn slurm(&mut self, keys: &SlurmKeys) -> SlurmSpec {

@@ -66,7 +66,6 @@ fn every_key_of_a_notebook_reaches_the_spec() {
         r#"
         [notebook.alice]
         find = ["~/project", "user:alice", "7000-7099"]
-        host = "gpu7"
         local_port = 6000
         token = "3f9c"
         scheme = "https"
@@ -99,7 +98,7 @@ fn every_key_of_a_notebook_reaches_the_spec() {
     };
     let expected = NotebookSpec {
         name: Name::parse("alice").unwrap(),
-        host: "gpu7".into(),
+        host: "localhost".into(),
         which: Which { port: None, owner: text("alice"), dir: text("~/project"), ports: Some((7000, 7099)) },
         local_port: 6000,
         scheme: Scheme::Https,
@@ -109,6 +108,7 @@ fn every_key_of_a_notebook_reaches_the_spec() {
         owner_only: Some(false),
     };
     assert_eq!(found, [expected]);
+    assert_eq!(notebooks("[notebook.b]\nhost = \"gpu7\"")[0].host, "gpu7");
     let plain = notebooks("[notebook.b]\nlocal_port = 6000\nremote_port = 7000\nfind = \"user:alice\"");
     assert_eq!(plain[0].which.owner.as_deref(), Some("alice"), "a port and a user go together");
     assert_eq!((plain[0].host.as_str(), &plain[0].launcher), ("localhost", &Launcher::Here));
@@ -122,6 +122,8 @@ fn every_key_of_a_notebook_reaches_the_spec() {
         "notebook = {}",
         "[notebook.x]\nfind = \"auto\"",
         "[notebook.x]\nstart = \"jupyter lab\"",
+        "[notebook.x]\nhost = \"LocalHost\"\nstart = \"jupyter lab\"",
+        "[notebook.x]\nhost = \"::1\"\nlauncher = \"slurm\"\nstart = \"jupyter lab\"",
         "[notebook.x]\nlauncher = \"slurm\"\n[notebook.x.slurm]\nscript = \"~/a.sbatch\"",
         "[notebook.x]\nlauncher = \"slurm\"\nslurm.job = \"mine\"",
         "[notebook.\"a.b\"]",
@@ -169,6 +171,21 @@ fn what_is_wrong_with_a_notebook_is_pointed_at() {
              give each notebook a local_port of its own, or leave it out and one is chosen",
         ),
         (
+            "[notebook.alice]\nhost = \"gpu7\"\nstart = \"jupyter lab\"",
+            "4:9 start runs its command on the far end itself, and not on host = \"gpu7\" -- \
+             give that machine a tunnel of its own, with the far end as jump; or leave out one of the two",
+        ),
+        (
+            "[notebook.alice]\nhost = \"gpu7\"\nlauncher = \"slurm\"\nstart = \"jupyter lab\"",
+            "3:8 the cluster says where its job runs, and host = \"gpu7\" names a machine -- \
+             leave host out; a node can be asked for with options = [\"--nodelist=NODE\"] in its slurm table",
+        ),
+        (
+            "[notebook.alice]\nhost = \"0.0.0.0\"",
+            "3:8 0.0.0.0 is the address of no machine -- \
+             leave host out where the server runs on the far end itself, or name its machine",
+        ),
+        (
             "[notebook.\"a b\"]",
             "2:11 a notebook's name has only letters, digits, '.', '_' and '-', not ' ' -- \
              write it like [notebook.alice]",
@@ -191,6 +208,7 @@ fn what_is_wrong_with_a_notebook_is_pointed_at() {
         "[notebook.x]\nscheme = \"ftp\"",
         "[notebook.x]\nlauncher = \"pbs\"",
         "[notebook.x]\nhost = \"a@b\"",
+        "[notebook.x]\nhost = \"a@b\"\nstart = \"jupyter lab\"",
         "[notebook.x]\ndir = \"\"",
         "[notebook.x]\nstart = \"a\\nb\"",
         "[notebook.x]\nlauncher = \"slurm\"\nstart = \"a\"\nslurm.job = \"b\"",

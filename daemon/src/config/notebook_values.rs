@@ -1,5 +1,7 @@
 //! What a single value of a `[notebook.NAME]` section may be. Knows neither files nor positions.
 
+use std::net::IpAddr;
+
 use nbtunnel_core::{Name, Scheme, Which};
 
 use super::values::{self, Flaw};
@@ -75,6 +77,18 @@ pub(super) fn name(text: &str) -> Result<Name, Flaw> {
     Name::parse(text).map_err(|why| {
         Flaw::new(why.replace("a tunnel's name", "a notebook's name"), "write it like [notebook.alice]")
     })
+}
+
+/// The machine that it runs on, seen from the far end.
+pub(super) fn host(text: &str) -> Result<String, Flaw> {
+    let host = values::host(text)?;
+    if host.parse::<IpAddr>().is_ok_and(|address| address.is_unspecified()) {
+        return Err(Flaw::new(
+            format!("{host} is the address of no machine"),
+            "leave host out where the server runs on the far end itself, or name its machine",
+        ));
+    }
+    Ok(host)
 }
 
 /// A TCP port.

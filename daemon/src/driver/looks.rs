@@ -113,7 +113,7 @@ impl Driver {
         let unwell =
             health.and_then(|(health, _)| health.why()).or(server.and_then(|s| s.token_problem.as_ref()));
         let mut notes = server.map(Server::notes).unwrap_or_default();
-        notes.extend(self.news_of(&key).cloned());
+        notes.extend(self.notebooks.lives.news(&key).cloned());
         let port = view.spec.local_port;
         NotebookStatus {
             name: key.1.to_string(),

@@ -4,8 +4,10 @@
 mod doctor;
 mod exports;
 mod goodbye;
+mod here;
 mod keys;
 mod layers;
+mod lives;
 mod loading;
 mod looks;
 mod memory;

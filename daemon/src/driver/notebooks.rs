@@ -11,6 +11,7 @@ use nbtunnel_core::{
 use nbtunnel_proto::{Fault, FaultCode, NotebookAsk, NotebookAt, Reply, Secret};
 
 use super::Driver;
+use super::lives::Lives;
 use super::looks::Looked;
 use crate::event::{Asked, ClientId, Event};
 use crate::notebook::{self, Done, Errand, Server};
@@ -27,8 +28,8 @@ pub(super) struct Notebooks {
     pub(super) servers: BTreeMap<Key, Server>,
     /// How those were when somebody looked last.
     pub(super) health: BTreeMap<Key, Looked>,
-    /// The process of the server that was there last, and what became of the one before.
-    lives: BTreeMap<Key, (u32, Option<String>)>,
+    /// Which they were.
+    pub(super) lives: Lives,
     waiting: BTreeMap<WaitId, Waiting>,
 }
 
@@ -44,6 +45,8 @@ struct Waiting {
 enum Then {
     /// He hears where it is.
     Tell,
+    /// The same, and what became of the server before: he is led there.
+    Show,
     /// He hears that it is done.
     Done,
     /// It is opened again.
@@ -97,7 +100,7 @@ impl Driver {
             ));
         }
         let (wish, then) = match ask {
-            NotebookAsk::Open => (Wish::Open, Then::Tell),
+            NotebookAsk::Open => (Wish::Open, Then::Show),
             NotebookAsk::Find => (Wish::Find, Then::Tell),
             NotebookAsk::Stop => (Wish::Stop, Then::Done),
             NotebookAsk::Restart => (Wish::Stop, Then::Open),
@@ -164,7 +167,7 @@ impl Driver {
         Fault::new(FaultCode::NoSuchTunnel, format!("there is no notebook {name:?}"), hint)
     }
 
-    fn notebook_spec(&self, key: &Key) -> Option<&NotebookSpec> {
+    pub(super) fn notebook_spec(&self, key: &Key) -> Option<&NotebookSpec> {
         let tunnel = self.fleet.tunnels().get(&key.0)?;
         tunnel.spec().notebooks.iter().find(|spec| spec.name == key.1)
     }
@@ -179,6 +182,7 @@ impl Driver {
             spec: self.notebook_spec(key)?.clone(),
             token: self.notebooks.tokens.get(key).cloned(),
             job: self.job_of(key),
+            last: self.notebooks.lives.last(key).cloned(),
         })
     }
 
@@ -211,6 +215,9 @@ impl Driver {
             self.notebooks.progress(&key.0, &About::Notebook(key.1.to_string()), &text);
             self.note(Some(&key.0), &text);
         }
+        if did == Did::Stopped {
+            self.notebooks.lives.stopped(&key);
+        }
         match server {
             Some(server) => self.server_found(&key, server),
             None if is_gone(&did) => {
@@ -224,24 +231,11 @@ impl Driver {
     }
 
     fn server_found(&mut self, key: &Key, server: Server) {
-        if let Some(pid) = server.pid {
-            let before = self.notebooks.lives.get(key).map(|(pid, _)| *pid);
-            if before != Some(pid) {
-                self.notebooks.health.remove(key);
-                let text = "its server was started anew: the kernels of the one before are gone";
-                let news = before.map(|_| text.to_owned());
-                if news.is_some() {
-                    self.note(Some(&key.0), &format!("notebook {}: {text}", key.1));
-                }
-                self.notebooks.lives.insert(key.clone(), (pid, news));
-            }
+        if let Some(text) = self.notebooks.lives.found(key, &server) {
+            self.notebooks.health.remove(key);
+            self.note(Some(&key.0), &format!("notebook {}: {text}", key.1));
         }
         self.notebooks.servers.insert(key.clone(), server);
-    }
-
-    /// What became of the server that was there before, if something did.
-    pub(super) fn news_of(&self, key: &Key) -> Option<&String> {
-        self.notebooks.lives.get(key)?.1.as_ref()
     }
 
     /// A wait is over, if it is one for a notebook.
@@ -250,10 +244,14 @@ impl Driver {
             return Some(settled);
         };
         let reply = match (settled, then) {
-            (Settled::Reached, Then::Tell) => self.notebook_at(&key),
+            (Settled::Reached, Then::Tell) => self.notebook_at(&key).map(told),
+            (Settled::Reached, Then::Show) => self.notebook_at(&key).map(|mut at| {
+                at.notes.extend(self.notebooks.lives.take_news(&key));
+                told(at)
+            }),
             (Settled::Reached, Then::Done) => Ok(Reply::Done),
             (Settled::Reached, Then::Open) => {
-                self.wish(asked, key, Wish::Open, Then::Tell);
+                self.wish(asked, key, Wish::Open, Then::Show);
                 return None;
             }
             (Settled::Stuck(why), _) => Err(fault(&why)),
@@ -265,53 +263,6 @@ impl Driver {
         };
         asked.answer(reply.unwrap_or_else(Reply::Fault));
         None
-    }
-
-    fn notebook_at(&self, key: &Key) -> Result<Reply, Fault> {
-        let (Some(spec), Some(server)) = (self.notebook_spec(key), self.notebooks.servers.get(key)) else {
-            return Err(Fault::new(
-                FaultCode::Failed,
-                format!("the notebook {} was removed meanwhile", key.1),
-                "see `nbctl status`",
-            ));
-        };
-        if let Some(why) = self.cannot_listen(key).as_ref().or(server.token_problem.as_ref()) {
-            return Err(fault(why));
-        }
-        Ok(Reply::Notebook(Box::new(NotebookAt {
-            tunnel: key.0.to_string(),
-            name: key.1.to_string(),
-            host: self.local_name(key).to_owned(),
-            local_port: spec.local_port,
-            https: server.https,
-            base_url: server.base_url.clone(),
-            token: server.token.clone(),
-            password: server.password,
-            kind: server.kind.word().to_owned(),
-            notes: server.notes(),
-        })))
-    }
-
-    /// What this machine is to be called in its URL: where its port of `[::1]` could not be had, `localhost` may lead
-    /// to somebody else.
-    pub(super) fn local_name(&self, key: &Key) -> &'static str {
-        let view = self.fleet.tunnels().get(&key.0).map(|tunnel| tunnel.view(self.clock.now()));
-        let has_both = view.is_some_and(|view| {
-            let place =
-                view.spec.forwards.iter().position(|forward| forward.target.notebook() == Some(&key.1));
-            let forward = place.and_then(|place| view.forwards.get(place));
-            forward.is_none_or(|forward| forward.note.is_none())
-        });
-        if has_both { "localhost" } else { "127.0.0.1" }
-    }
-
-    /// Why nobody listens for it on this machine.
-    fn cannot_listen(&self, key: &Key) -> Option<Failure> {
-        let view = self.fleet.tunnels().get(&key.0)?.view(self.clock.now());
-        let place =
-            view.spec.forwards.iter().position(|forward| forward.target.notebook() == Some(&key.1))?;
-        let forward = view.forwards.get(place)?;
-        forward.listens.is_empty().then(|| forward.problem.clone()).flatten()
     }
 
     fn notebook_log(&self, asked: &Asked, key: &Key, lines: u32) -> Result<(), Fault> {
@@ -361,7 +312,7 @@ impl Driver {
         };
         self.notebooks.servers.retain(|key, _| is_there(key));
         self.notebooks.health.retain(|key, _| is_there(key));
-        self.notebooks.lives.retain(|key, _| is_there(key));
+        self.notebooks.lives.retain(is_there);
     }
 }
 
@@ -374,8 +325,13 @@ fn is_gone(did: &Did) -> bool {
     }
 }
 
+/// Where it is, as an answer.
+fn told(at: NotebookAt) -> Reply {
+    Reply::Notebook(Box::new(at))
+}
+
 /// A failure as an answer.
-fn fault(why: &Failure) -> Fault {
+pub(super) fn fault(why: &Failure) -> Fault {
     let code = match why.kind {
         FailureKind::HostKeyUnknown
         | FailureKind::HostKeyChanged

@@ -9,10 +9,13 @@ use nbtunnel_proto::Secret;
 use super::listener::Table;
 use super::listing::{Listing, Written};
 use super::server_file::{ServerFile, Unfit};
-use super::{Checked, Wanted, is_loopback, words};
+use super::{Checked, Last, Wanted, is_loopback, words};
 
 /// Seconds by which a process may seem younger than the file that it wrote: clocks are set, and counted in seconds.
 const SLACK: i64 = 3;
+
+/// Of those that fit, so many are told.
+const MOST: usize = 8;
 
 /// A server that may be spoken to.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +39,16 @@ impl Candidate {
         self.file.as_ref()?.token.as_ref()
     }
 
+    /// How much it has of the one that was there last.
+    fn likeness(&self, last: &Last) -> Likeness {
+        let file = self.file.as_ref();
+        if last.is(file.and_then(|file| file.pid), self.port) {
+            return Likeness::Same;
+        }
+        let root_dir = file.and_then(|file| file.root_dir.as_ref());
+        if root_dir.is_some() && root_dir == last.root_dir.as_ref() { Likeness::Dir } else { Likeness::None }
+    }
+
     /// Tells it from others.
     pub(super) fn words(&self) -> String {
         match self.file.as_ref().and_then(|file| file.root_dir.as_ref()) {
@@ -43,6 +56,16 @@ impl Candidate {
             None => format!("port {}", self.port),
         }
     }
+}
+
+/// What a server has in common with another; what has more comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Likeness {
+    /// It is the same.
+    Same,
+    /// It serves the same directory, and so may be that one started anew.
+    Dir,
+    None,
 }
 
 /// Where a port leads.
@@ -88,13 +111,34 @@ pub(super) fn choose(listing: &Listing, wanted: &Wanted) -> Result<Vec<Candidate
     // Stable: in one directory the order is that of `ls -t`, which counts finer than seconds.
     good.sort_by_key(|(changed, _)| std::cmp::Reverse(*changed));
     if !good.is_empty() {
-        return Ok(good.into_iter().map(|(_, candidate)| candidate).collect());
+        return Ok(likeliest_first(wanted, good.into_iter().map(|(_, candidate)| candidate).collect()));
     }
     if let Some(port) = wanted.port {
         return by_port(listing, wanted, who, port, wrong).map(|candidate| vec![candidate]);
     }
     let in_range = in_range(listing, wanted, who);
-    if in_range.is_empty() { Err(explain(wanted, wrong)) } else { Ok(in_range) }
+    if in_range.is_empty() { Err(explain(wanted, wrong)) } else { Ok(likeliest_first(wanted, in_range)) }
+}
+
+/// One that begins beside the one that was there last takes nobody away from it.
+fn likeliest_first(wanted: &Wanted, mut good: Vec<Candidate>) -> Vec<Candidate> {
+    if let Some(last) = &wanted.last {
+        good.sort_by_key(|candidate| candidate.likeness(last));
+    }
+    good.truncate(MOST);
+    good
+}
+
+/// Whether the server that was there last has ended, as far as that can be seen.
+pub(super) fn has_ended(listing: &Listing, wanted: &Wanted) -> bool {
+    let (Some(last), Ok(who)) = (&wanted.last, who(listing, wanted)) else { return false };
+    let Some(pid) = last.pid else { return false };
+    if is_loopback(&wanted.host) {
+        return lives(listing, who, pid, last.port, None).is_err();
+    }
+    // Processes of another machine are not seen; a server that ends takes away what it wrote.
+    let is_its = |written: &Written| written.server.as_ref().is_ok_and(|file| file.pid == Some(pid));
+    !listing.files.iter().any(is_its)
 }
 
 /// Whose server it has to be.
@@ -123,7 +167,7 @@ fn judge(listing: &Listing, wanted: &Wanted, who: u32, written: &Written) -> Res
     if !is_loopback(&wanted.host) {
         return Ok(candidate(wanted.host.clone(), Checked::NotReadable));
     }
-    lives(listing, who, file, written.changed)?;
+    lives(listing, who, file.pid.ok_or(Wrong::Gone)?, file.port, written.changed)?;
     match leads(listing, who, &wanted.host, file.port) {
         Leads::Theirs(host) => Ok(candidate(host, Checked::Mine)),
         Leads::Stranger(uid) => Err(Wrong::Stranger(file.port, uid)),
@@ -146,29 +190,35 @@ fn is_meant(listing: &Listing, wanted: &Wanted, file: &ServerFile) -> bool {
         && (!elsewhere || is_machine(&wanted.host, &file.hostname))
 }
 
-/// Whether a server that was told to listen on `hostname` may be the one on `host`.
+/// Whether a server that was told to listen on `hostname` is the one on `host`. What it was told has to name that
+/// machine: one that listens everywhere, or on loopback, may be on any, and its token is not for whoever has its port
+/// on another.
 fn is_machine(host: &str, hostname: &str) -> bool {
-    let first = |name: &str| name.split('.').next().map(str::to_ascii_lowercase);
-    let everywhere = matches!(hostname, "" | "*" | "0.0.0.0" | "::");
-    let same =
-        if hostname.parse::<IpAddr>().is_ok() { host == hostname } else { first(host) == first(hostname) };
-    everywhere || same
+    let name = |text: &str| text.trim_end_matches('.').to_ascii_lowercase();
+    let (host, hostname) = (name(host), name(hostname));
+    match (host.parse::<IpAddr>(), hostname.parse::<IpAddr>()) {
+        (Ok(host), Ok(hostname)) => host == hostname && !host.is_unspecified() && !host.is_loopback(),
+        (Ok(_), Err(_)) | (Err(_), Ok(_)) => false,
+        (Err(_), Err(_)) => {
+            let (short, rest) = host.split_once('.').unwrap_or((&host, ""));
+            let (its_short, its_rest) = hostname.split_once('.').unwrap_or((&hostname, ""));
+            let same_domain = rest.is_empty() || its_rest.is_empty() || rest == its_rest;
+            !matches!(short, "" | "*" | "localhost") && short == its_short && same_domain
+        }
+    }
 }
 
-/// Whether the process that wrote `file` is still that one.
-fn lives(listing: &Listing, who: u32, file: &ServerFile, changed: Option<i64>) -> Result<(), Wrong> {
-    let process = file.pid.and_then(|pid| listing.processes.get(&pid)).ok_or(Wrong::Gone)?;
+/// Whether the process `pid` is still the server on `port`, which wrote that down when it `changed` its file.
+fn lives(listing: &Listing, who: u32, pid: u32, port: u16, changed: Option<i64>) -> Result<(), Wrong> {
+    let process = listing.processes.get(&pid).ok_or(Wrong::Gone)?;
     if process.uid != who {
         return Err(Wrong::Gone);
     }
     // Whoever holds the socket is the server: no clock says more.
     if let (Some(held), Some(Table::Everybodys)) = (&process.sockets, listing.table) {
         let holds = |inode: &u64| held.contains(inode);
-        let its = listing
-            .listeners
-            .iter()
-            .filter(|l| l.port == file.port)
-            .any(|l| l.inode.as_ref().is_some_and(holds));
+        let its =
+            listing.listeners.iter().filter(|l| l.port == port).any(|l| l.inode.as_ref().is_some_and(holds));
         return if its { Ok(()) } else { Err(Wrong::Gone) };
     }
     match process.began.zip(changed) {
@@ -252,7 +302,7 @@ fn in_range(listing: &Listing, wanted: &Wanted, who: u32) -> Vec<Candidate> {
         Leads::Theirs(host) => Some(Candidate::bare(&host, port, Checked::Mine)),
         Leads::Stranger(_) | Leads::Nobody | Leads::Unread => None,
     });
-    reached.take(8).collect()
+    reached.collect()
 }
 
 /// Nothing can be used: the worst reason is told.

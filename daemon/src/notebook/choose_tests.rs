@@ -149,6 +149,59 @@ fn the_newest_comes_first_and_what_is_named_has_to_fit() {
 }
 
 #[test]
+fn the_one_that_was_there_last_stays_and_after_it_one_with_its_directory() {
+    let mut listing = ours();
+    for (pid, port, changed) in [(78, 7001, 1500), (79, 7002, 2000)] {
+        listing.files.push(written(pid, port, changed));
+        let sockets = Some(vec![u64::from(pid)]);
+        listing.processes.insert(pid, Process { uid: ME, began: Some(1), sockets });
+        listing.listeners.push(listener("127.0.0.1", port, ME, pid.into()));
+    }
+    let last = |pid, port, root_dir: &str| Last { pid: Some(pid), port, root_dir: Some(root_dir.to_owned()) };
+    for (last, expected) in [
+        (None, [7002, 7001, 7000]),
+        (Some(last(77, 7000, "/work/77")), [7000, 7002, 7001]),
+        (Some(last(79, 7002, "/work/77")), [7002, 7000, 7001]),
+        // The same number or port alone is another server.
+        (Some(last(77, 7001, "/")), [7002, 7001, 7000]),
+        (Some(last(5, 7000, "/work/78")), [7001, 7002, 7000]),
+        (Some(Last { pid: None, port: 7001, root_dir: None }), [7001, 7002, 7000]),
+    ] {
+        let wanted = Wanted { last: last.clone(), ..Wanted::any() };
+        let ports: Vec<u16> = choose(&listing, &wanted).unwrap().iter().map(|c| c.port).collect();
+        assert_eq!(ports, expected, "{last:?}");
+    }
+}
+
+#[test]
+fn the_one_that_was_there_last_has_ended_only_where_that_is_seen() {
+    let last = Last { pid: Some(77), port: PORT, root_dir: None };
+    let any = Wanted { last: Some(last.clone()), ..Wanted::any() };
+    assert!(!has_ended(&ours(), &any));
+    assert!(!has_ended(&ours(), &Wanted::any()));
+    assert!(!has_ended(&ours(), &Wanted { last: Some(Last { pid: None, ..last.clone() }), ..Wanted::any() }));
+    type Change = fn(&mut Listing);
+    let changes: [(Change, bool); 5] = [
+        (|l| l.files.clear(), false),
+        (|l| l.processes.clear(), true),
+        // Another process has its number.
+        (|l| l.processes.get_mut(&77).unwrap().sockets = Some(vec![3]), true),
+        (|l| (l.table, l.listeners) = (None, Vec::new()), false),
+        (|l| (l.whole, l.processes) = (false, [].into()), false),
+    ];
+    for (at, (change, expected)) in changes.into_iter().enumerate() {
+        let mut listing = ours();
+        change(&mut listing);
+        assert_eq!(has_ended(&listing, &any), expected, "change {at}");
+    }
+    let there = Wanted { host: "node7".to_owned(), ..any };
+    let mut elsewhere = Listing { table: None, processes: [].into(), ..ours() };
+    assert!(!has_ended(&elsewhere, &there));
+    elsewhere.files.clear();
+    assert!(has_ended(&elsewhere, &there));
+}
+
+#[test]
 fn of_another_user_the_ports_are_seen_and_nothing_else() {
     let mut listing = Listing { who: Some(1001), files: Vec::new(), ..ours() };
     listing.listeners = vec![listener("127.0.0.1", 7005, 1001, 8), listener("127.0.0.1", 7001, 1001, 9)];
@@ -167,13 +220,53 @@ fn on_another_machine_the_name_has_to_fit_and_no_more_can_be_seen() {
     let mut listing = ours();
     (listing.table, listing.processes) = (None, [].into());
     let there = |host: &str| Wanted { host: host.to_owned(), ..Wanted::any() };
+    let told = |listing: &mut Listing, hostname: &str| {
+        let Ok(file) = &mut listing.files[0].server else { panic!("no file") };
+        file.hostname = hostname.to_owned();
+    };
     assert_eq!(verdict(&listing, &there("node7")), MISSING);
-    for (hostname, host) in [("node7.cluster", "node7"), ("0.0.0.0", "node8"), ("10.0.0.7", "10.0.0.7")] {
-        if let Ok(file) = &mut listing.files[0].server {
-            file.hostname = hostname.to_owned();
-        }
-        assert_eq!(verdict(&listing, &there(host)), fine(host));
+    for (hostname, host) in [
+        ("node7", "node7"),
+        ("node7.cluster", "Node7"),
+        ("node7", "node7.cluster"),
+        ("node7.cluster", "node7.cluster."),
+        ("10.0.0.7", "10.0.0.7"),
+        ("fd00::7", "fd00:0::7"),
+    ] {
+        told(&mut listing, hostname);
+        assert_eq!(verdict(&listing, &there(host)), fine(host), "{hostname} is {host}");
     }
     listing.files[0].open_to_others = true;
-    assert_eq!(verdict(&listing, &there("10.0.0.7")), NOT_YOURS);
+    assert_eq!(verdict(&listing, &there("fd00::7")), NOT_YOURS);
+}
+
+#[test]
+fn a_token_goes_to_no_other_machine_than_the_one_that_its_file_names() {
+    let mut listing = ours();
+    (listing.table, listing.processes) = (None, [].into());
+    for (hostname, host) in [
+        ("0.0.0.0", "node7"),
+        ("*", "node7"),
+        ("", "node7"),
+        ("::", "node7"),
+        ("0.0.0.0", "10.0.0.7"),
+        ("0.0.0.0", "0.0.0.0"),
+        ("::", "::"),
+        ("localhost", "localhost.localdomain"),
+        ("127.0.0.1", "node7"),
+        ("10.0.0.7", "10.0.0.8"),
+        ("10.0.0.7", "10"),
+        ("node7", "node8"),
+        ("node7.here", "node7.there"),
+    ] {
+        let Ok(file) = &mut listing.files[0].server else { panic!("no file") };
+        file.hostname = hostname.to_owned();
+        let there = Wanted { host: host.to_owned(), ..Wanted::any() };
+        assert_eq!(verdict(&listing, &there), MISSING, "{hostname:?} is not {host}");
+        // A port that our file names may be used, with a token of ours.
+        let bare = Ok((host.to_owned(), false));
+        assert_eq!(verdict(&listing, &Wanted { port: Some(PORT), ..there }), bare, "{hostname:?}, {host}");
+    }
+    let missing = choose(&listing, &Wanted { host: "node9".to_owned(), ..Wanted::any() }).unwrap_err();
+    assert!(missing.hint.contains("--ip=node9") && missing.hint.contains("remote_port"), "{missing}");
 }

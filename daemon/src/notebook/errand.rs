@@ -5,7 +5,7 @@ use std::sync::Arc;
 use nbtunnel_core::{Did, Failure, FailureKind, Job, Launcher, NotebookSpec, Target, Task};
 use nbtunnel_proto::Secret;
 
-use super::{Checked, Kind, Server, Wanted, find};
+use super::{Checked, Kind, Last, Server, Wanted, find};
 use crate::forward::FarSide;
 use crate::launch::{self, Batch, Launch};
 
@@ -17,6 +17,8 @@ pub struct Errand {
     pub token: Option<Secret>,
     /// The job that it runs in, as far as it is known.
     pub job: Option<Job>,
+    /// The server that was found last.
+    pub last: Option<Last>,
 }
 
 /// What came of an errand.
@@ -146,6 +148,7 @@ impl Errand {
             scheme: self.spec.scheme,
             token: self.token.clone(),
             pid: None,
+            last: self.last.clone(),
         }
     }
 
@@ -234,6 +237,7 @@ mod tests {
             self_signed: false,
             owner: None,
             others: Vec::new(),
+            last_ended: false,
             token_problem: None,
         };
         assert!(server("127.0.0.1").is_at("127.0.0.1:7000"));

@@ -57,6 +57,26 @@ pub struct Wanted {
     pub token: Option<Secret>,
     /// Its process.
     pub pid: Option<u32>,
+    /// Of several that fit it is this one again, if it is still there.
+    pub last: Option<Last>,
+}
+
+/// A server that was found before, as far as others are told from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Last {
+    /// Its process.
+    pub pid: Option<u32>,
+    /// Its port.
+    pub port: u16,
+    /// The directory that it served.
+    pub root_dir: Option<String>,
+}
+
+impl Last {
+    /// Whether this is the one with that process, where that is known, and port.
+    pub fn is(&self, pid: Option<u32>, port: u16) -> bool {
+        self.port == port && (self.pid == pid || self.pid.is_none() || pid.is_none())
+    }
 }
 
 impl Wanted {
@@ -71,6 +91,7 @@ impl Wanted {
             scheme: Scheme::Auto,
             token: None,
             pid: None,
+            last: None,
         }
     }
 }
@@ -107,6 +128,8 @@ pub struct Server {
     pub owner: Option<String>,
     /// Other servers that would have fitted.
     pub others: Vec<String>,
+    /// [`Wanted::last`] has ended.
+    pub last_ended: bool,
     /// The server is there, and nobody gets in: it refuses the token, or wants one that is not known.
     pub token_problem: Option<Failure>,
 }
@@ -143,13 +166,14 @@ pub async fn find(far: Arc<dyn FarSide>, wanted: &Wanted) -> Result<Server, Fail
     if let Some(owner) = wanted.owner.as_deref().filter(|owner| !script::is_account(owner)) {
         return Err(words::no_such_account(owner));
     }
-    let candidates = candidates(&far, wanted).await?;
+    let Choice { candidates, last_ended } = candidates(&far, wanted).await?;
     let mut first = None;
     for (at, candidate) in candidates.iter().enumerate().take(MOST_MET) {
         match meet(&far, wanted, candidate).await {
             Ok(mut server) => {
                 let others = candidates.iter().enumerate().filter(|(other, _)| *other != at);
                 server.others = others.map(|(_, other)| other.words()).collect();
+                server.last_ended = last_ended;
                 return Ok(server);
             }
             Err(Trouble::Link(why)) => return Err(why),
@@ -180,28 +204,38 @@ pub async fn verify(far: Arc<dyn FarSide>, server: &Server) -> Result<(), Failur
     if lives { Ok(()) } else { Err(words::nobody_listens(server.port)) }
 }
 
-/// Those that may be spoken to, the likeliest first.
-async fn candidates(far: &Arc<dyn FarSide>, wanted: &Wanted) -> Result<Vec<Candidate>, Failure> {
+/// What the listings come to.
+struct Choice {
+    /// Those that may be spoken to, the likeliest first.
+    candidates: Vec<Candidate>,
+    /// See [`Server::last_ended`].
+    last_ended: bool,
+}
+
+async fn candidates(far: &Arc<dyn FarSide>, wanted: &Wanted) -> Result<Choice, Failure> {
     let elsewhere = !is_loopback(&wanted.host);
     let listing = match (ask(far, script::find(wanted, elsewhere), PATIENCE).await, wanted.port) {
         (Ok(listing), _) => listing,
         // No program may be run there: who listens cannot be read.
         (Err(why), Some(port)) if why.kind == FailureKind::NoShell => {
-            return Ok(vec![Candidate::bare(&wanted.host, port, Checked::NotReadable)]);
+            let candidates = vec![Candidate::bare(&wanted.host, port, Checked::NotReadable)];
+            return Ok(Choice { candidates, last_ended: false });
         }
         (Err(why), _) => return Err(why),
     };
+    let last_ended = choose::has_ended(&listing, wanted);
     let chosen = choose::choose(&listing, wanted);
     // Python takes its second to start: Jupyter is asked itself only where none of the usual directories is there,
     // so that it must keep its files elsewhere.
     let asks = listing.has_jupyter && !listing.has_dir && wanted.owner.is_none() && !elsewhere;
-    match chosen {
-        Err(why) if asks && choose::is_missing(&why) => told(far, wanted).await.map_err(|_| why),
+    let candidates = match chosen {
+        Err(why) if asks && choose::is_missing(&why) => told(far, wanted).await.map_err(|_| why)?,
         Ok(chosen) if asks && chosen.iter().all(|candidate| candidate.file.is_none()) => {
-            Ok(told(far, wanted).await.unwrap_or(chosen))
+            told(far, wanted).await.unwrap_or(chosen)
         }
-        chosen => chosen,
-    }
+        chosen => chosen?,
+    };
+    Ok(Choice { candidates, last_ended })
 }
 
 /// What Jupyter itself tells, checked as all else is.
@@ -250,6 +284,7 @@ async fn meet(far: &Arc<dyn FarSide>, wanted: &Wanted, candidate: &Candidate) ->
         self_signed: answers.https && is_loopback(&candidate.host),
         owner: wanted.owner.clone(),
         others: Vec::new(),
+        last_ended: false,
         token_problem: entered.problem,
     })
 }
@@ -291,6 +326,6 @@ async fn enter(
 }
 
 /// Whether this is the far end itself.
-fn is_loopback(host: &str) -> bool {
+pub(crate) fn is_loopback(host: &str) -> bool {
     host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|a| a.is_loopback())
 }

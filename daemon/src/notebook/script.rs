@@ -10,7 +10,8 @@ const LIST: &str = include_str!("list.sh");
 
 /// Tells the servers that are written down, their processes, and who listens.
 pub(super) fn find(wanted: &Wanted, elsewhere: bool) -> String {
-    let pids: Vec<u32> = wanted.pid.into_iter().collect();
+    let last = wanted.last.as_ref().and_then(|last| last.pid);
+    let pids: Vec<u32> = wanted.pid.into_iter().chain(last).collect();
     far(wanted.owner.as_deref(), wanted.dir.as_deref(), true, elsewhere, &pids)
 }
 

@@ -158,21 +158,28 @@ pub(super) fn unreadable() -> Failure {
 
 pub(super) fn missing(wanted: &Wanted, unfit: Option<Unfit>) -> Failure {
     let whose = wanted.owner.as_ref().map_or_else(String::new, |owner| format!(" of {}", shown(owner)));
-    let at = if is_loopback(&wanted.host) { String::new() } else { format!(" on {}", shown(&wanted.host)) };
+    let host = Some(shown(&wanted.host)).filter(|host| !is_loopback(host));
+    let at = host.as_ref().map_or_else(String::new, |host| format!(" on {host}"));
     let which = match (&wanted.dir, wanted.ports) {
         (Some(dir), _) => format!(" in {}", shown(dir)),
         (None, Some((first, last))) => format!(" on a port from {first} to {last}"),
         (None, None) => String::new(),
     };
     let hint = match unfit {
-        Some(Unfit::Socket) => "the one that runs listens on a Unix socket: start it with a port",
+        Some(Unfit::Socket) => "the one that runs listens on a Unix socket: start it with a port".to_owned(),
         Some(Unfit::Malformed | Unfit::Huge) => {
-            "one wrote a file that cannot be understood: set remote_port and token for it"
+            "one wrote a file that cannot be understood: set remote_port and token for it".to_owned()
         }
         None if wanted.owner.is_some() => {
-            "what another user's server writes down is private: set remote_port"
+            "what another user's server writes down is private: set remote_port".to_owned()
         }
-        None => "start one over there, or set start so that `nbctl open` can",
+        None => match host {
+            // What listens everywhere names no machine.
+            Some(host) => format!(
+                "start one there with --ip={host}, so that it writes down where it runs; or set remote_port and token"
+            ),
+            None => "start one over there, or set start so that `nbctl open` can".to_owned(),
+        },
     };
     Failure::new(MISSING, format!("no notebook's server{whose}{which} runs over there{at}"), hint)
 }
@@ -180,4 +187,69 @@ pub(super) fn missing(wanted: &Wanted, unfit: Option<Unfit>) -> Failure {
 /// What a far end or a file named, fit for a line.
 pub(super) fn shown(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// One sentence says what happened, and one what to do.
+    fn is_said_well(why: &Failure) -> bool {
+        let is_sentence = |text: &str| {
+            !text.is_empty() && !text.starts_with(char::is_uppercase) && !text.ends_with(['.', ' ', ':'])
+        };
+        is_sentence(&why.message) && is_sentence(&why.hint) && why.message != why.hint
+    }
+
+    #[test]
+    fn whatever_is_wrong_with_a_notebook_is_said_in_a_sentence_with_a_hint() {
+        let theirs = Wanted { owner: Some("alice".to_owned()), ..Wanted::any() };
+        let there = Wanted { host: "node7".to_owned(), ports: Some((1, 2)), ..Wanted::any() };
+        let denied = Failure::new(FailureKind::ForwardingDenied, "it does not", "ask it to");
+        let mut all = vec![
+            not_jupyter(1),
+            silent(1),
+            certificate("node7", 1, "it is of yesterday"),
+            port_refused(1, nobody_listens(1)),
+            port_refused(1, denied),
+            https_on_http(1),
+            http_on_https(1),
+            password_wanted(1),
+            kernel_dead(1),
+            kernel_dead(2),
+            stranger(1, 0, None),
+            stranger(1, 1001, Some("alice")),
+            of_another("jpserver-1.json", "/home/alice"),
+            open_to_others("jpserver-1.json", "/home/alice"),
+            nobody_listens(1),
+            no_such_account("alice"),
+            unreadable(),
+        ];
+        for kind in [Kind::Server2, Kind::Notebook6, Kind::Hub, Kind::Unknown] {
+            all.extend([token_refused(1, kind), token_wanted(1, kind)]);
+        }
+        for wanted in [Wanted::any(), theirs, there, Wanted { dir: Some("~/x".to_owned()), ..Wanted::any() }]
+        {
+            let unfit = [None, Some(Unfit::Socket), Some(Unfit::Malformed), Some(Unfit::Huge)];
+            all.extend(unfit.map(|unfit| missing(&wanted, unfit)));
+        }
+        for why in &all {
+            assert!(is_said_well(why), "{:?}: {why}", why.kind);
+        }
+        let kinds: BTreeSet<FailureKind> = all.iter().map(|why| why.kind).collect();
+        let expected = [
+            FailureKind::ForwardingDenied,
+            MISSING,
+            NOT_YOURS,
+            FailureKind::TokenRefused,
+            FAILED,
+            FailureKind::Config,
+        ];
+        assert_eq!(kinds, BTreeSet::from(expected));
+        for bad in [("", "do"), ("it is", ""), ("It is", "do"), ("it is", "do."), ("it is", "it is")] {
+            assert!(!is_said_well(&Failure::new(FAILED, bad.0, bad.1)), "{bad:?}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use nbtunnel_core::{Failure, FailureKind, ListenAt, ListenId, Target};
 use russh::{ChannelOpenFailure, Error};
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +18,7 @@ use super::count::Count;
 use super::doors::{Door, LeaseOf, Request, Requests};
 use super::handler::Shared;
 use super::logged_in::Session;
+use super::programs::Programs;
 use super::wire::Tap;
 use crate::forward::accepted::Accepted;
 use crate::forward::carrier::{Carried, Carrier, Tell};
@@ -27,9 +28,6 @@ use crate::forward::pump::pump;
 /// How long a local connection waits for its channel. The server itself may be connecting to something
 /// that does not answer.
 const OPEN_DEADLINE: Duration = Duration::from_secs(60);
-
-/// So many programs of ours run over there at a time.
-const PROGRAMS: usize = 4;
 
 /// After how many refused channels what the library keeps of them is thrown away.
 const TIDY_EVERY: u32 = 32;
@@ -51,8 +49,8 @@ pub(super) struct SshCarrier {
     pub(super) unread: Count,
     /// Requests to the server to listen.
     requests: Requests,
-    /// Turns to run something over there, fewer than servers allow by default (MaxSessions in sshd_config(5)).
-    pub(super) programs: Semaphore,
+    /// Turns to run something over there, for all who carry over the session.
+    pub(super) programs: Arc<Programs>,
 }
 
 impl SshCarrier {
@@ -66,7 +64,7 @@ impl SshCarrier {
             unread: Count::clone(&unread),
         };
         let requests = Requests::serve(&shared.doors, &session, &hop, lease, &runtime);
-        let programs = Semaphore::new(PROGRAMS);
+        let programs = Arc::clone(&shared.programs);
         SshCarrier {
             session,
             hop,

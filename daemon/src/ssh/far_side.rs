@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use nbtunnel_core::{Failure, FailureKind, Target};
 use russh::{ChannelMsg, ChannelOpenFailure};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::carry::{SshCarrier, Unreached, Wanted, denied, gone, late, nowhere};
 use super::channel::{ChannelReader, ChannelWriter, Far};
 use super::channel_stream::ChannelStream;
+use super::programs::{Refused, Turn};
 use super::script::{Heard, Script, TooMuch};
 use crate::forward::far::FarWriter;
 use crate::forward::far_side::{FarSide, FarStream, Opening, Ran, Running, Unopened};
@@ -24,6 +25,11 @@ const STDERR: u32 = 1;
 
 /// What runs a script, whatever the login shell is.
 const SHELL: &str = "exec sh -s";
+
+/// A program that ended here may not have ended there: it is looked after these pauses, which double, whether another
+/// may begin.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LAST_PAUSE: Duration = Duration::from_secs(1);
 
 const FIXED_PORT: &str = "set remote_port in the file, so that nothing needs to be run there";
 
@@ -68,11 +74,7 @@ impl FarSide for SshCarrier {
 impl SshCarrier {
     async fn run_script(self: &Arc<Self>, script: &Script) -> Result<Ran, Failure> {
         let hop = &self.hop;
-        let _turn = self.programs.acquire().await.map_err(|_| cut(hop))?;
-        let Far { mut reader, mut writer } = self.get(Wanted::Program).await.map_err(|why| match why {
-            Unreached::Denied(why) => no_program(hop, &why),
-            Unreached::Late | Unreached::LinkGone => cut(hop),
-        })?;
+        let (_turn, Far { mut reader, mut writer }) = self.begin().await?;
         let mut heard = script.listen();
         let ended = {
             let talking = talk(&mut writer, script);
@@ -85,8 +87,14 @@ impl SshCarrier {
         };
         writer.close().await;
         match ended {
-            Ended::Over => heard.result().map_err(|said| no_shell(hop, &said)),
-            Ended::NotAllowed => Err(no_shell(hop, "")),
+            Ended::Over => match heard.result() {
+                Ok(ran) => {
+                    self.programs.ran();
+                    Ok(ran)
+                }
+                Err(said) => Err(self.no_shell(&said)),
+            },
+            Ended::NotAllowed => Err(self.no_shell("")),
             Ended::TooMuch => Err(Failure::new(
                 FailureKind::Internal,
                 format!("what was started on {hop} printed more than {} KiB", Ran::MOST >> 10),
@@ -94,6 +102,50 @@ impl SshCarrier {
             )),
             Ended::Cut => Err(cut(hop)),
         }
+    }
+}
+
+impl SshCarrier {
+    /// A channel for a program, once it is its turn.
+    async fn begin(self: &Arc<Self>) -> Result<(Turn<'_>, Far), Failure> {
+        let hop = &self.hop;
+        let mut pause = FIRST_PAUSE;
+        let mut turn = self.programs.turn().await;
+        loop {
+            let why = match self.get(Wanted::Program).await {
+                Ok(far) => {
+                    turn.let_in();
+                    return Ok((turn, far));
+                }
+                Err(Unreached::Denied(why)) => why,
+                Err(Unreached::Late | Unreached::LinkGone) => return Err(cut(hop)),
+            };
+            if why == ChannelOpenFailure::ResourceShortage {
+                return Err(short(hop));
+            }
+            turn = match turn.refused() {
+                Refused::Always => return Err(no_program(hop)),
+                Refused::Full => self.programs.turn().await,
+                Refused::Leftover(_) if pause > LAST_PAUSE => return Err(busy(hop)),
+                Refused::Leftover(turn) => {
+                    sleep(pause).await;
+                    pause *= 2;
+                    turn
+                }
+            };
+        }
+    }
+
+    /// No shell read the script. Where one did before, that says nothing of what the server allows.
+    fn no_shell(&self, said: &str) -> Failure {
+        let said = if said.is_empty() { String::new() } else { format!("; it says {said:?}") };
+        let hop = &self.hop;
+        if self.programs.have_run() {
+            let message = format!("{hop} could not run a shell this time{said}");
+            let hint = "it is tried again by itself; the machine may be out of processes or memory";
+            return Failure::new(FailureKind::Refused, message, hint);
+        }
+        Failure::new(FailureKind::NoShell, format!("{hop} lets no shell run there{said}"), FIXED_PORT)
     }
 }
 
@@ -151,27 +203,26 @@ fn no_chance() -> Failure {
     )
 }
 
-/// The server opens no session channel.
-fn no_program(hop: &str, why: &ChannelOpenFailure) -> Failure {
-    match why {
-        ChannelOpenFailure::ResourceShortage => Failure::new(
-            FailureKind::Refused,
-            format!("{hop} is out of resources and runs nothing more"),
-            "it is tried again by itself; close what is not needed over there",
-        ),
-        ChannelOpenFailure::AdministrativelyProhibited
-        | ChannelOpenFailure::ConnectFailed
-        | ChannelOpenFailure::UnknownChannelType
-        | ChannelOpenFailure::Other { .. } => {
-            Failure::new(FailureKind::NoShell, format!("{hop} lets no program run there"), FIXED_PORT)
-        }
-    }
+fn short(hop: &str) -> Failure {
+    Failure::new(
+        FailureKind::Refused,
+        format!("{hop} is out of resources and runs nothing more"),
+        "it is tried again by itself; close what is not needed over there",
+    )
 }
 
-/// No shell read the script.
-fn no_shell(hop: &str, said: &str) -> Failure {
-    let said = if said.is_empty() { String::new() } else { format!("; it says {said:?}") };
-    Failure::new(FailureKind::NoShell, format!("{hop} lets no shell run there{said}"), FIXED_PORT)
+/// The server runs programs, and not this one now.
+fn busy(hop: &str) -> Failure {
+    Failure::new(
+        FailureKind::Refused,
+        format!("{hop} runs nothing more over this session: what was begun there before is not over"),
+        "it is tried again by itself; MaxSessions in its sshd_config says how much may run at a time",
+    )
+}
+
+/// The server opens no session channel.
+fn no_program(hop: &str) -> Failure {
+    Failure::new(FailureKind::NoShell, format!("{hop} lets no program run there"), FIXED_PORT)
 }
 
 #[cfg(test)]

@@ -119,6 +119,68 @@ async fn where_nothing_may_run_the_hint_says_what_to_do() {
 }
 
 #[tokio::test]
+async fn where_few_may_run_at_once_they_take_turns() {
+    for most in 1..=3 {
+        let (_sshd, link) = up(&format!("MaxSessions {most}")).await;
+        let all: Vec<_> = (0..20).map(|_| tokio::spawn(far(&link).run("echo ok".into(), PATIENCE))).collect();
+        for ran in all {
+            let ran = ran.await.unwrap().unwrap_or_else(|why| panic!("MaxSessions {most}: {why}"));
+            assert_eq!(output(&ran), "ok\n");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_busy_with_what_we_left_there_is_none_that_runs_nothing() {
+    let sshd = Sshd::start("ed25519", "MaxSessions 1");
+    let links = links(AgentAt::Nowhere);
+    let route = || nbtunnel_core::Route { share: true, ..sshd.route() };
+    let (mut first, mut second) = (start(&links, route()), start(&links, route()));
+    first.up().await;
+    second.up().await;
+    let pid = sshd.at("pid");
+    let hangs = format!("sleep 600 & echo $! >{}; wait", pid.display());
+    let failure = far(&first).run(hangs, Duration::from_secs(2)).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::TimedOut);
+    // Whichever of them asks: they share the session.
+    for link in [&first, &second] {
+        let failure = run(link, "echo no").await.unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Refused, "{failure}");
+        assert!(failure.hint.contains("MaxSessions"), "{failure}");
+    }
+    let pid = std::fs::read_to_string(pid).unwrap();
+    assert!(std::process::Command::new("kill").arg(pid.trim()).status().unwrap().success());
+    timeout(PATIENCE, async { while run(&second, "echo fine").await.is_err() {} }).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_shell_that_ran_before_and_not_this_time_is_not_forbidden() {
+    let dir = tempfile::tempdir().unwrap();
+    let full = dir.path().join("full").display().to_string();
+    let within =
+        format!("test ! -e {full} || {{ echo fork failed >&2; exit 1; }}; sh -c \"$SSH_ORIGINAL_COMMAND\"");
+    let (_sshd, link) = up(&format!("ForceCommand {within}")).await;
+    std::fs::write(&full, "").unwrap();
+    assert_eq!(run(&link, "echo no").await.unwrap_err().kind, FailureKind::NoShell);
+    std::fs::remove_file(&full).unwrap();
+    assert_eq!(output(&run(&link, "echo fine").await.unwrap()), "fine\n");
+    std::fs::write(&full, "").unwrap();
+    let failure = run(&link, "echo no").await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Refused, "{failure}");
+    assert!(failure.message.contains("fork failed"), "{failure}");
+}
+
+#[test]
+fn whatever_keeps_a_program_from_running_is_said_in_a_sentence_with_a_hint() {
+    for why in [cut("h"), no_chance(), short("h"), busy("h"), no_program("h")] {
+        for text in [&why.message, &why.hint] {
+            let is_sentence = !text.starts_with(char::is_uppercase) && !text.ends_with(['.', ' ', ':']);
+            assert!(is_sentence && !text.is_empty(), "{why}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn many_run_at_once_and_a_cut_ends_them_all() {
     let (sshd, link) = up("").await;
     let all: Vec<_> = (0..20).map(|n| tokio::spawn(far(&link).run(format!("echo {n}"), PATIENCE))).collect();

@@ -18,6 +18,7 @@ use super::doors::{Door, Doors};
 use super::hop::Hop;
 use super::hostkey::{OfferedKey, Shown, judge, refusal};
 use super::known_hosts::{Verdict, address_name};
+use super::programs::Programs;
 use super::report::{LinkEvent, Reporter};
 use super::sight::Seen;
 use super::trust::accept_new;
@@ -40,6 +41,8 @@ pub(super) struct Shared {
     may_update: AtomicBool,
     /// Where the server listens for us.
     pub(super) doors: Arc<Doors>,
+    /// What we run there.
+    pub(super) programs: Arc<Programs>,
     cause: Mutex<Option<Failure>>,
     banners: AtomicU32,
     strays: AtomicBool,
@@ -64,7 +67,7 @@ impl Shared {
         let tap = Arc::new(Tap::new(stopwatch));
         let (gone, cause) = (CancellationToken::new(), Mutex::default());
         let doors = Doors::new(gone.clone());
-        let (announced, peer, may_update, banners, banner_at, strays) = Default::default();
+        let (programs, announced, peer, may_update, banners, banner_at, strays) = Default::default();
         Arc::new(Shared {
             to,
             hop,
@@ -75,6 +78,7 @@ impl Shared {
             peer,
             may_update,
             doors,
+            programs,
             cause,
             banners,
             strays,

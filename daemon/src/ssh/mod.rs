@@ -37,6 +37,7 @@ mod own_end;
 mod passphrases;
 mod plan;
 mod pool;
+mod programs;
 mod proxy_command;
 #[cfg_attr(unix, path = "proxy_unix.rs")]
 #[cfg_attr(windows, path = "proxy_windows.rs")]

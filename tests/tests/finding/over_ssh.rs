@@ -83,6 +83,30 @@ fn a_server_is_found_verified_and_well_and_a_stranger_is_told_nothing() -> Resul
 }
 
 #[test]
+fn where_no_further_program_may_run_at_a_time_a_stranger_is_told_nothing_either() -> Result<()> {
+    let port = net::free_port()?;
+    let stranger = Stranger::on(port)?;
+    let sshd = Sshd::with(&["MaxSessions 1"])?;
+    with_runtime(async {
+        let up = log_in(&sshd).await?;
+        let pid = sshd.path("pid");
+        let hangs = format!("sleep 600 & echo $! >{}; wait", pid.display());
+        let hung = up.far.clone().run(hangs, Duration::from_secs(2)).await;
+        assert_eq!(hung.map_err(|why| why.kind), Err(FailureKind::TimedOut));
+        let wanted = Wanted { token: Some(Secret::new("ours".to_owned())), ..on(port) };
+        let found = notebook::find(up.far.clone(), &wanted).await;
+        assert_eq!(found.map_err(|why| why.kind), Err(FailureKind::Refused));
+        let sleeper = std::fs::read_to_string(pid)?.trim().parse()?;
+        nbtunnel_tests::child::signal_pid(sleeper, nbtunnel_tests::child::Signal::Kill)?;
+        // Once it is gone, it is seen whose the port is.
+        let found = notebook::find(up.far, &wanted).await;
+        assert_eq!(found.map_err(|why| why.kind), Err(FailureKind::NotYours));
+        assert_eq!(stranger.heard(), "");
+        Ok(())
+    })
+}
+
+#[test]
 fn where_no_program_may_run_a_port_and_a_token_of_ours_are_enough() -> Result<()> {
     let server = Recipe::new().start()?;
     let sshd = Sshd::with(&["ForceCommand /bin/false"])?;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use nbtunnel_tests::jupyter::Stranger;
+use nbtunnel_tests::jupyter::{Jupyter, Stranger};
 use nbtunnel_tests::{http, wait};
 
 use super::lab::Lab;
@@ -37,6 +37,37 @@ fn a_server_that_comes_back_with_another_port_and_token_is_reached_by_the_same_u
     assert_eq!((&alice["url"], lab.port("alice")?), (&url, port));
     let note = alice["note"].as_str().unwrap_or_default();
     assert!(note.contains("kernels of the one before are gone"), "{alice:#}");
+    Ok(())
+}
+
+#[test]
+fn a_server_that_begins_beside_it_takes_nobody_away_and_its_end_is_told_until_somebody_opens_the_next()
+-> Result<()> {
+    let lab = Lab::new("[notebook.alice]\nfind = \"auto\"\n")?;
+    let mut first = lab.recipe().token("first").start()?;
+    let at = |server: &Jupyter| format!("127.0.0.1:{}", server.port());
+    lab.found("alice")?;
+    assert_eq!(lab.says("token", "alice")?, "first");
+    let second = lab.recipe().token("second").start()?;
+    assert_eq!(lab.says("token", "alice")?, "first");
+    let alice = lab.notebook("alice")?;
+    let note = alice["note"].as_str().unwrap_or_default();
+    assert_eq!(alice["target"], at(&first), "{alice:#}");
+    assert!(note.contains(&format!("others would do as well: port {}", second.port())), "{alice:#}");
+    assert!(!note.contains("gone"), "{alice:#}");
+    first.kill()?;
+    let news = "the kernels of the one before are gone";
+    assert_eq!(lab.says("token", "alice")?, "second");
+    let note = |alice: &serde_json::Value| alice["note"].as_str().unwrap_or_default().to_owned();
+    let alice = lab.notebook("alice")?;
+    assert_eq!(alice["target"], at(&second), "{alice:#}");
+    assert!(note(&alice).contains(news), "{alice:#}");
+    let opened = lab.nbctl(&["open", "alice", "--print"])?;
+    assert!(opened.code == 0 && opened.stderr.contains(news), "{opened:?}");
+    let opened = lab.nbctl(&["open", "alice", "--print"])?;
+    assert!(opened.code == 0 && !opened.stderr.contains(news), "{opened:?}");
+    let alice = lab.notebook("alice")?;
+    assert!(!note(&alice).contains(news), "{alice:#}");
     Ok(())
 }
 

@@ -1,11 +1,13 @@
 //! `nbctl open`, whatever has to be done before.
 
 use std::fs;
+use std::io::ErrorKind;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
 use anyhow::{Result, ensure};
 use nbtunnel_tests::told::tell;
-use nbtunnel_tests::wait;
+use nbtunnel_tests::{http, wait};
 
 use super::lab::Lab;
 
@@ -31,6 +33,34 @@ fn a_browser_is_led_to_the_page_and_its_command_line_has_no_token() -> Result<()
     let called = written("called")?;
     ensure!(called.starts_with("http://127.0.0.1:") && !called.contains(jupyter.token()), "{called}");
     ensure!(!told.stdout.contains(jupyter.token()) && !told.stderr.contains(jupyter.token()), "{told:?}");
+    Ok(())
+}
+
+#[test]
+fn no_url_says_localhost_where_one_of_its_addresses_is_somebody_elses() -> Result<()> {
+    let lab = Lab::new("[notebook.alice]\nfind = \"auto\"\n")?;
+    let jupyter = lab.recipe().start()?;
+    lab.found("alice")?;
+    let before = lab.port("alice")?;
+    ensure!(lab.says("url", "alice")? == format!("http://localhost:{before}/?token={}", jupyter.token()));
+    let neighbour = TcpListener::bind("[::1]:0")?;
+    neighbour.set_nonblocking(true)?;
+    let port = neighbour.local_addr()?.port();
+    let text = fs::read_to_string(lab.world.tunnel_path("lab"))?;
+    lab.world.write_text(
+        "lab",
+        text.replace(&format!("local_port = {before}"), &format!("local_port = {port}")),
+    )?;
+    let alice =
+        lab.until("alice", "it moved", |alice| alice["local_port"] == port && alice["state"] == "found")?;
+    let url = format!("http://127.0.0.1:{port}/");
+    ensure!(alice["url"] == url, "{alice:#}");
+    let whole = format!("{url}?token={}", jupyter.token());
+    ensure!(lab.says("url", "alice")? == whole);
+    let opened = lab.nbctl(&["open", "alice", "--print"])?;
+    ensure!(opened.code == 0 && opened.stdout.trim_end() == whole, "{opened:?}");
+    ensure!(http::get(port, "/api", &[], wait::SOON)?.status == 200);
+    ensure!(neighbour.accept().is_err_and(|why| why.kind() == ErrorKind::WouldBlock));
     Ok(())
 }
 

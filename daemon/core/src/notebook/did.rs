@@ -262,3 +262,43 @@ fn no_job(spec: &NotebookSpec, was_there: bool) -> Failure {
     };
     Failure::new(FailureKind::NotebookMissing, message, hint)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notebook::{Scheme, SlurmSpec, Which};
+    use crate::spec::Name;
+
+    #[test]
+    fn what_never_came_up_or_is_over_is_said_in_a_sentence_with_a_hint() {
+        let spec = |launcher| NotebookSpec {
+            name: Name::parse("alice").unwrap(),
+            host: "localhost".into(),
+            which: Which::default(),
+            local_port: 6000,
+            scheme: Scheme::Auto,
+            start: None,
+            dir: None,
+            launcher,
+            owner_only: None,
+        };
+        let slurm = |job: Option<&str>| {
+            let job = job.map(str::to_owned);
+            spec(Launcher::Slurm(Box::new(SlurmSpec { job, ..SlurmSpec::default() })))
+        };
+        let gone = Failure::new(FailureKind::NotebookMissing, "port refused", "start it");
+        let all = [
+            unfit(),
+            not_come_up(&spec(Launcher::Here), &gone),
+            no_job(&slurm(None), false),
+            no_job(&slurm(None), true),
+            no_job(&slurm(Some("mine")), false),
+        ];
+        for why in all {
+            for text in [&why.message, &why.hint] {
+                let is_sentence = !text.starts_with(char::is_uppercase) && !text.ends_with(['.', ' ', ':']);
+                assert!(is_sentence && !text.is_empty(), "{why}");
+            }
+        }
+    }
+}
