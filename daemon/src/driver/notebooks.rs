@@ -11,7 +11,7 @@ use nbtunnel_core::{
 use nbtunnel_proto::{Fault, FaultCode, NotebookAsk, NotebookAt, Reply, Secret};
 
 use super::Driver;
-use super::looks::Looked;
+use super::looks::Looks;
 use crate::event::{Asked, ClientId, Event};
 use crate::notebook::{self, Done, Errand, Server};
 
@@ -25,8 +25,8 @@ pub(super) struct Notebooks {
     pub(super) tokens: BTreeMap<Key, Secret>,
     /// What was found last.
     pub(super) servers: BTreeMap<Key, Server>,
-    /// How those were when somebody looked last.
-    pub(super) health: BTreeMap<Key, Looked>,
+    /// How those fare.
+    pub(super) looks: Looks,
     /// The process of the server that was there last, and what became of the one before.
     lives: BTreeMap<Key, (u32, Option<String>)>,
     waiting: BTreeMap<WaitId, Waiting>,
@@ -211,23 +211,26 @@ impl Driver {
             self.notebooks.progress(&key.0, &About::Notebook(key.1.to_string()), &text);
             self.note(Some(&key.0), &text);
         }
+        let is_news = server.as_ref().is_some_and(|server| self.is_news(&key, server));
         match server {
             Some(server) => self.server_found(&key, server),
             None if is_gone(&did) => {
                 self.notebooks.servers.remove(&key);
-                self.notebooks.health.remove(&key);
+                self.notebooks.looks.forget(&key);
             }
             None => {}
         }
-        let input = Input::Notebook(key.1, NotebookInput::Did(id, did));
-        self.tell(FleetInput::Tunnel(key.0, input));
+        let input = Input::Notebook(key.1.clone(), NotebookInput::Did(id, did));
+        self.tell(FleetInput::Tunnel(key.0.clone(), input));
+        if is_news {
+            self.look_anew(&key);
+        }
     }
 
     fn server_found(&mut self, key: &Key, server: Server) {
         if let Some(pid) = server.pid {
             let before = self.notebooks.lives.get(key).map(|(pid, _)| *pid);
             if before != Some(pid) {
-                self.notebooks.health.remove(key);
                 let text = "its server was started anew: the kernels of the one before are gone";
                 let news = before.map(|_| text.to_owned());
                 if news.is_some() {
@@ -360,7 +363,7 @@ impl Driver {
                 .is_some_and(|tunnel| tunnel.spec().notebooks.iter().any(|spec| spec.name == key.1))
         };
         self.notebooks.servers.retain(|key, _| is_there(key));
-        self.notebooks.health.retain(|key, _| is_there(key));
+        self.notebooks.looks.retain(is_there);
         self.notebooks.lives.retain(|key, _| is_there(key));
     }
 }
