@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use nbtunnel_core::{FleetInput, Input, Moment, Name, NotebookInput};
-use nbtunnel_proto::{Fault, Reply};
+use nbtunnel_proto::{Fault, FaultCode, Reply};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -85,7 +85,14 @@ impl Looks {
 
 impl Driver {
     /// The status of these tunnels, at once if nothing is being looked at; [`Driver::status_due`] answers otherwise.
-    pub(super) fn status_asked(&mut self, asked: &Asked, names: Vec<String>) -> Result<Option<Reply>, Fault> {
+    pub(super) fn status_asked(&mut self, asked: &Asked, names: &[String]) -> Result<Option<Reply>, Fault> {
+        // A pattern is none that is meant, and stays.
+        let meant = |name: &String| match self.meant(name) {
+            Ok(tunnel) => Ok(tunnel.to_string()),
+            Err(several) if several.code == FaultCode::Usage => Err(several),
+            Err(_) => Ok(name.clone()),
+        };
+        let names: Vec<String> = names.iter().map(meant).collect::<Result<_, Fault>>()?;
         let tunnels = if names.is_empty() { self.present().cloned().collect() } else { self.select(&names)? };
         let looks: Vec<CancellationToken> = tunnels.iter().flat_map(|tunnel| self.looks_at(tunnel)).collect();
         if looks.is_empty() {

@@ -121,6 +121,15 @@ impl Driver {
         self.tell(FleetInput::Tunnel(tunnel, input));
     }
 
+    /// The tunnel that `name` means to who only looks: a notebook's name stands for the tunnel that it is in.
+    pub(super) fn meant(&self, name: &str) -> Result<Name, Fault> {
+        self.one(name).or_else(|fault| match self.notebook_named(name) {
+            Ok((tunnel, _)) => Ok(tunnel),
+            Err(several) if several.code == FaultCode::Usage => Err(several),
+            Err(_) => Err(fault),
+        })
+    }
+
     /// The notebook that `name` means: `TUNNEL/NAME`, its own name, or that of a tunnel with one notebook.
     fn notebook_named(&self, name: &str) -> Result<Key, Fault> {
         let all = || {

@@ -98,14 +98,21 @@ async fn look_for(far: Arc<dyn FarSide>, errand: &Errand) -> Done {
             }
             server.into()
         }
-        Err(why) if matches!(why.kind, FailureKind::NotebookMissing | FailureKind::NotYours) => {
-            Did::Missing(why).into()
-        }
+        Err(why) if why.kind == FailureKind::NotebookMissing => Did::Missing(errand.startable(why)).into(),
+        Err(why) if why.kind == FailureKind::NotYours => Did::Missing(why).into(),
         Err(why) => Did::Failed(why).into(),
     }
 }
 
 impl Errand {
+    /// That none is there, with what starts one where the file says how.
+    fn startable(&self, why: Failure) -> Failure {
+        match self.spec.start {
+            Some(_) => Failure { hint: format!("start it with `nbctl open {}`", self.spec.name), ..why },
+            None => why,
+        }
+    }
+
     /// The account that its section may be named after, where the file names a port and no owner.
     fn namesake(&self) -> Option<String> {
         let which = &self.spec.which;
