@@ -189,6 +189,21 @@ fn a_look_that_takes_longer_than_who_asks_waits_is_kept_and_told_with_its_age() 
 }
 
 #[test]
+fn a_server_that_answers_no_more_is_looked_for_again_by_who_looks() -> Result<()> {
+    let lab = Lab::new("[notebook.alice]\nfind = \"auto\"\n")?;
+    let mut hangs = lab.recipe().start()?;
+    lab.found("alice")?;
+    hangs.signal(Signal::Stop);
+    let other = lab.recipe().start()?;
+    let at = format!("127.0.0.1:{}", other.port());
+    wait::until("the other one is led to", IN_A_WHILE, || {
+        lab.notebook("alice").is_ok_and(|alice| alice["target"] == at.as_str())
+    })?;
+    says(&lab, "server ok", None)?;
+    Ok(())
+}
+
+#[test]
 fn a_server_that_was_found_is_looked_at_once_before_anybody_asks_and_not_again() -> Result<()> {
     let lab = Lab::new("[notebook.alice]\nfind = \"auto\"\n")?;
     let mut jupyter = lab.recipe().setting("c.Application.log_level = 'DEBUG'").start()?;
