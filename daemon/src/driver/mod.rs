@@ -8,6 +8,7 @@ mod layers;
 mod loading;
 mod looks;
 mod memory;
+mod names;
 mod notebook_status;
 mod notebooks;
 mod proxies;
