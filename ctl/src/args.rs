@@ -328,7 +328,7 @@ pub(crate) struct ProxyArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
-    /// The name of a tunnel; all of them without
+    /// The name of a tunnel, or of a notebook in one; all of them without
     pub name: Option<String>,
 }
 

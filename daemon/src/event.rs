@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use crate::ask::Question;
 use crate::config::Loaded;
 use crate::forward::{NoWay, RawStream};
-use crate::notebook::{Done, Health};
+use crate::notebook::{Done, Health, LookId};
 use crate::ssh::{Changed, LinkEvent, Written};
 
 /// Where parts of the shell send what happened to them.
@@ -42,8 +42,10 @@ pub enum Event {
     HungUp(ClientId),
     /// What came of a task for this notebook of a tunnel.
     Notebook(Name, Name, TaskId, Box<Done>),
-    /// Notebooks were looked at for somebody who asked for the status of these.
-    Looked(Asked, Vec<String>, Vec<(Name, Name, Health)>),
+    /// How this notebook of a tunnel fared when it was looked at.
+    Looked(Name, Name, LookId, Box<Health>),
+    /// Whoever asked for the status of these waited long enough for looks.
+    StatusDue(Asked, Vec<String>),
     /// A host key was written down, or not.
     Trusted(Asked, Name, Result<Written, Failure>),
     /// Descriptors ran out, or are there again.

@@ -59,8 +59,14 @@ pub enum Layer {
     Target,
     /// The far end of a remote forward, where it listens.
     Remote,
-    /// A notebook's server.
+    /// A notebook's server: whether one is there, and whose.
     Notebook,
+    /// What answers there, and how it is spoken to.
+    Server,
+    /// Whether it lets us in.
+    Token,
+    /// What it runs.
+    Kernel,
 }
 
 /// How a layer is.
@@ -97,6 +103,9 @@ impl Layer {
             Layer::Target => "target",
             Layer::Remote => "remote",
             Layer::Notebook => "notebook",
+            Layer::Server => "server",
+            Layer::Token => "token",
+            Layer::Kernel => "kernel",
         }
     }
 }

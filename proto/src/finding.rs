@@ -9,11 +9,12 @@ pub struct Finding {
     /// Which tunnel; `None` for what all tunnels share.
     pub tunnel: Option<String>,
     /// A stable snake_case word: `daemon`, `build`, `config`, `ssh_config`, `way`, `dns`, `tcp`, `banner`,
-    /// `key_exchange`, `host_key`, `agent`, `credentials`, `authentication`, `listener`, `target` or `remote`.
+    /// `key_exchange`, `host_key`, `agent`, `credentials`, `authentication`, `listener`, `target` or `remote`; behind
+    /// these, for each notebook, `notebook` (is its server there, and whose), `server`, `token` and `kernel`.
     pub layer: String,
     /// Which machine on the way, as `host:port`.
     pub hop: Option<String>,
-    /// Which forward, as `listen:target`.
+    /// Which forward, as `listen:target`, or which notebook, by its name.
     pub forward: Option<String>,
     /// `ok`, `warn`, `broken` or `skipped`.
     pub verdict: String,

@@ -151,9 +151,15 @@ pub struct NotebookStatus {
     pub local_port: u16,
     /// Where its server listens, seen from the far end, as `host:port`.
     pub target: Option<String>,
-    /// How far a look at it came, in a line: `server ok`, `ssh ok · port refused (no server on 7000)`. None while
-    /// nobody has looked.
+    /// How far the way to it works, layer by layer, in a line: `server ok`, `server ok · token refused`,
+    /// `ssh ok · port refused (no server on 7000)`, `port ok · server does not answer on 7000`, `link gone`. None where
+    /// nothing is known yet.
     pub health: Option<String>,
+    /// When a look at it last saw that, in milliseconds since 1970-01-01 UTC. A look that goes on longer than whoever
+    /// asks waits leaves it as it was. None where no look saw it, but the search for it met it.
+    pub health_ms: Option<u64>,
+    /// Since when looks see the same layer break, or none, in milliseconds since 1970-01-01 UTC.
+    pub health_since_ms: Option<u64>,
     /// What the server says of itself, when it was asked last.
     pub server: Option<NotebookServer>,
     /// What is so and needs no mending, in one sentence: a certificate that vouches for itself.
@@ -175,7 +181,7 @@ pub struct NotebookServer {
     pub busy: Option<u32>,
     /// When something happened there last, as the server writes it (ISO 8601).
     pub last_activity: Option<String>,
-    /// When it said so, in milliseconds since 1970-01-01 UTC.
+    /// When it said so, in milliseconds since 1970-01-01 UTC; 0 where it was not asked, and only its version is known.
     pub asked_ms: u64,
 }
 

@@ -1,9 +1,12 @@
 //! Notebooks in the table and below it: where each is, and which layer of the way to it breaks.
 
-use nbtunnel_proto::{ForwardStatus, NotebookStatus, TunnelStatus};
+use nbtunnel_proto::{ForwardStatus, NotebookStatus, Problem, TunnelStatus};
 
 use super::{note, two_lines};
 use crate::text::{Paint, duration, local_time, plain};
+
+/// What was seen so lately counts as seen now: looks are some seconds apart.
+const LATELY_MS: u64 = 5_000;
 
 /// The notebook that a forward leads to, if it leads to one: it is known by its port.
 fn of<'a>(tunnel: &'a TunnelStatus, forward: &ForwardStatus) -> Option<&'a NotebookStatus> {
@@ -34,10 +37,9 @@ pub(super) fn notes(tunnel: &TunnelStatus, paint: Paint) -> String {
     for notebook in &tunnel.notebooks {
         let who = format!("{} {}", tunnel.name, notebook.name);
         if let Some(problem) = &notebook.problem {
-            out += &match layers(tunnel, notebook) {
-                Some(layers) => {
-                    let first = format!("{}: {layers}: {}", plain(&who), plain(&problem.message));
-                    two_lines(&first, &problem.hint, paint)
+            out += &match &notebook.health {
+                Some(health) => {
+                    two_lines(&format!("{}: {}", plain(&who), why(health, problem)), &problem.hint, paint)
                 }
                 None => note(&who, problem, paint),
             };
@@ -49,20 +51,11 @@ pub(super) fn notes(tunnel: &TunnelStatus, paint: Paint) -> String {
     out
 }
 
-/// The layers between here and a notebook with a problem, up to the one that breaks. None where the problem's own
-/// words say that, or nobody can.
-fn layers(tunnel: &TunnelStatus, notebook: &NotebookStatus) -> Option<&'static str> {
-    let problem = notebook.problem.as_ref()?;
-    if tunnel.state != "up" || problem.message.contains('·') {
-        return None;
-    }
-    match problem.code.as_str() {
-        "notebook_missing" => Some("ssh ok · no server"),
-        "refused" => Some("ssh ok · port refused"),
-        "not_yours" => Some("ssh ok · server not yours"),
-        "token_refused" => Some("ssh ok · server ok · token refused"),
-        "notebook_failed" => Some("ssh ok · server failed"),
-        _ => None,
+/// The layers up to the one that breaks, and why it does where they do not say that.
+fn why(health: &str, problem: &Problem) -> String {
+    match health.contains(&problem.message) {
+        true => plain(health),
+        false => plain(&format!("{health}: {}", problem.message)),
     }
 }
 
@@ -77,11 +70,30 @@ pub(crate) fn details(tunnel: &TunnelStatus, now_ms: u64, paint: Paint) -> Strin
         let at = notebook.target.as_deref().map(|target| format!(" at {}", plain(target)));
         let state = format!("{}{}", plain(&notebook.state), at.unwrap_or_default());
         out += &format!("\n{}  {}  {state}\n", paint.bold(&plain(&notebook.name)), place);
-        for line in [job(notebook, now_ms), server(notebook, now_ms)].into_iter().flatten() {
+        let lines = [job(notebook, now_ms), health(notebook, now_ms), server(notebook, now_ms)];
+        for line in lines.into_iter().flatten() {
             out += &format!("  {}\n", paint.dim(&line));
         }
     }
     out
+}
+
+/// How far the way to it works, and since when, or when that was seen: it may be otherwise by now.
+fn health(notebook: &NotebookStatus, now_ms: u64) -> Option<String> {
+    let health = plain(notebook.health.as_ref()?);
+    let ago = |at_ms: Option<u64>| at_ms.and_then(|at_ms| long_ago(at_ms, now_ms));
+    let (since, seen) = (ago(notebook.health_since_ms), ago(notebook.health_ms));
+    Some(match (since.filter(|_| notebook.problem.is_some()), seen) {
+        (Some(since), _) => format!("{health}, for {since}"),
+        (None, Some(seen)) => format!("{health}, {seen} ago"),
+        (None, None) => health,
+    })
+}
+
+/// How long ago that was, unless it was just now.
+fn long_ago(at_ms: u64, now_ms: u64) -> Option<String> {
+    let ms = now_ms.checked_sub(at_ms).filter(|ms| *ms >= LATELY_MS)?;
+    Some(duration(ms as f64 / 1000.0))
 }
 
 /// What a server says of itself. What it said long ago is said with its time.
@@ -99,9 +111,8 @@ fn server(notebook: &NotebookStatus, now_ms: u64) -> Option<String> {
     if said.is_empty() {
         return None;
     }
-    let old = now_ms.checked_sub(server.asked_ms).filter(|ms| *ms > 60_000 && server.asked_ms > 0);
-    let old = old.map(|ms| format!(" (as of {} ago)", duration(ms as f64 / 1000.0)));
-    Some(said.join(", ") + &old.unwrap_or_default())
+    let old = Some(server.asked_ms).filter(|at_ms| *at_ms > 0).and_then(|at_ms| long_ago(at_ms, now_ms));
+    Some(said.join(", ") + &old.map(|ago| format!(" (as of {ago} ago)")).unwrap_or_default())
 }
 
 /// How long ago that was, where it is a time that we can read.

@@ -218,8 +218,8 @@ fn what_is_wrong_now_is_not_told_again_as_the_last_failure() {
 
 #[test]
 fn notebooks_have_their_row_their_layers_and_their_lines() {
-    let forwards =
-        ["6001", "6002", "6003", "6004"].map(|port| forward(&format!("localhost:{port}"), "notebook", 0, 0));
+    let forwards = ["6001", "6002", "6003", "6004", "6005"]
+        .map(|port| forward(&format!("localhost:{port}"), "notebook", 0, 0));
     let mut lab = tunnel("lab", "up", forwards.to_vec());
     let notebook = |name: &str, port: u16, state: &str| NotebookStatus {
         name: name.into(),
@@ -238,6 +238,9 @@ fn notebooks_have_their_row_their_layers_and_their_lines() {
         url: Some("http://localhost:6001/".into()),
         target: Some("localhost:7000".into()),
         server: Some(server),
+        health: Some("server ok".into()),
+        health_ms: Some(1_699_999_000_000),
+        health_since_ms: Some(1_690_000_000_000),
         note: Some("its certificate vouches for itself; ssh vouches for it here".into()),
         ..notebook("alice", 6001, "found")
     };
@@ -249,14 +252,26 @@ fn notebooks_have_their_row_their_layers_and_their_lines() {
     let bob = NotebookStatus {
         target: Some("localhost:7002".into()),
         problem: Some(refused),
+        health: Some("server ok · token refused".into()),
+        health_ms: Some(1_699_999_999_000),
+        health_since_ms: Some(1_699_999_998_000),
         ..notebook("bob", 6002, "found")
+    };
+    let silent = problem("server does not answer on 7005", "restart it");
+    let erin = NotebookStatus {
+        target: Some("localhost:7005".into()),
+        problem: silent,
+        health: Some("port ok · server does not answer on 7005".into()),
+        health_ms: Some(1_699_999_990_000),
+        health_since_ms: Some(1_699_999_880_000),
+        ..notebook("erin", 6005, "found")
     };
     let job = |state: &str| JobStatus { id: 17, state: state.into(), ..JobStatus::default() };
     let waits = JobStatus { reason: Some("Resources".into()), ..job("PENDING") };
     let runs = JobStatus { node: Some("n7".into()), left_s: Some(7500.0), ..job("RUNNING") };
     let carol = NotebookStatus { job: Some(waits), ..notebook("carol", 6003, "pending") };
     let dave = NotebookStatus { job: Some(runs), ..notebook("dave", 6004, "starting") };
-    lab.notebooks = vec![alice, bob, carol, dave];
+    lab.notebooks = vec![alice, bob, carol, dave, erin];
     let status = status(vec![lab.clone()], vec![]);
     let text = render(&status, Paint(false)) + &details(&lab, status.daemon.now_ms, Paint(false));
     assert_eq!(text, include_str!("notebooks.txt"), "{text}");

@@ -188,6 +188,8 @@ pub enum ForwardReport {
     SlowReader(Option<Failure>),
     /// So many connections were held for as long as they may be, and reset.
     Expired(u32),
+    /// The same while the link was there, and the notebook that they were to be led to was not.
+    Missed(u32),
     /// As many connections are held as may be; whoever came beyond them was reset.
     Overflow {
         /// How many may be held.

@@ -39,18 +39,19 @@ impl Driver {
     pub(super) fn doctor(&self, asked: &Asked, name: Option<&str>) -> Result<(), Fault> {
         let only = match name {
             None => None,
-            Some(name) => match self.one(name) {
+            Some(name) => match self.meant(name) {
                 Ok(known) => Some(known),
                 // A new file with a mistake makes no tunnel: that mistake is what was to be found.
                 Err(_) if self.problem_of(name).is_some() => None,
                 Err(fault) => return Err(fault),
             },
         };
+        let name = only.as_ref().map(Name::as_str).or(name);
         let general = [self.about_daemon(), about_build()].into_iter().chain(self.about_directory(name));
         let mut first: Vec<_> = general.map(|finding| convert::finding(None, finding)).collect();
-        let cases: Vec<Case> = match (name, only) {
+        let cases: Vec<Case> = match (name, &only) {
             (None, _) => self.present().filter_map(|name| self.case(name)).collect(),
-            (Some(_), Some(known)) => self.case(&known).into_iter().collect(),
+            (Some(_), Some(known)) => self.case(known).into_iter().collect(),
             (Some(name), None) => {
                 let broken = self.problem_of(name).map(broken_file);
                 first.extend(broken.map(|finding| convert::finding(Some(name), finding)));

@@ -68,7 +68,7 @@ impl Driver {
 /// What came while stopping and somebody waits for.
 fn late(event: Event, fault: impl Fn() -> Reply) {
     match event {
-        Event::Asked(asked) | Event::Looked(asked, ..) => asked.answer(fault()),
+        Event::Asked(asked) | Event::StatusDue(asked, ..) => asked.answer(fault()),
         Event::Trusted(asked, _, Ok(written)) => asked
             .answer(Reply::Trusted { file: written.file.display().to_string(), replaced: written.replaced }),
         Event::Trusted(asked, _, Err(_)) | Event::NoWay(asked, ..) => asked.answer(fault()),
@@ -76,6 +76,7 @@ fn late(event: Event, fault: impl Fn() -> Reply) {
         | Event::Link(..)
         | Event::Changed(..)
         | Event::Notebook(..)
+        | Event::Looked(..)
         | Event::Loaded(_)
         | Event::Question(..)
         | Event::Answers(..)

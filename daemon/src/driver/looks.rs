@@ -1,155 +1,199 @@
-//! How notebooks fare, asked only while somebody looks: whoever wants a status waits a moment for it.
+//! How notebooks fare, asked only while somebody looks, and once when one was found anew. A look is a task of its own
+//! whose outcome is kept: whoever wants a status waits a moment for those under way, and is then told what is known.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use nbtunnel_core::{FleetInput, Input, JobState, Moment, Name, NotebookInput, NotebookView, TunnelView};
-use nbtunnel_proto::{Fault, JobStatus, NotebookServer, NotebookStatus, Reply};
+use nbtunnel_core::{FleetInput, Input, Moment, Name, NotebookInput};
+use nbtunnel_proto::{Fault, FaultCode, Reply};
 use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Driver;
 use super::notebooks::Key;
-use crate::control::convert;
 use crate::event::{Asked, Event};
 use crate::forward::FarSide;
-use crate::notebook::{self, Health, Server};
+use crate::notebook::{self, Health, LookId, Server};
 
-/// What was seen so lately is not looked at again.
+/// What was looked at so lately is not looked at again.
 const FRESH: Duration = Duration::from_secs(2);
-/// Who asks waits so long for those that are slow.
+/// Who asks waits so long for looks under way.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
-/// How a notebook fared when somebody looked.
-pub(super) struct Looked {
-    /// When that was begun.
-    at: Moment,
-    /// How it fared, and when that was known, in milliseconds since 1970-01-01 UTC.
-    health: Option<(Health, u64)>,
+/// The looks at notebooks, and what they saw.
+#[derive(Default)]
+pub(super) struct Looks {
+    all: BTreeMap<Key, Looked>,
+    next: u64,
+}
+
+/// The looks at one server. Whoever forgets them ends the one that is under way.
+struct Looked {
+    /// When the last one was begun.
+    begun_at: Moment,
+    under_way: Option<Look>,
+    seen: Option<Seen>,
+}
+
+/// A look that is under way.
+struct Look {
+    id: LookId,
+    server: Server,
+    /// Somebody asked for it. One that follows a search leads to no further search.
+    was_asked_for: bool,
+    begun_ms: u64,
+    _end: DropGuard,
+    /// Set when it is over.
+    over: CancellationToken,
+}
+
+/// What the last look saw. Times are milliseconds since 1970-01-01 UTC.
+pub(super) struct Seen {
+    pub(super) health: Health,
+    /// When it was known.
+    pub(super) at_ms: u64,
+    /// When the first of those looks was begun that saw no other layer break.
+    pub(super) since_ms: u64,
+}
+
+impl Looks {
+    /// What was seen last.
+    pub(super) fn seen(&self, key: &Key) -> Option<&Seen> {
+        self.all.get(key)?.seen.as_ref()
+    }
+
+    /// What was seen is about another server than the one that is there now.
+    pub(super) fn forget(&mut self, key: &Key) {
+        self.all.remove(key);
+    }
+
+    pub(super) fn retain(&mut self, is_there: impl Fn(&Key) -> bool) {
+        self.all.retain(|key, _| is_there(key));
+    }
+
+    fn is_due(&self, key: &Key, now: Moment) -> bool {
+        let rests = |looked: &Looked| looked.under_way.is_some() || now.since(looked.begun_at) < FRESH;
+        !self.all.get(key).is_some_and(rests)
+    }
+
+    fn over(&self, key: &Key) -> Option<CancellationToken> {
+        Some(self.all.get(key)?.under_way.as_ref()?.over.clone())
+    }
 }
 
 impl Driver {
-    /// The status of these tunnels, at once if there is nothing to look at; [`Driver::looked`] answers otherwise.
-    pub(super) fn status_asked(&mut self, asked: &Asked, names: Vec<String>) -> Result<Option<Reply>, Fault> {
-        let now = self.clock.now();
+    /// The status of these tunnels, at once if nothing is being looked at; [`Driver::status_due`] answers otherwise.
+    pub(super) fn status_asked(&mut self, asked: &Asked, names: &[String]) -> Result<Option<Reply>, Fault> {
+        // A pattern is none that is meant, and stays.
+        let meant = |name: &String| match self.meant(name) {
+            Ok(tunnel) => Ok(tunnel.to_string()),
+            Err(several) if several.code == FaultCode::Usage => Err(several),
+            Err(_) => Ok(name.clone()),
+        };
+        let names: Vec<String> = names.iter().map(meant).collect::<Result<_, Fault>>()?;
         let tunnels = if names.is_empty() { self.present().cloned().collect() } else { self.select(&names)? };
-        let looks: Vec<_> = tunnels.iter().flat_map(|tunnel| self.looks_at(tunnel, now)).collect();
+        let looks: Vec<CancellationToken> = tunnels.iter().flat_map(|tunnel| self.looks_at(tunnel)).collect();
         if looks.is_empty() {
             return self.status(&names).map(|status| Some(Reply::Status(Box::new(status))));
         }
         let (events, asked) = (self.events.clone(), asked.clone());
         self.data.spawn(async move {
-            let looked = join_all(looks.into_iter().map(look_at)).await.into_iter().flatten().collect();
-            let _ = events.send(Event::Looked(asked, names, looked));
+            let _ = timeout(PATIENCE, join_all(looks.iter().map(CancellationToken::cancelled))).await;
+            let _ = events.send(Event::StatusDue(asked, names));
         });
         Ok(None)
     }
 
-    /// The notebooks of a tunnel that may be looked at now, and are to be. Those that nobody has found are looked for.
-    fn looks_at(&mut self, tunnel: &Name, now: Moment) -> Vec<(Key, Arc<dyn FarSide>, Server)> {
-        let Some(far) = self.effects.far_side_now(tunnel) else { return Vec::new() };
-        let views = self.fleet.tunnels().get(tunnel).map(|tunnel| tunnel.view(now).notebooks);
-        let mut looks = Vec::new();
-        for NotebookView { spec, target, .. } in views.unwrap_or_default() {
-            let key = (tunnel.clone(), spec.name);
-            // What was found earlier may be another's by now.
-            let at = |server: &&Server| target.as_ref().is_some_and(|target| server.is_at(target));
-            let Some(server) = self.notebooks.servers.get(&key).filter(at).cloned() else {
-                let look = Input::Notebook(key.1, NotebookInput::Look);
-                self.tell(FleetInput::Tunnel(tunnel.clone(), look));
-                continue;
-            };
-            let before = self.notebooks.health.get(&key);
-            if before.is_some_and(|looked| now.since(looked.at) < FRESH) {
-                continue;
-            }
-            let health = self.notebooks.health.remove(&key).and_then(|looked| looked.health);
-            self.notebooks.health.insert(key.clone(), Looked { at: now, health });
-            looks.push((key, Arc::clone(&far), server));
-        }
-        looks
-    }
-
-    /// Notebooks were looked at for somebody who waits for a status.
-    pub(super) fn looked(&mut self, asked: &Asked, names: &[String], looked: Vec<(Name, Name, Health)>) {
-        let wall_ms = self.clock.wall_ms();
-        for (tunnel, notebook, health) in looked {
-            if matches!(health, Health::PortRefused(_)) {
-                let doubt = Input::Notebook(notebook.clone(), NotebookInput::Doubt);
-                self.tell(FleetInput::Tunnel(tunnel.clone(), doubt));
-            }
-            if let Some(known) = self.notebooks.health.get_mut(&(tunnel, notebook)) {
-                known.health = Some((health, wall_ms));
-            }
-        }
+    /// Whoever waits for a status waited long enough.
+    pub(super) fn status_due(&self, asked: &Asked, names: &[String]) {
         let reply = self.status(names).map(|status| Reply::Status(Box::new(status)));
         asked.answer(reply.unwrap_or_else(Reply::Fault));
     }
 
-    /// The notebooks of a tunnel as users see them.
-    pub(super) fn notebook_statuses(
-        &self,
-        tunnel: &Name,
-        view: &TunnelView,
-        now: Moment,
-    ) -> Vec<NotebookStatus> {
-        let status = |notebook: &NotebookView| self.notebook_status(tunnel, notebook, now);
-        view.notebooks.iter().map(status).collect()
+    /// Begins the looks at the notebooks of a tunnel that are due, and returns all that are under way. Those that nobody
+    /// has found are looked for.
+    fn looks_at(&mut self, tunnel: &Name) -> Vec<CancellationToken> {
+        let now = self.clock.now();
+        let Some(far) = self.effects.far_side_now(tunnel) else { return Vec::new() };
+        let views = self.fleet.tunnels().get(tunnel).map(|tunnel| tunnel.view(now).notebooks);
+        let mut under_way = Vec::new();
+        for view in views.unwrap_or_default() {
+            let key = (tunnel.clone(), view.spec.name);
+            // What was found earlier may be another's by now.
+            let Some(server) = self.server_at(&key, view.target.as_deref()).cloned() else {
+                let look = Input::Notebook(key.1, NotebookInput::Look);
+                self.tell(FleetInput::Tunnel(tunnel.clone(), look));
+                continue;
+            };
+            if self.notebooks.looks.is_due(&key, now) {
+                self.begin_look(key.clone(), Arc::clone(&far), server, true);
+            }
+            under_way.extend(self.notebooks.looks.over(&key));
+        }
+        under_way
     }
 
-    fn notebook_status(&self, tunnel: &Name, view: &NotebookView, now: Moment) -> NotebookStatus {
-        let key = (tunnel.clone(), view.spec.name.clone());
-        let server = view.target.as_ref().and_then(|_| self.notebooks.servers.get(&key));
-        let health = self.notebooks.health.get(&key).and_then(|looked| looked.health.as_ref());
-        let health = health.filter(|_| server.is_some());
-        let vitals = health.and_then(|(health, at)| Some((health.vitals()?, *at)));
-        let told = server.map(|server| NotebookServer {
-            version: vitals.and_then(|(vitals, _)| vitals.version.clone()).or(server.version.clone()),
-            kernels: vitals.map(|(vitals, _)| vitals.kernels),
-            busy: vitals.map(|(vitals, _)| vitals.busy),
-            last_activity: vitals.and_then(|(vitals, _)| vitals.last_activity.clone()),
-            asked_ms: vitals.map(|(_, at)| at).unwrap_or_default(),
-        });
-        let unwell =
-            health.and_then(|(health, _)| health.why()).or(server.and_then(|s| s.token_problem.as_ref()));
-        let mut notes = server.map(Server::notes).unwrap_or_default();
-        notes.extend(self.notebooks.lives.news(&key).cloned());
-        let port = view.spec.local_port;
-        NotebookStatus {
-            name: key.1.to_string(),
-            state: view.state.word().to_owned(),
-            url: server.map(|server| server.local_url(self.local_name(&key), port)),
-            local_port: port,
-            target: view.target.clone(),
-            health: health.map(|(health, _)| health.words()),
-            server: told,
-            note: (!notes.is_empty()).then(|| notes.join("; ")),
-            problem: view.problem.as_ref().or(unwell).map(convert::problem),
-            job: view.job.as_ref().map(|(job, asked_at)| {
-                let (reason, starts) = match &job.state {
-                    JobState::Pending { reason, starts } => (Some(reason.clone()), *starts),
-                    JobState::Running { .. } | JobState::Between => (None, None),
-                };
-                JobStatus {
-                    id: job.id,
-                    state: job.word.clone(),
-                    reason,
-                    starts_ms: starts.map(|seconds| seconds.saturating_mul(1000)),
-                    node: job.node().map(str::to_owned),
-                    left_s: job.left.map(|left| left.saturating_sub(now.since(*asked_at)).as_secs_f64()),
+    /// Whether a search found another server than the one that is known, or one where none was, or one that answers
+    /// though the last look says otherwise.
+    pub(super) fn is_news(&self, key: &Key, found: &Server) -> bool {
+        let known = self.view_of(key).and_then(|view| self.server_at(key, view.target.as_deref()));
+        let seen = self.notebooks.looks.seen(key);
+        !known.is_some_and(|known| known.is_same(found))
+            || seen.is_some_and(|seen| seen.health.is_doubtful(found))
+    }
+
+    /// Looks at what was found anew, so that who asks first need not wait for it.
+    pub(super) fn look_anew(&mut self, key: &Key) {
+        self.notebooks.looks.forget(key);
+        let server = self.view_of(key).and_then(|view| self.server_at(key, view.target.as_deref()).cloned());
+        if let (Some(server), Some(far)) = (server, self.effects.far_side_now(&key.0)) {
+            self.begin_look(key.clone(), far, server, false);
+        }
+    }
+
+    fn begin_look(&mut self, key: Key, far: Arc<dyn FarSide>, server: Server, was_asked_for: bool) {
+        let looks = &mut self.notebooks.looks;
+        let (id, over) = (LookId(looks.next), CancellationToken::new());
+        looks.next += 1;
+        let seen = looks.all.remove(&key).and_then(|looked| looked.seen);
+        let look = Look {
+            id,
+            server: server.clone(),
+            was_asked_for,
+            begun_ms: self.clock.wall_ms(),
+            _end: over.clone().drop_guard(),
+            over: over.clone(),
+        };
+        looks.all.insert(key.clone(), Looked { begun_at: self.clock.now(), under_way: Some(look), seen });
+        let events = self.events.clone();
+        self.data.spawn(async move {
+            tokio::select! {
+                () = over.cancelled() => {}
+                health = notebook::look(far, &server) => {
+                    let _ = events.send(Event::Looked(key.0, key.1, id, Box::new(health)));
                 }
-            }),
+            }
+        });
+    }
+
+    /// What a look saw.
+    pub(super) fn looked(&mut self, key: &Key, id: LookId, health: Health) {
+        let Some(looked) = self.notebooks.looks.all.get_mut(key) else { return };
+        let Some(look) = looked.under_way.take_if(|look| look.id == id) else { return };
+        let same = looked
+            .seen
+            .as_ref()
+            .filter(|seen| std::mem::discriminant(&seen.health) == std::mem::discriminant(&health));
+        let since_ms = same.map_or(look.begun_ms, |seen| seen.since_ms);
+        let (is_doubtful, is_well) = (health.is_doubtful(&look.server), health.vitals().is_some());
+        looked.seen = Some(Seen { health, at_ms: self.clock.wall_ms(), since_ms });
+        // A search that met a problem which is over has to see that, too.
+        let is_over = is_well && self.view_of(key).is_some_and(|view| view.problem.is_some());
+        if look.was_asked_for && (is_doubtful || is_over) {
+            let doubt = Input::Notebook(key.1.clone(), NotebookInput::Doubt);
+            self.tell(FleetInput::Tunnel(key.0.clone(), doubt));
         }
     }
-}
-
-/// Looks at one, after it was made sure whose it is; none if that takes too long.
-async fn look_at((key, far, server): (Key, Arc<dyn FarSide>, Server)) -> Option<(Name, Name, Health)> {
-    let look = async {
-        match notebook::verify(Arc::clone(&far), &server).await {
-            Ok(()) => notebook::look(far, &server).await,
-            Err(why) => Health::PortRefused(why),
-        }
-    };
-    Some((key.0, key.1, timeout(PATIENCE, look).await.ok()?))
 }

@@ -11,6 +11,8 @@ mod lives;
 mod loading;
 mod looks;
 mod memory;
+mod names;
+mod notebook_status;
 mod notebooks;
 mod proxies;
 mod requests;
@@ -245,7 +247,8 @@ impl Driver {
                 self.reloads.retain(|(_, asked)| asked.client != client);
             }
             Event::Notebook(tunnel, notebook, id, done) => self.notebook_did((tunnel, notebook), id, *done),
-            Event::Looked(asked, names, looked) => self.looked(&asked, &names, looked),
+            Event::Looked(tunnel, notebook, id, health) => self.looked(&(tunnel, notebook), id, *health),
+            Event::StatusDue(asked, names) => self.status_due(&asked, &names),
             Event::Raw(client, stream) => self.proxies.raw(client, stream),
             Event::NoWay(asked, name, why) => self.no_way(&asked, &name, why),
             Event::Trusted(asked, name, result) => self.trusted(&asked, name, result),

@@ -1,4 +1,4 @@
-//! Notebooks: whom `nbctl` means, what is done for them at the far end, and what those hear who wait for one.
+//! Notebooks: what is done for them at the far end, and what those hear who wait for one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,7 +12,7 @@ use nbtunnel_proto::{Fault, FaultCode, NotebookAsk, NotebookAt, Reply, Secret};
 
 use super::Driver;
 use super::lives::Lives;
-use super::looks::Looked;
+use super::looks::Looks;
 use crate::event::{Asked, ClientId, Event};
 use crate::notebook::{self, Done, Errand, Server};
 
@@ -26,8 +26,8 @@ pub(super) struct Notebooks {
     pub(super) tokens: BTreeMap<Key, Secret>,
     /// What was found last.
     pub(super) servers: BTreeMap<Key, Server>,
-    /// How those were when somebody looked last.
-    pub(super) health: BTreeMap<Key, Looked>,
+    /// How those fare.
+    pub(super) looks: Looks,
     /// Which they were.
     pub(super) lives: Lives,
     waiting: BTreeMap<WaitId, Waiting>,
@@ -124,49 +124,6 @@ impl Driver {
         self.tell(FleetInput::Tunnel(tunnel, input));
     }
 
-    /// The notebook that `name` means: `TUNNEL/NAME`, its own name, or that of a tunnel with one notebook.
-    fn notebook_named(&self, name: &str) -> Result<Key, Fault> {
-        let all = || {
-            self.present().flat_map(|tunnel| {
-                let specs = self.fleet.tunnels().get(tunnel).map(|tunnel| tunnel.spec().notebooks.as_slice());
-                specs.unwrap_or_default().iter().map(move |spec| (tunnel.clone(), spec.name.clone()))
-            })
-        };
-        let fits = |wanted: &dyn Fn(&Key) -> bool| all().filter(|key| wanted(key)).collect::<Vec<_>>();
-        let found = match name.split_once('/') {
-            Some((tunnel, notebook)) => fits(&|key| key.0.as_str() == tunnel && key.1.as_str() == notebook),
-            None => match fits(&|key| key.1.as_str() == name) {
-                found if found.is_empty() => fits(&|key| key.0.as_str() == name),
-                found => found,
-            },
-        };
-        let shown = |keys: &[Key]| {
-            let names = keys.iter().take(12).map(|(tunnel, notebook)| format!("{tunnel}/{notebook}"));
-            names.collect::<Vec<_>>().join(", ")
-        };
-        match found.as_slice() {
-            [key] => Ok(key.clone()),
-            [] => Err(self.no_notebook(name, &shown(&all().collect::<Vec<_>>()))),
-            several => Err(Fault::new(
-                FaultCode::Usage,
-                format!("{name:?} may be any of {} notebooks", several.len()),
-                format!("say which: {}", shown(several)),
-            )),
-        }
-    }
-
-    fn no_notebook(&self, name: &str, there_are: &str) -> Fault {
-        let hint = match (self.present().find(|tunnel| tunnel.as_str() == name), there_are) {
-            (Some(tunnel), _) => format!(
-                "the tunnel {tunnel} has none: add a section to it with `nbctl edit {tunnel}`, as in [notebook.{tunnel}] \
-                 and below it find = \"auto\""
-            ),
-            (None, "") => "there are none yet: add one with `nbctl add 'ssh user@host'`".into(),
-            (None, there_are) => format!("there are: {there_are}"),
-        };
-        Fault::new(FaultCode::NoSuchTunnel, format!("there is no notebook {name:?}"), hint)
-    }
-
     pub(super) fn notebook_spec(&self, key: &Key) -> Option<&NotebookSpec> {
         let tunnel = self.fleet.tunnels().get(&key.0)?;
         tunnel.spec().notebooks.iter().find(|spec| spec.name == key.1)
@@ -218,21 +175,24 @@ impl Driver {
         if did == Did::Stopped {
             self.notebooks.lives.stopped(&key);
         }
+        let is_news = server.as_ref().is_some_and(|server| self.is_news(&key, server));
         match server {
             Some(server) => self.server_found(&key, server),
             None if is_gone(&did) => {
                 self.notebooks.servers.remove(&key);
-                self.notebooks.health.remove(&key);
+                self.notebooks.looks.forget(&key);
             }
             None => {}
         }
-        let input = Input::Notebook(key.1, NotebookInput::Did(id, did));
-        self.tell(FleetInput::Tunnel(key.0, input));
+        let input = Input::Notebook(key.1.clone(), NotebookInput::Did(id, did));
+        self.tell(FleetInput::Tunnel(key.0.clone(), input));
+        if is_news {
+            self.look_anew(&key);
+        }
     }
 
     fn server_found(&mut self, key: &Key, server: Server) {
         if let Some(text) = self.notebooks.lives.found(key, &server) {
-            self.notebooks.health.remove(key);
             self.note(Some(&key.0), &format!("notebook {}: {text}", key.1));
         }
         self.notebooks.servers.insert(key.clone(), server);
@@ -311,7 +271,7 @@ impl Driver {
                 .is_some_and(|tunnel| tunnel.spec().notebooks.iter().any(|spec| spec.name == key.1))
         };
         self.notebooks.servers.retain(|key, _| is_there(key));
-        self.notebooks.health.retain(|key, _| is_there(key));
+        self.notebooks.looks.retain(&is_there);
         self.notebooks.lives.retain(is_there);
     }
 }

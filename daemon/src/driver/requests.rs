@@ -17,7 +17,7 @@ impl Driver {
     pub(super) fn asked(&mut self, asked: Asked) {
         let request = asked.request.clone();
         let result = match request {
-            Request::Status { names } => match self.status_asked(&asked, names) {
+            Request::Status { names } => match self.status_asked(&asked, &names) {
                 Ok(Some(reply)) => Ok(reply),
                 Ok(None) => return,
                 Err(fault) => Err(fault),

@@ -57,7 +57,10 @@ pub(super) struct Told {
 /// Held connections that were given up, and not told yet.
 #[derive(Default)]
 struct GaveUp {
+    /// Those that waited for the link.
     expired: u32,
+    /// Those that waited for a notebook, while the link was there.
+    missed: u32,
     /// There was no room to hold somebody.
     overflowed: bool,
     /// Somebody collects them.
@@ -121,9 +124,15 @@ impl Standing {
         }
     }
 
-    /// A connection was held for as long as it may be. To be called on a tokio runtime.
+    /// A connection was held for as long as it may be: for its notebook where the link is there, else for the link. To
+    /// be called on a tokio runtime.
     pub(super) fn expired(self: &Arc<Self>) {
-        self.gave_up(|gave_up| gave_up.expired = gave_up.expired.saturating_add(1));
+        let has_link = matches!(&*self.gate.borrow(), GateNow::Serve(_));
+        let missed = has_link && self.target.borrow().notebook().is_some();
+        self.gave_up(|gave_up| {
+            let count = if missed { &mut gave_up.missed } else { &mut gave_up.expired };
+            *count = count.saturating_add(1);
+        });
     }
 
     /// There was no room to hold a connection. To be called on a tokio runtime.
@@ -155,14 +164,17 @@ impl Standing {
     /// Whether there was anything to tell; if not, the next one has to be collected anew.
     fn tell_who_was_given_up(&self) -> bool {
         let mut told = lock(&self.told);
-        let GaveUp { expired, overflowed, .. } = std::mem::take(&mut told.gave_up);
-        let any = expired > 0 || overflowed;
+        let GaveUp { expired, missed, overflowed, .. } = std::mem::take(&mut told.gave_up);
+        let any = expired > 0 || missed > 0 || overflowed;
         told.gave_up.collected = any;
         if overflowed {
             (self.report)(Input::Forward(self.id, ForwardReport::Overflow { most: Activity::MAX_HELD }));
         }
         if expired > 0 {
             (self.report)(Input::Forward(self.id, ForwardReport::Expired(expired)));
+        }
+        if missed > 0 {
+            (self.report)(Input::Forward(self.id, ForwardReport::Missed(missed)));
         }
         any
     }

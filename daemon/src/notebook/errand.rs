@@ -116,14 +116,21 @@ async fn look_for(far: Arc<dyn FarSide>, errand: &Errand) -> Done {
             }
             server.into()
         }
-        Err(why) if matches!(why.kind, FailureKind::NotebookMissing | FailureKind::NotYours) => {
-            Did::Missing(why).into()
-        }
+        Err(why) if why.kind == FailureKind::NotebookMissing => Did::Missing(errand.startable(why)).into(),
+        Err(why) if why.kind == FailureKind::NotYours => Did::Missing(why).into(),
         Err(why) => Did::Failed(why).into(),
     }
 }
 
 impl Errand {
+    /// That none is there, with what starts one where the file says how.
+    fn startable(&self, why: Failure) -> Failure {
+        match self.spec.start {
+            Some(_) => Failure { hint: format!("start it with `nbctl open {}`", self.spec.name), ..why },
+            None => why,
+        }
+    }
+
     /// The account that its section may be named after, where the file names a port and no owner.
     fn namesake(&self) -> Option<String> {
         let which = &self.spec.which;
@@ -183,6 +190,11 @@ impl Server {
     /// Whether it is what core leads to, as that is shown.
     pub fn is_at(&self, target: &str) -> bool {
         Target::Tcp(self.host.clone(), self.port).to_string() == target
+    }
+
+    /// Whether it is the same one, whatever runs beside it.
+    pub fn is_same(&self, other: &Server) -> bool {
+        Server { others: Vec::new(), ..self.clone() } == Server { others: Vec::new(), ..other.clone() }
     }
 
     /// Where it is found on this machine, without its token.

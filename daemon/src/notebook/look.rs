@@ -1,26 +1,43 @@
 //! How a notebook fares, from Jupyter's own status calls, and which layer broke: port, scheme, server, token, kernel.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use nbtunnel_core::{Failure, Scheme};
+use nbtunnel_core::{Failure, FailureKind, Scheme};
 use serde::Deserialize;
+use tokio::time::sleep;
 
 use super::http::{self, Place};
 use super::probe::{self, Door, Guess, Trouble};
-use super::{Server, words};
+use super::{Server, verify, words};
 use crate::forward::far_side::FarSide;
+
+/// A look is over by then, however far away the server is.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+const LINK_GONE: &str = "link gone";
+const TOKEN_REFUSED: &str = "server ok · token refused";
+
+/// Numbers looks. What an older one saw changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LookId(pub u64);
 
 /// How far a look came. Each but the last carries the sentence that says why no further.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Health {
     /// The link is gone: nothing is known of the server.
     LinkGone(Failure),
-    /// No server on its port.
+    /// The far end does not say whose its port is, so that nobody was spoken to.
+    Unsure(Failure),
+    /// No server on its port, or another user's.
     PortRefused(Failure),
     /// It speaks https where http was expected, or the reverse.
     WrongScheme(Failure),
-    /// What answers is no Jupyter server, or says nothing.
+    /// What answers is no Jupyter server.
     NotJupyter(Failure),
+    /// Something takes connections and does not answer.
+    Silent(Failure),
     /// The server answers, and refuses the token; its version is known.
     TokenRefused(Failure, Option<String>),
     /// The server is well, and a kernel of it is dead.
@@ -49,9 +66,11 @@ impl Health {
     pub fn why(&self) -> Option<&Failure> {
         match self {
             Health::LinkGone(why)
+            | Health::Unsure(why)
             | Health::PortRefused(why)
             | Health::WrongScheme(why)
             | Health::NotJupyter(why)
+            | Health::Silent(why)
             | Health::TokenRefused(why, _)
             | Health::KernelDead(why, _) => Some(why),
             Health::Fine(_) => None,
@@ -63,35 +82,76 @@ impl Health {
         match self {
             Health::KernelDead(_, vitals) | Health::Fine(vitals) => Some(vitals),
             Health::LinkGone(_)
+            | Health::Unsure(_)
             | Health::PortRefused(_)
             | Health::WrongScheme(_)
             | Health::NotJupyter(_)
+            | Health::Silent(_)
             | Health::TokenRefused(..) => None,
+        }
+    }
+
+    /// Whether what was found there may be elsewhere by now. A token that was refused already when it was found would
+    /// be found again.
+    pub fn is_doubtful(&self, found: &Server) -> bool {
+        match self {
+            Health::PortRefused(_) | Health::WrongScheme(_) | Health::NotJupyter(_) | Health::Silent(_) => {
+                true
+            }
+            Health::TokenRefused(..) => found.token_problem.is_none() && !found.password,
+            Health::LinkGone(_) | Health::Unsure(_) | Health::KernelDead(..) | Health::Fine(_) => false,
         }
     }
 
     /// The layers in a line: `server ok · token refused`.
     pub fn words(&self) -> String {
         match self {
-            Health::LinkGone(_) => "link gone".to_owned(),
-            Health::PortRefused(why) => format!("ssh ok · {}", why.message),
-            Health::WrongScheme(why) | Health::NotJupyter(why) => format!("port ok · {}", why.message),
-            Health::TokenRefused(..) => "server ok · token refused".to_owned(),
+            Health::LinkGone(_) => LINK_GONE.to_owned(),
+            Health::Unsure(why) | Health::PortRefused(why) => format!("ssh ok · {}", why.message),
+            Health::WrongScheme(why) | Health::NotJupyter(why) | Health::Silent(why) => {
+                format!("port ok · {}", why.message)
+            }
+            Health::TokenRefused(..) => TOKEN_REFUSED.to_owned(),
             Health::KernelDead(why, _) => format!("server ok · {}", why.message),
             Health::Fine(_) => "server ok".to_owned(),
         }
     }
 }
 
-/// Asks `server` how it fares. Its token goes to the port that was found for it: whoever was there last is still
-/// there only if [`super::verify`] says so.
+/// The layers in a line, where a search met `why` and there was no server to look at.
+pub fn words_of(why: &Failure) -> String {
+    match why.kind {
+        FailureKind::Disconnected | FailureKind::DeadPeer => LINK_GONE.to_owned(),
+        FailureKind::TokenRefused => TOKEN_REFUSED.to_owned(),
+        _ => format!("ssh ok · {}", why.message),
+    }
+}
+
+/// Asks `server` how it fares, once it was seen that its port is still its owner's: its token goes there.
 pub async fn look(far: Arc<dyn FarSide>, server: &Server) -> Health {
-    match ask(&far, server).await {
+    let mut late = pin!(sleep(PATIENCE));
+    let verified = tokio::select! {
+        verified = verify(Arc::clone(&far), server) => verified,
+        () = &mut late => return Health::Unsure(words::not_told_in_time()),
+    };
+    if let Err(why) = verified {
+        return match why.kind {
+            FailureKind::NotebookMissing | FailureKind::NotYours => Health::PortRefused(why),
+            FailureKind::Disconnected | FailureKind::DeadPeer => Health::LinkGone(why),
+            _ => Health::Unsure(why),
+        };
+    }
+    let asked = tokio::select! {
+        asked = ask(&far, server) => asked,
+        () = &mut late => return Health::Silent(words::silent(server.port)),
+    };
+    match asked {
         Ok(health) => health,
         Err(Trouble::Link(why)) => Health::LinkGone(why),
         Err(Trouble::Port(why)) => Health::PortRefused(why),
         Err(Trouble::Scheme(why)) => Health::WrongScheme(why),
         Err(Trouble::Server(why)) => Health::NotJupyter(why),
+        Err(Trouble::Silent(why)) => Health::Silent(why),
     }
 }
 

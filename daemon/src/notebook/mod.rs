@@ -27,7 +27,7 @@ use listing::Listing;
 use probe::{Answers, Door, Guess, Trouble};
 
 pub use errand::{Done, Errand, carry_out, log};
-pub use look::{Health, Vitals, look};
+pub use look::{Health, LookId, Vitals, look, words_of};
 pub use nbtunnel_core::Scheme;
 
 /// A script is over by then.

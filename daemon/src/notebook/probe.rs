@@ -29,14 +29,20 @@ pub(super) enum Trouble {
     Port(Failure),
     /// It speaks the other scheme.
     Scheme(Failure),
-    /// It is no Jupyter server, or says nothing.
+    /// It is no Jupyter server.
     Server(Failure),
+    /// It says nothing.
+    Silent(Failure),
 }
 
 impl Trouble {
     pub(super) fn failure(self) -> Failure {
         match self {
-            Trouble::Link(why) | Trouble::Port(why) | Trouble::Scheme(why) | Trouble::Server(why) => why,
+            Trouble::Link(why)
+            | Trouble::Port(why)
+            | Trouble::Scheme(why)
+            | Trouble::Server(why)
+            | Trouble::Silent(why) => why,
         }
     }
 }
@@ -94,7 +100,7 @@ pub(super) fn trouble(guess: Guess<'_>, why: NoAnswer) -> Trouble {
         NoAnswer::Link(why) => Trouble::Link(why),
         NoAnswer::Closed(why) => Trouble::Port(words::port_refused(guess.port, why)),
         NoAnswer::OtherTongue => Trouble::Server(words::not_jupyter(guess.port)),
-        NoAnswer::Silent => Trouble::Server(words::silent(guess.port)),
+        NoAnswer::Silent => Trouble::Silent(words::silent(guess.port)),
         NoAnswer::Certificate(why) => Trouble::Server(words::certificate(guess.host, guess.port, &why)),
     }
 }

@@ -21,8 +21,17 @@ pub(super) fn not_jupyter(port: u16) -> Failure {
 pub(super) fn silent(port: u16) -> Failure {
     Failure::new(
         FAILED,
-        format!("what listens on {port} does not answer"),
-        "the server may be very busy or hang; restart it if that lasts",
+        format!("server does not answer on {port}"),
+        "it may be very busy or hang; restart it if that lasts",
+    )
+}
+
+/// Nobody could see whose its port is.
+pub(super) fn not_told_in_time() -> Failure {
+    Failure::new(
+        FailureKind::TimedOut,
+        "the far end does not say in time whose the notebook's port is",
+        "it may be very busy, or its file system hang; it is asked again when somebody looks",
     )
 }
 

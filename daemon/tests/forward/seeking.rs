@@ -114,3 +114,21 @@ async fn who_comes_after_the_last_one_left_is_led_there_only_after_another_look(
     forward.retarget(at(7001));
     assert_eq!(link.channel().await.target, at(7001));
 }
+
+#[tokio::test]
+async fn who_waits_in_vain_is_told_to_have_waited_for_what_was_not_there() {
+    let hold = Duration::from_millis(50);
+    let world = World::with(Budgets::default(), Policy { hold, ..Policy::default() });
+    let (_forward, address) = seeking(&world).await;
+    let told = |what: &ForwardReport| world.forward_reports().contains(what).then_some(());
+    // There is no link.
+    let mut local = TcpStream::connect(&address).await.unwrap();
+    assert_eq!(read_out(&mut local).await, (vec![], true));
+    until(|| told(&ForwardReport::Expired(1))).await;
+    // There is one, and no notebook. A look at where it is takes longer than anybody is held for a link here.
+    let _link = world.link();
+    let mut local = TcpStream::connect(&address).await.unwrap();
+    assert_eq!(read_out(&mut local).await, (vec![], true));
+    until(|| told(&ForwardReport::Missed(1))).await;
+    assert!(told(&ForwardReport::Expired(2)).is_none());
+}

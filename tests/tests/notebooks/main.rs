@@ -3,6 +3,7 @@
 mod cluster;
 mod kinds;
 mod lab;
+mod layers;
 mod moving;
 mod opening;
 mod people;

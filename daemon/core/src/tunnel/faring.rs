@@ -73,7 +73,8 @@ impl Faring {
                 self.slow_reader = slow;
                 None
             }
-            ForwardReport::Sought => None,
+            // What is said of a notebook, its tunnel tells.
+            ForwardReport::Sought | ForwardReport::Missed(_) => None,
             ForwardReport::Expired(count) => Some(transition("held", "reset", Some(expired(count, hold)?))),
             ForwardReport::Overflow { most } => Some(transition("held", "reset", Some(overflowed(most)))),
             ForwardReport::Refused(others) => Some(transition(fine, "refused", Some(others))),

@@ -3,11 +3,11 @@
 use super::link::Link;
 use super::listeners::Listener;
 use super::{Desire, Tunnel};
-use crate::failure::FailureKind;
+use crate::failure::{Failure, FailureKind};
 use crate::forward::Target;
-use crate::io::{Epoch, ForwardId, ForwardReport, Gate, Output, Settled, Timer, WaitId};
+use crate::io::{About, Epoch, ForwardId, ForwardReport, Gate, Output, Settled, Timer, Transition, WaitId};
 use crate::moment::Moment;
-use crate::notebook::{Job, Notebook, NotebookInput, NotebookSpec, NotebookView};
+use crate::notebook::{Job, Launcher, Notebook, NotebookInput, NotebookSpec, NotebookView};
 use crate::spec::Name;
 
 /// A notebook and what its listener was told.
@@ -81,8 +81,8 @@ impl Tunnel {
 
     /// Takes what a forward met, if that says something of a notebook. Whether it was all about the notebook.
     pub(super) fn notebook_met(&mut self, now: Moment, id: ForwardId, report: &ForwardReport) -> bool {
-        let forward = self.forwards.iter().find(|forward| forward.id == Some(id));
-        let Some(name) = forward.and_then(|forward| forward.spec.target.notebook()) else { return false };
+        let Some(forward) = self.forwards.iter().find(|forward| forward.id == Some(id)) else { return false };
+        let Some(name) = forward.spec.target.notebook() else { return false };
         let Some(seat) = self.seats.iter_mut().find(|seat| seat.notebook.spec().name == *name) else {
             return false;
         };
@@ -96,6 +96,20 @@ impl Tunnel {
             ForwardReport::Sought => {
                 seat.told = Some((id, Target::Notebook(name.clone())));
                 seat.notebook.sought(now);
+                true
+            }
+            ForwardReport::Missed(count) => {
+                if let Some(why) = missed(*count, &seat.notebook) {
+                    let about = About::Forward(forward.spec.to_string());
+                    let (from, to, why) = ("held", "reset", Some(why));
+                    self.outputs.push_back(Output::Announce(Transition {
+                        about,
+                        from,
+                        to,
+                        why,
+                        retry_in: None,
+                    }));
+                }
                 true
             }
             ForwardReport::Denied(_)
@@ -155,6 +169,23 @@ impl Tunnel {
             Link::None | Link::Live(_) | Link::Waiting { .. } | Link::Closing { .. } => None,
         }
     }
+}
+
+/// The notebook was not there for connections that were held; the shell tells of many at once.
+fn missed(count: u32, notebook: &Notebook) -> Option<Failure> {
+    let NotebookSpec { name, start, launcher, .. } = notebook.spec();
+    let who = match count {
+        0 => return None,
+        1 => format!("a connection waited in vain for the notebook {name} and was reset"),
+        many => format!("{many} connections waited in vain for the notebook {name} and were reset"),
+    };
+    let why = notebook.view().problem.map(|why| format!(": {}", why.message)).unwrap_or_default();
+    let hint = if start.is_some() || *launcher != Launcher::Here {
+        format!("start it with `nbctl open {name}`; `nbctl notebook log {name}` shows what it wrote")
+    } else {
+        format!("start its server over there, or set start so that `nbctl open {name}` can")
+    };
+    Some(Failure::new(FailureKind::NotebookMissing, who + &why, hint))
 }
 
 /// Whether a denial means that the server is gone from where it was.

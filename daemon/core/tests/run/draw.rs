@@ -281,6 +281,7 @@ fn forward_report() -> impl Strategy<Value = ForwardReport> {
         Just(ForwardReport::Served),
         proptest::option::of(failure()).prop_map(ForwardReport::SlowReader),
         (0..3u32).prop_map(ForwardReport::Expired),
+        (0..3u32).prop_map(ForwardReport::Missed),
         Just(ForwardReport::Overflow { most: 256 }),
         failure().prop_map(ForwardReport::Refused),
         proptest::option::of(failure()).prop_map(ForwardReport::Unsure),
