@@ -18,21 +18,22 @@ pub(super) async fn layers(far: Option<Arc<dyn FarSide>>, errand: Errand) -> Vec
     if in_a_cluster && errand.job.as_ref().and_then(|job| job.node()).is_none() {
         return vec![Finding::skipped(Layer::Notebook, "not looked for: no job of it runs").at(name)];
     }
-    let server = match carry_out(Arc::clone(&far), errand, Task::Find).await {
+    let machine = errand.machine(Arc::clone(&far));
+    let server = match carry_out(far, errand, Task::Find).await {
         Done { server: Some(server), .. } => server,
         Done { did: Did::Missing(why) | Did::Failed(why), .. } => {
             return vec![Finding::broken(Layer::Notebook, &why).at(name)];
         }
         Done { server: None, .. } => return Vec::new(),
     };
-    let (what, place) = (server.kind.word(), format!("{}:{}", server.host, server.port));
+    let (what, place) = (server.kind.word(), server.place());
     let version = server.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
     let mut found =
         vec![Finding::ok(Layer::Notebook, format!("{what}{version} at {place}")).at(name.clone())];
     found.extend(
         server.notes().into_iter().map(|note| Finding::warn(Layer::Notebook, note, "").at(name.clone())),
     );
-    let health = look(far, &server).await;
+    let health = look(machine, &server).await;
     let words = health.words();
     found.push(
         match (health.why(), health.vitals()) {

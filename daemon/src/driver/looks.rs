@@ -65,7 +65,8 @@ impl Driver {
             }
             let health = self.notebooks.health.remove(&key).and_then(|looked| looked.health);
             self.notebooks.health.insert(key.clone(), Looked { at: now, health });
-            looks.push((key, Arc::clone(&far), server));
+            let Some(errand) = self.errand(&key) else { continue };
+            looks.push((key, errand.machine(Arc::clone(&far)), server));
         }
         looks
     }

@@ -13,6 +13,7 @@ use nbtunnel_proto::{Fault, FaultCode, NotebookAsk, NotebookAt, Reply, Secret};
 use super::Driver;
 use super::looks::Looked;
 use crate::event::{Asked, ClientId, Event};
+use crate::launch::KnownWays;
 use crate::notebook::{self, Done, Errand, Server};
 
 /// A notebook: its tunnel, and its name there.
@@ -29,6 +30,7 @@ pub(super) struct Notebooks {
     pub(super) health: BTreeMap<Key, Looked>,
     /// The process of the server that was there last, and what became of the one before.
     lives: BTreeMap<Key, (u32, Option<String>)>,
+    ways: KnownWays,
     waiting: BTreeMap<WaitId, Waiting>,
 }
 
@@ -179,6 +181,7 @@ impl Driver {
             spec: self.notebook_spec(key)?.clone(),
             token: self.notebooks.tokens.get(key).cloned(),
             job: self.job_of(key),
+            ways: self.notebooks.ways.clone(),
         })
     }
 

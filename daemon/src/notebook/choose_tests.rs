@@ -53,7 +53,7 @@ fn ours() -> Listing {
 /// The kind of failure, or the host, and whether its token may be used.
 fn verdict(listing: &Listing, wanted: &Wanted) -> Result<(String, bool), FailureKind> {
     let chosen = choose(listing, wanted).map_err(|why| why.kind)?;
-    Ok((chosen[0].host.clone(), chosen[0].token().is_some()))
+    Ok((chosen[0].hosts[0].clone(), chosen[0].token().is_some()))
 }
 
 fn fine(host: &str) -> Result<(String, bool), FailureKind> {

@@ -15,7 +15,7 @@ use nbtunnel_tests::programs::repository;
 use nbtunnel_tests::slurm::{NODES, Slurm};
 use nbtunnel_tests::wait;
 use nbtunneld::forward::far_side::{FarSide, Opening, Running};
-use nbtunneld::launch::{Batch, cancel, job_log, on_node, queue, submit};
+use nbtunneld::launch::{Batch, KnownWays, Node, cancel, job_log, queue, submit};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -56,6 +56,8 @@ impl Cluster {
             spec,
             command: Some(command),
             dir: None,
+            port: None,
+            ports: None,
         }
     }
 
@@ -134,7 +136,7 @@ fn a_job_waits_with_its_reason_runs_where_it_is_found_and_is_cancelled() -> Resu
         "{job:?}"
     );
     // Scripts run on the node, as a step of the job.
-    let node = on_node(cluster.far(), &job);
+    let node = Node::of(cluster.far(), &job, KnownWays::default()).context("it runs")?;
     let ran =
         did(Arc::clone(&node).run("echo \"$SLURM_JOB_ID $SLURMD_NODENAME\"; exit 3".into(), SCHEDULED))?;
     let said = format!("{} {}\n", job.id, job.node().context("it runs")?);
@@ -147,7 +149,7 @@ fn a_job_waits_with_its_reason_runs_where_it_is_found_and_is_cancelled() -> Resu
     let port =
         log.split("127.0.0.1:").nth(1).and_then(|rest| rest.split('/').next()).context("a port")?.parse()?;
     let answer = on_runtime(async {
-        let mut stream = node.open(Target::Tcp("localhost".into(), port)).await.ok()?;
+        let mut stream = Arc::clone(&node).open(Target::Tcp(node.name().into(), port)).await.ok()?;
         stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await.ok()?;
         let mut said = String::new();
         stream.read_to_string(&mut said).await.ok()?;
