@@ -183,6 +183,14 @@ impl Networks {
         run("ip", &["address", "add", &format!("{new}/24"), "dev", CABLE])
     }
 
+    /// This end gets one more address, which only itself reaches.
+    ///
+    /// # Errors
+    /// ip fails.
+    pub fn own(&self, address: Ipv4Addr) -> Result<()> {
+        run("ip", &["address", "add", &format!("{address}/32"), "dev", "lo"])
+    }
+
     /// Resets every connection from here to `port` there, at both ends.
     ///
     /// # Errors

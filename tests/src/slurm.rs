@@ -3,6 +3,7 @@
 //! Debian's slurmd is not built for several on a machine; it takes them if their names and addresses differ.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -23,6 +24,7 @@ pub struct Slurm {
     controller: Option<Running>,
     nodes: Vec<Running>,
     _munge: Running,
+    addresses: [Ipv4Addr; 2],
     dir: TempDir,
 }
 
@@ -32,12 +34,20 @@ impl Slurm {
     /// # Errors
     /// munge, slurmctld, slurmd or slurm-client is missing, or the cluster does not come up.
     pub fn start() -> Result<Slurm> {
+        Slurm::at([Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2)])
+    }
+
+    /// The same with nodes that have these addresses of this machine.
+    ///
+    /// # Errors
+    /// As [`Slurm::start`].
+    pub fn at(addresses: [Ipv4Addr; 2]) -> Result<Slurm> {
         let dir = tempfile::Builder::new().prefix("nbt-slurm-").tempdir()?;
         let at = dir.path();
         fs::create_dir(at.join("state"))?;
         fs::create_dir(at.join("spool"))?;
         write_key(&at.join("key"))?;
-        fs::write(at.join("slurm.conf"), configuration(at)?)?;
+        fs::write(at.join("slurm.conf"), configuration(at, addresses)?)?;
         let file = |name: &str| format!("--{}={}", name, at.join(name).display());
         let mut munge = command("munged", at)?;
         munge.args(["--force", "--foreground", &file("socket"), &file("key-file"), &file("pid-file")]);
@@ -50,7 +60,7 @@ impl Slurm {
             Running::spawn(slurmd.args(["-D", "-N", node]))
         });
         let nodes = nodes.collect::<Result<_>>()?;
-        let mut slurm = Slurm { controller: None, nodes, _munge: munge, dir };
+        let mut slurm = Slurm { controller: None, nodes, _munge: munge, addresses, dir };
         slurm.start_controller()?;
         Ok(slurm)
     }
@@ -83,8 +93,9 @@ impl Slurm {
     }
 
     /// The lines of /etc/hosts that say where the nodes are.
-    pub fn hosts() -> String {
-        let nodes = NODES.iter().enumerate().map(|(number, node)| format!("127.0.0.{} {node}\n", number + 1));
+    pub fn hosts(&self) -> String {
+        let nodes =
+            NODES.iter().zip(self.addresses).map(|(node, address)| format!("{address} {node}\n"));
         "127.0.0.1 localhost\n::1 localhost\n".chars().chain(nodes.collect::<String>().chars()).collect()
     }
 
@@ -149,7 +160,7 @@ fn write_key(path: &Path) -> Result<()> {
     Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o600))?)
 }
 
-fn configuration(at: &Path) -> Result<String> {
+fn configuration(at: &Path, addresses: [Ipv4Addr; 2]) -> Result<String> {
     let (controller, at) = (net::free_port()?, at.display());
     let mut text = format!(
         "ClusterName=nbt\nSlurmctldHost=localhost(127.0.0.1)\nSlurmUser=root\nSlurmctldPort={controller}\n\
@@ -161,11 +172,10 @@ fn configuration(at: &Path) -> Result<String> {
          SlurmdParameters=config_overrides\nSchedulerParameters=bf_interval=1,sched_min_interval=100000\n\
          ReturnToService=2\nKillWait=2\nMessageTimeout=5\n"
     );
-    for (number, node) in NODES.iter().enumerate() {
+    for (node, address) in NODES.iter().zip(addresses) {
         let port = net::free_port()?;
         text.push_str(&format!(
-            "NodeName={node} NodeHostname={node} NodeAddr=127.0.0.{} Port={port} CPUs=1 RealMemory=1000\n",
-            number + 1
+            "NodeName={node} NodeHostname={node} NodeAddr={address} Port={port} CPUs=1 RealMemory=1000\n"
         ));
     }
     text.push_str(&format!("PartitionName=debug Nodes={} Default=YES State=UP\n", NODES.join(",")));
