@@ -183,14 +183,6 @@ impl Networks {
         run("ip", &["address", "add", &format!("{new}/24"), "dev", CABLE])
     }
 
-    /// This end gets one more address, which only itself reaches.
-    ///
-    /// # Errors
-    /// ip fails.
-    pub fn own(&self, address: Ipv4Addr) -> Result<()> {
-        run("ip", &["address", "add", &format!("{address}/32"), "dev", "lo"])
-    }
-
     /// Resets every connection from here to `port` there, at both ends.
     ///
     /// # Errors
@@ -253,6 +245,11 @@ impl<T> Drop for There<T> {
         // Where that fails it is dropped here instead.
         let _ = self.space.within(move || drop(thing));
     }
+}
+
+/// Gives the end of the cable where the calling thread is one more address.
+pub(crate) fn give(address: Ipv4Addr) -> Result<()> {
+    run("ip", &["address", "add", &format!("{address}/24"), "dev", CABLE])
 }
 
 /// Runs a program of the system in the network where the calling thread is.

@@ -239,8 +239,7 @@ fn from_outside(listing: &Listing, who: u32, node: &str, port: u16) -> Leads {
         return Leads::Unread;
     }
     let is_outside = |listener: &&Listener| {
-        listener.port == port
-            && !listener.address.is_some_and(|address| address.to_canonical().is_loopback())
+        listener.port == port && !listener.address.is_some_and(|address| address.to_canonical().is_loopback())
     };
     let mut outside = listing.listeners.iter().filter(is_outside).peekable();
     if outside.peek().is_none() {

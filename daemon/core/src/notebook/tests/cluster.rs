@@ -117,7 +117,10 @@ fn who_only_asks_hears_at_once_that_the_job_waits_and_who_opens_it_waits_with_it
     let (id, _) = bed.task().unwrap();
     let (id, task) = task_of(&bed.did(id, running_on("n1"))).unwrap();
     assert_eq!(task, Task::Find);
-    assert_eq!(answers(&bed.did(id, Did::Found(Target::Tcp("n1".into(), 8888)))), [(opens, &Settled::Reached)]);
+    assert_eq!(
+        answers(&bed.did(id, Did::Found(Target::Tcp("n1".into(), 8888)))),
+        [(opens, &Settled::Reached)]
+    );
 }
 
 #[test]
@@ -140,7 +143,10 @@ fn who_comes_while_another_is_answered_is_looked_up_for_at_once() {
     assert_eq!(task_of(&outputs), None);
     let (id, task) = task_of(&bed.did(id, Did::Found(Target::Tcp("n1".into(), 8888)))).unwrap();
     assert_eq!(task, Task::Find);
-    assert_eq!(answers(&bed.did(id, Did::Found(Target::Tcp("n1".into(), 8888)))), [(wait, &Settled::Reached)]);
+    assert_eq!(
+        answers(&bed.did(id, Did::Found(Target::Tcp("n1".into(), 8888)))),
+        [(wait, &Settled::Reached)]
+    );
 }
 
 #[test]
