@@ -105,7 +105,7 @@ fn where_nothing_can_be_read_that_is_told() {
     let blind = Listing { table: None, listeners: Vec::new(), ..ours() };
     for wanted in [Wanted::any(), on(PORT)] {
         let chosen = choose(&blind, &wanted).unwrap();
-        assert_eq!((&*chosen[0].host, chosen[0].checked), ("localhost", Checked::NotReadable));
+        assert_eq!((&*chosen[0].hosts[0], chosen[0].checked), ("localhost", Checked::NotReadable));
     }
 }
 
@@ -176,4 +176,39 @@ fn on_another_machine_the_name_has_to_fit_and_no_more_can_be_seen() {
     }
     listing.files[0].open_to_others = true;
     assert_eq!(verdict(&listing, &there("10.0.0.7")), NOT_YOURS);
+}
+
+#[test]
+fn a_jobs_server_goes_by_the_name_of_its_node_only_where_all_that_others_reach_is_theirs() {
+    let wanted = Wanted { node: Some("n1".to_owned()), ..on(PORT) };
+    let cases: [(&[(&str, u32)], &[&str]); 9] = [
+        (&[("0.0.0.0", ME)], &["n1", "127.0.0.1"]),
+        (&[("::", ME)], &["n1", "127.0.0.1"]),
+        (&[("*", ME)], &["n1", "127.0.0.1"]),
+        (&[("10.1.2.3", ME)], &["n1", "10.1.2.3"]),
+        (&[("127.0.0.1", ME), ("::1", ME), ("::ffff:127.0.0.1", ME)], &["127.0.0.1"]),
+        (&[("127.0.0.1", ME), ("10.1.2.3", 1001)], &["127.0.0.1"]),
+        (&[("::1", ME), ("0.0.0.0", 1001)], &["::1"]),
+        (&[("10.1.2.3", ME), ("10.9.2.3", 1001)], &["10.1.2.3"]),
+        (&[("127.0.0.1", 1001), ("10.1.2.3", ME)], &["n1", "10.1.2.3"]),
+    ];
+    for (listeners, hosts) in cases {
+        let listeners: Vec<_> = listeners.iter().map(|(at, uid)| listener(at, PORT, *uid, 2)).collect();
+        let listing = Listing { listeners, ..ours() };
+        let chosen = choose(&listing, &wanted).unwrap_or_else(|why| panic!("{hosts:?}: {why}"));
+        assert_eq!(chosen[0].hosts, hosts);
+        assert_eq!((chosen[0].checked, chosen[0].barred.is_some()), (Checked::Mine, hosts[0] != "n1"));
+        // Later looks ask the same of the address that was taken.
+        for host in hosts {
+            let leads = leads(&listing, ME, wanted.node.as_deref(), host, PORT);
+            assert_eq!(leads, Leads::Theirs((*host).to_owned()));
+        }
+        let by_name = leads(&listing, ME, wanted.node.as_deref(), "n1", PORT);
+        assert_eq!(by_name == Leads::Theirs("n1".to_owned()), hosts[0] == "n1", "{hosts:?}");
+    }
+    let taken = Listing { listeners: vec![listener("0.0.0.0", PORT, 1001, 2)], ..ours() };
+    assert_eq!(verdict(&taken, &wanted), NOT_YOURS);
+    // Where nobody else's sockets can be seen, somebody may have one beside it.
+    let partly = Listing { table: Some(Table::Own), listeners: vec![listener("*", PORT, ME, 2)], ..ours() };
+    assert_eq!(choose(&partly, &wanted).unwrap()[0].hosts, ["127.0.0.1"]);
 }

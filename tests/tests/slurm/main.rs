@@ -1,6 +1,8 @@
 //! Servers as jobs of a real Slurm cluster: one job, however often and by whomever it is submitted.
 #![cfg(target_os = "linux")]
 
+mod node;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
