@@ -36,7 +36,11 @@ pub(super) async fn reach(
         name(&[node, &job.to_string()]),
         name(&[node, &job.to_string(), &place]),
     );
-    let ran = login.run(script, REACHING).await?;
+    let ran = match login.run(script, REACHING).await {
+        Ok(ran) => ran,
+        Err(why) if why.kind == FailureKind::TimedOut => return Err(unreached(node, &why.message)),
+        Err(why) => return Err(why),
+    };
     let answer = Answer::of(&ran)?;
     match answer.kind() {
         "reached" => Ok(Target::Socket(answer.rest(1))),

@@ -19,8 +19,8 @@ const SLACK: i64 = 3;
 pub(super) struct Candidate {
     /// Where it answers, the likeliest first: an address, where listeners could be read, or the name of its machine.
     pub(super) hosts: Vec<String>,
-    /// Why the name of its machine is not among them.
-    pub(super) barred: Option<Failure>,
+    /// Why the name of a job's machine is not among them.
+    pub(super) barred: Option<String>,
     pub(super) port: u16,
     pub(super) checked: Checked,
     /// What it wrote of itself, if that can be read.

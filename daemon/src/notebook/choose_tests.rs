@@ -181,7 +181,8 @@ fn on_another_machine_the_name_has_to_fit_and_no_more_can_be_seen() {
 #[test]
 fn a_jobs_server_goes_by_the_name_of_its_node_only_where_all_that_others_reach_is_theirs() {
     let wanted = Wanted { node: Some("n1".to_owned()), ..on(PORT) };
-    let cases: [(&[(&str, u32)], &[&str]); 9] = [
+    type Case = (&'static [(&'static str, u32)], &'static [&'static str]);
+    let cases: [Case; 9] = [
         (&[("0.0.0.0", ME)], &["n1", "127.0.0.1"]),
         (&[("::", ME)], &["n1", "127.0.0.1"]),
         (&[("*", ME)], &["n1", "127.0.0.1"]),

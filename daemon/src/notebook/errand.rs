@@ -129,7 +129,8 @@ impl Errand {
     fn wanted(&self, node: Option<&Node>) -> Wanted {
         let which = &self.spec.which;
         Wanted {
-            host: self.spec.host.clone(),
+            // The cluster says which machine a job's is.
+            host: if node.is_some() { "localhost".to_owned() } else { self.spec.host.clone() },
             port: which.port,
             owner: which.owner.clone(),
             dir: which.dir.clone(),

@@ -225,18 +225,21 @@ async fn ask(far: &Arc<dyn FarSide>, script: String, patience: Duration) -> Resu
     Ok(Listing::read(&ran.output))
 }
 
-/// Asks a candidate what it is, and whether its token opens it; at one of its addresses after the other, until it
-/// answers.
+/// Asks a candidate what it is, and whether its token opens it, at one of its addresses after the other. What is in the
+/// way at each is told.
 async fn meet(far: &Arc<dyn FarSide>, wanted: &Wanted, candidate: &Candidate) -> Result<Server, Trouble> {
-    let mut said: Vec<Failure> = candidate.barred.iter().cloned().collect();
+    let mut said = Vec::from_iter(candidate.barred.clone());
+    let mut last = words::missing(wanted, None);
     for host in &candidate.hosts {
-        match meet_at(far, wanted, candidate, host).await {
+        last = match meet_at(far, wanted, candidate, host).await {
             Ok(server) => return Ok(server),
             Err(why @ Trouble::Link(_)) => return Err(why),
-            Err(why) => said.push(why.failure()),
-        }
+            Err(why) => why.failure(),
+        };
+        said.push(last.message);
+        last.message = said.join("; ");
     }
-    Err(Trouble::Server(words::one_of(said).unwrap_or_else(|| words::missing(wanted, None))))
+    Err(Trouble::Server(last))
 }
 
 async fn meet_at(

@@ -116,30 +116,14 @@ pub(super) fn stranger(port: u16, uid: u32, owner: Option<&str>) -> Failure {
     )
 }
 
-/// A job's server, by the name of its machine: somebody else listens there.
-pub(super) fn stranger_outside(node: &str, port: u16, uid: u32) -> Failure {
-    Failure::new(
-        NOT_YOURS,
-        format!("seen from outside, port {port} of {} belongs to another user (uid {uid})", shown(node)),
-        "let your server listen on another port; no token was sent",
-    )
+/// Why a job's server is not reached by the name of its machine: somebody else listens there.
+pub(super) fn stranger_outside(node: &str, port: u16, uid: u32) -> String {
+    format!("seen from outside, port {port} of {} belongs to another user (uid {uid})", shown(node))
 }
 
-/// A job's server that takes nobody who comes from another machine.
-pub(super) fn loopback_alone(node: &str, port: u16) -> Failure {
-    let node = shown(node);
-    Failure::new(
-        MISSING,
-        format!("the server on {port} of {node} listens on its loopback alone"),
-        format!("let it listen where the login machine gets to, as `jupyter lab --ip={node}` does"),
-    )
-}
-
-/// One failure of those of all ways that were tried: the last one says what helps.
-pub(super) fn one_of(all: Vec<Failure>) -> Option<Failure> {
-    let said: Vec<_> = all.iter().map(|why| why.message.clone()).collect();
-    let last = all.into_iter().last()?;
-    Some(Failure { message: said.join("; "), ..last })
+/// The same: it takes nobody who comes from another machine.
+pub(super) fn loopback_alone(node: &str, port: u16) -> String {
+    format!("the server on {port} of {} listens on its loopback alone", shown(node))
 }
 
 pub(super) fn of_another(name: &str, dir: &str) -> Failure {
