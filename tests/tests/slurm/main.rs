@@ -2,6 +2,7 @@
 #![cfg(target_os = "linux")]
 
 mod node;
+mod words;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -323,41 +324,6 @@ fn a_job_that_is_there_is_adopted_by_its_name_and_never_submitted() -> Result<()
     })?;
     did(cancel(cluster.far(), &batch))?;
     cluster.until("it is gone", || Ok(cluster.slurm.jobs()?.is_empty()))
-}
-
-#[test]
-fn what_the_cluster_refuses_is_told_in_its_words_and_may_be_corrected() -> Result<()> {
-    let cluster = Cluster::start()?;
-    let mut batch = cluster.batch();
-    batch.spec.partition = Some("no such; partition".into());
-    let why = on_runtime(submit(cluster.far(), &batch)).expect_err("there is none");
-    ensure!(why.message.contains("Invalid partition name specified"), "{why}");
-    // The user's own words and preferences hide nothing and change no name.
-    batch.spec.partition = None;
-    batch.spec.options = vec!["--comment=two words".into(), "-J".into(), "another".into()];
-    let far = || {
-        Arc::new(
-            cluster
-                .here()
-                .env("SQUEUE_STATES", "SUSPENDED")
-                .env("SQUEUE_FORMAT", "%i")
-                .env("SBATCH_WAIT", "1"),
-        )
-    };
-    let job = did(submit(far(), &batch))?;
-    ensure!(did(submit(far(), &batch))?.id == job.id && cluster.count()? == 1);
-    ensure!(did(queue(far(), &batch))?.is_some_and(|found| found.id == job.id));
-    let comment = cluster.slurm.run("scontrol", &["show", "job", "-o", &job.id.to_string()])?;
-    ensure!(
-        comment.contains("Comment=two words") && comment.contains("JobName=nbtunnel-alice-"),
-        "{comment}"
-    );
-    for option in ["--array=1-3", "-a1-3", "--wait"] {
-        batch.spec.options = vec![option.into()];
-        let why = on_runtime(submit(far(), &batch)).expect_err("that makes no single job");
-        ensure!(why.message.contains(option), "{why}");
-    }
-    Ok(())
 }
 
 #[test]
