@@ -27,7 +27,7 @@ const WAYS: [&str; 3] = [
     "ssh -o BatchMode=yes -o ConnectTimeout=5 -- \"$node\" exec sh -s",
 ];
 
-/// Which of [`WAYS`] led to a node last, by its name. Whoever keeps it is spared the ways that lead nowhere.
+/// By which way scripts got to a node last, by its name. Whoever keeps it is spared the ways that lead nowhere.
 #[derive(Clone, Debug, Default)]
 pub struct KnownWays(Arc<std::sync::Mutex<BTreeMap<String, usize>>>);
 
