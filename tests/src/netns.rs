@@ -247,6 +247,11 @@ impl<T> Drop for There<T> {
     }
 }
 
+/// Gives the end of the cable where the calling thread is one more address.
+pub(crate) fn give(address: Ipv4Addr) -> Result<()> {
+    run("ip", &["address", "add", &format!("{address}/24"), "dev", CABLE])
+}
+
 /// Runs a program of the system in the network where the calling thread is.
 pub(crate) fn run(program: &str, args: &[&str]) -> Result<()> {
     output(program, args).map(drop)

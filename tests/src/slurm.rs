@@ -1,8 +1,10 @@
-//! A real Slurm cluster on loopback: a controller and two nodes of one processor each, which are this machine twice.
+//! A real Slurm cluster: a controller and two nodes of one processor each, which are this machine twice, on loopback or
+//! across a cable.
 //!
 //! Debian's slurmd is not built for several on a machine; it takes them if their names and addresses differ.
 
 use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -12,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::child::{Running, Signal, signal_pid};
 use crate::here::Here;
+use crate::netns::{HERE, Networks, THERE, give};
 use crate::{net, programs, wait};
 
 /// The nodes, which Slurm knows by these names.
@@ -23,6 +26,7 @@ pub struct Slurm {
     controller: Option<Running>,
     nodes: Vec<Running>,
     _munge: Running,
+    addresses: [IpAddr; 2],
     dir: TempDir,
 }
 
@@ -32,12 +36,31 @@ impl Slurm {
     /// # Errors
     /// munge, slurmctld, slurmd or slurm-client is missing, or the cluster does not come up.
     pub fn start() -> Result<Slurm> {
+        let here = Ipv4Addr::LOCALHOST;
+        Slurm::at(here.into(), [here.into(), Ipv4Addr::new(127, 0, 0, 2).into()], |start| start())
+    }
+
+    /// The same whose controller is here, and whose nodes are there: what listens on their loopback, nobody here reaches.
+    ///
+    /// # Errors
+    /// As [`Slurm::start`].
+    pub fn across(networks: &Networks) -> Result<Slurm> {
+        let second = Ipv4Addr::new(10, 99, 0, 4);
+        networks.there(|| give(second))??;
+        Slurm::at(HERE.into(), [THERE, second.into()], |start| networks.there(start)?)
+    }
+
+    fn at(
+        controller: IpAddr,
+        addresses: [IpAddr; 2],
+        within: impl Fn(&dyn Fn() -> Result<Running>) -> Result<Running>,
+    ) -> Result<Slurm> {
         let dir = tempfile::Builder::new().prefix("nbt-slurm-").tempdir()?;
         let at = dir.path();
         fs::create_dir(at.join("state"))?;
         fs::create_dir(at.join("spool"))?;
         write_key(&at.join("key"))?;
-        fs::write(at.join("slurm.conf"), configuration(at)?)?;
+        fs::write(at.join("slurm.conf"), configuration(at, controller, addresses)?)?;
         let file = |name: &str| format!("--{}={}", name, at.join(name).display());
         let mut munge = command("munged", at)?;
         munge.args(["--force", "--foreground", &file("socket"), &file("key-file"), &file("pid-file")]);
@@ -46,11 +69,13 @@ impl Slurm {
         let munge = Running::spawn(&mut munge)?;
         wait::until("munged listens", wait::SOON, || at.join("socket").exists())?;
         let nodes = NODES.iter().map(|node| {
-            let mut slurmd = command("slurmd", at)?;
-            Running::spawn(slurmd.args(["-D", "-N", node]))
+            within(&|| {
+                let mut slurmd = command("slurmd", at)?;
+                Running::spawn(slurmd.args(["-D", "-N", node]))
+            })
         });
         let nodes = nodes.collect::<Result<_>>()?;
-        let mut slurm = Slurm { controller: None, nodes, _munge: munge, dir };
+        let mut slurm = Slurm { controller: None, nodes, _munge: munge, addresses, dir };
         slurm.start_controller()?;
         Ok(slurm)
     }
@@ -91,9 +116,14 @@ impl Slurm {
     }
 
     /// The lines of /etc/hosts that say where the nodes are.
-    pub fn hosts() -> String {
-        let nodes = NODES.iter().enumerate().map(|(number, node)| format!("127.0.0.{} {node}\n", number + 1));
+    pub fn hosts(&self) -> String {
+        let nodes = NODES.iter().zip(self.addresses).map(|(node, address)| format!("{address} {node}\n"));
         "127.0.0.1 localhost\n::1 localhost\n".chars().chain(nodes.collect::<String>().chars()).collect()
+    }
+
+    /// Where its nodes are.
+    pub fn addresses(&self) -> [IpAddr; 2] {
+        self.addresses
     }
 
     /// What leads its programs to it.
@@ -157,10 +187,10 @@ fn write_key(path: &Path) -> Result<()> {
     Ok(fs::set_permissions(path, fs::Permissions::from_mode(0o600))?)
 }
 
-fn configuration(at: &Path) -> Result<String> {
+fn configuration(at: &Path, host: IpAddr, addresses: [IpAddr; 2]) -> Result<String> {
     let (controller, at) = (net::free_port()?, at.display());
     let mut text = format!(
-        "ClusterName=nbt\nSlurmctldHost=localhost(127.0.0.1)\nSlurmUser=root\nSlurmctldPort={controller}\n\
+        "ClusterName=nbt\nSlurmctldHost=localhost({host})\nSlurmUser=root\nSlurmctldPort={controller}\n\
          AuthType=auth/munge\nAuthInfo=socket={at}/socket\nStateSaveLocation={at}/state\nSlurmdSpoolDir={at}/spool/%n\n\
          SlurmctldPidFile={at}/slurmctld.pid\nSlurmdPidFile={at}/slurmd-%n.pid\n\
          SlurmctldLogFile={at}/slurmctld.log\nSlurmdLogFile={at}/slurmd-%n.log\n\
@@ -169,11 +199,10 @@ fn configuration(at: &Path) -> Result<String> {
          SlurmdParameters=config_overrides\nSchedulerParameters=bf_interval=1,sched_min_interval=100000\n\
          ReturnToService=2\nKillWait=2\nMessageTimeout=5\n"
     );
-    for (number, node) in NODES.iter().enumerate() {
+    for (node, address) in NODES.iter().zip(addresses) {
         let port = net::free_port()?;
         text.push_str(&format!(
-            "NodeName={node} NodeHostname={node} NodeAddr=127.0.0.{} Port={port} CPUs=1 RealMemory=1000\n",
-            number + 1
+            "NodeName={node} NodeHostname={node} NodeAddr={address} Port={port} CPUs=1 RealMemory=1000\n"
         ));
     }
     text.push_str(&format!("PartitionName=debug Nodes={} Default=YES State=UP\n", NODES.join(",")));

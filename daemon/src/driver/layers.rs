@@ -24,12 +24,13 @@ async fn walk(far: Option<Arc<dyn FarSide>>, errand: Errand) -> Vec<Finding> {
     if let Some(why) = waits_for_a_job(&errand) {
         return why;
     }
-    let server = match carry_out(Arc::clone(&far), errand, Task::Find).await {
+    let machine = errand.machine(Arc::clone(&far));
+    let server = match carry_out(far, errand, Task::Find).await {
         Done { server: Some(server), .. } => server,
         Done { did: Did::Missing(why) | Did::Failed(why), .. } => return not_found(&why),
         Done { server: None, .. } => return Vec::new(),
     };
-    let health = look(far, &server).await;
+    let health = look(machine, &server).await;
     let mut found = told(&server, &health);
     // A certificate that vouches for itself, other servers: of interest where nothing is broken.
     if health.why().is_none() {
@@ -116,7 +117,7 @@ fn words(layer: Layer, server: &Server, vitals: Option<&Vitals>) -> String {
                 (Checked::Mine, Some(owner)) => &format!("{owner}'s"),
                 (Checked::NotReadable, _) => "nobody can see whose",
             };
-            format!("a server at {}:{}, {whose}", server.host, server.port)
+            format!("a server at {}, {whose}", server.place())
         }
     }
 }

@@ -154,6 +154,7 @@ impl Driver {
     }
 
     fn begin_look(&mut self, key: Key, far: Arc<dyn FarSide>, server: Server, was_asked_for: bool) {
+        let Some(far) = self.errand(&key).map(|errand| errand.machine(far)) else { return };
         let looks = &mut self.notebooks.looks;
         let (id, over) = (LookId(looks.next), CancellationToken::new());
         looks.next += 1;

@@ -14,6 +14,7 @@ use super::Driver;
 use super::lives::Lives;
 use super::looks::Looks;
 use crate::event::{Asked, ClientId, Event};
+use crate::launch::KnownWays;
 use crate::notebook::{self, Done, Errand, Server};
 
 /// A notebook: its tunnel, and its name there.
@@ -30,6 +31,7 @@ pub(super) struct Notebooks {
     pub(super) looks: Looks,
     /// Which they were.
     pub(super) lives: Lives,
+    ways: KnownWays,
     waiting: BTreeMap<WaitId, Waiting>,
 }
 
@@ -140,6 +142,7 @@ impl Driver {
             token: self.notebooks.tokens.get(key).cloned(),
             job: self.job_of(key),
             last: self.notebooks.lives.last(key).cloned(),
+            ways: self.notebooks.ways.clone(),
         })
     }
 
@@ -271,7 +274,7 @@ impl Driver {
                 .is_some_and(|tunnel| tunnel.spec().notebooks.iter().any(|spec| spec.name == key.1))
         };
         self.notebooks.servers.retain(|key, _| is_there(key));
-        self.notebooks.looks.retain(&is_there);
+        self.notebooks.looks.retain(is_there);
         self.notebooks.lives.retain(is_there);
     }
 }

@@ -9,9 +9,10 @@ mod log;
 mod shell;
 mod slurm;
 mod slurm_node;
+mod slurm_reach;
 mod squeue;
 mod start;
 
 pub use slurm::{Batch, cancel, job_log, queue, submit};
-pub use slurm_node::on_node;
+pub use slurm_node::{KnownWays, Node};
 pub use start::{Begun, Launch, ended, log, start, stop};

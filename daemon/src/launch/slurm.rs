@@ -41,6 +41,10 @@ pub struct Batch {
     pub command: Option<String>,
     /// Where it is started; none for the home directory.
     pub dir: Option<String>,
+    /// The port that `{port}` has to be.
+    pub port: Option<u16>,
+    /// The ports among which `{port}` is chosen, both included.
+    pub ports: Option<(u16, u16)>,
 }
 
 impl Batch {
@@ -131,7 +135,7 @@ impl Batch {
     /// A function `batch` that prints the job's script.
     fn batch(&self, command: &str) -> Result<String, Failure> {
         let dir = format!("dir={}\n", shell::path(self.dir.as_deref().unwrap_or("")));
-        let ports = shell::ports(None, None)?;
+        let ports = shell::ports(self.port, self.ports)?;
         let script = ["#!/bin/sh\n", &dir, &ports, LINE, &shell::line(command), BATCH].concat();
         shell::printer("batch", &script)
     }

@@ -1,20 +1,24 @@
 //! The machine on which a job runs, as a far end: scripts go there as a step of the job, or by ssh from the login
-//! machine where no step can, and ports of its `localhost` are those of the machine seen from the login machine.
+//! machine where no step can. Its ports are those that it sees itself; those that others see by its name are reached
+//! from the login machine as they are.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use nbtunnel_core::{Failure, FailureKind, Job, Target};
+use tokio::sync::Mutex;
 
 use super::log::lines_in_one;
 use super::shell::{self, quoted};
+use super::slurm_reach::reach;
 use crate::forward::far_side::{FarSide, Opening, Ran, Running, Unopened};
 
 const SLURM: &str = include_str!("slurm.sh");
 
-/// A step that is not there by then never comes: the node may not reach the login machine.
-const STEP: Duration = Duration::from_secs(20);
+/// Sets `limit`, where there is such a program: a step that is not there by then never comes, since the node may not
+/// reach the login machine.
+pub(super) const LIMIT: &str = "command -v timeout >/dev/null && limit='timeout 20'\n";
 
 /// How a script gets to a node. `--overlap` is younger than Slurm 20.11, whose steps share by themselves.
 const WAYS: [&str; 3] = [
@@ -23,49 +27,78 @@ const WAYS: [&str; 3] = [
     "ssh -o BatchMode=yes -o ConnectTimeout=5 -- \"$node\" exec sh -s",
 ];
 
-/// A far end that is the machine of `job`; as long as it has none, the login machine itself.
-pub fn on_node(far: Arc<dyn FarSide>, job: &Job) -> Arc<dyn FarSide> {
-    match job.node() {
-        Some(node) => {
-            Arc::new(Node { login: far, job: job.id, node: node.to_owned(), way: AtomicUsize::new(0) })
+/// By which way scripts got to a node last, by its name. Whoever keeps it is spared the ways that lead nowhere.
+#[derive(Clone, Debug, Default)]
+pub struct KnownWays(Arc<std::sync::Mutex<BTreeMap<String, usize>>>);
+
+impl KnownWays {
+    fn get(&self, node: &str) -> Option<usize> {
+        self.0.lock().ok()?.get(node).copied()
+    }
+
+    fn set(&self, node: &str, way: usize) {
+        if let Ok(mut ways) = self.0.lock() {
+            ways.insert(node.to_owned(), way);
         }
-        None => far,
     }
 }
 
-struct Node {
-    /// The login machine.
+/// The machine on which a job runs.
+pub struct Node {
     login: Arc<dyn FarSide>,
     job: u64,
-    node: String,
-    /// Which of [`WAYS`] led there last.
-    way: AtomicUsize,
+    name: String,
+    ways: KnownWays,
+    /// The sockets on the login machine that lead to what it alone sees.
+    sockets: Mutex<BTreeMap<(String, u16), Target>>,
+}
+
+impl Node {
+    /// That of `job`, seen from the login machine; none as long as it does not run.
+    pub fn of(login: Arc<dyn FarSide>, job: &Job, ways: KnownWays) -> Option<Arc<Node>> {
+        let name = job.node()?.to_owned();
+        Some(Arc::new(Node { login, job: job.id, name, ways, sockets: Mutex::default() }))
+    }
+
+    /// What others call it.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where on the login machine `target` is, which is seen from here. Its own name is the same there.
+    ///
+    /// # Errors
+    /// `notebook_failed`: ssh does not get from there to here. Otherwise those of [`FarSide::run`].
+    pub async fn from_login(&self, target: Target) -> Result<Target, Failure> {
+        let place = match target {
+            Target::Tcp(host, port) if host != self.name => (host, port),
+            Target::Tcp(..) | Target::Socket(_) | Target::Socks | Target::Notebook(_) => return Ok(target),
+        };
+        let mut sockets = self.sockets.lock().await;
+        if let Some(socket) = sockets.get(&place) {
+            return Ok(socket.clone());
+        }
+        let login = Arc::clone(&self.login);
+        let socket = reach(login, (self.job, &self.name), (&place.0, place.1)).await?;
+        sockets.insert(place, socket.clone());
+        Ok(socket)
+    }
 }
 
 impl FarSide for Node {
     fn open(self: Arc<Self>, target: Target) -> Opening {
-        let target = match target {
-            Target::Tcp(host, port) if is_local(&host) => Target::Tcp(self.node.clone(), port),
-            Target::Tcp(..) | Target::Socket(_) | Target::Socks | Target::Notebook(_) => target,
-        };
         Box::pin(async move {
-            Arc::clone(&self.login).open(target).await.map_err(|why| match why {
-                Unopened::Denied(why) => Unopened::Denied(Failure {
-                    hint: format!(
-                        "a server that listens on 127.0.0.1 of {} alone is not reached from the login machine: \
-                         let it listen there, as `jupyter lab --ip=\"$(hostname)\"` does",
-                        self.node
-                    ),
-                    ..why
-                }),
-                Unopened::LinkGone(why) => Unopened::LinkGone(why),
-            })
+            let target = self.from_login(target).await.map_err(|why| match why.kind {
+                FailureKind::Disconnected => Unopened::LinkGone(why),
+                _ => Unopened::Denied(why),
+            })?;
+            Arc::clone(&self.login).open(target).await
         })
     }
 
     fn run(self: Arc<Self>, script: String, patience: Duration) -> Running {
         Box::pin(async move {
-            let first = self.way.load(Ordering::Relaxed);
+            let first = self.ways.get(&self.name).unwrap_or_default();
             let mut said = Vec::new();
             for turn in 0..WAYS.len() {
                 let way = (first + turn) % WAYS.len();
@@ -74,7 +107,7 @@ impl FarSide for Node {
                 match Arc::clone(&self.login).run(text, patience).await {
                     Ok(ran) => match marks.between(&ran) {
                         Some(ran) => {
-                            self.way.store(way, Ordering::Relaxed);
+                            self.ways.set(&self.name, way);
                             return Ok(ran);
                         }
                         None => said.push(lines_in_one(&ran.errors)),
@@ -86,7 +119,7 @@ impl FarSide for Node {
             said.dedup();
             Err(Failure::new(
                 FailureKind::NotebookFailed,
-                format!("{}, where job {} runs, takes no command: {}", self.node, self.job, said.join("; ")),
+                format!("{}, where job {} runs, takes no command: {}", self.name, self.job, said.join("; ")),
                 "see whether `srun --jobid` or ssh gets from the login machine to that node",
             ))
         })
@@ -100,12 +133,10 @@ impl Node {
         let inner =
             format!("printf '%s\\n' {begin}\n(\n:\n{script}\n) </dev/null\nprintf '%s %d\\n' {end} \"$?\"\n");
         Ok(format!(
-            "{}id={} node={} limit= clusters=\n{SLURM}\nfind_slurm >/dev/null\n\
-             command -v timeout >/dev/null && limit='timeout {}'\ninner | {way}\n",
+            "{}id={} node={} limit= clusters=\n{SLURM}\nfind_slurm >/dev/null\n{LIMIT}inner | {way}\n",
             shell::printer("inner", &inner)?,
             self.job,
-            quoted(&self.node),
-            STEP.as_secs(),
+            quoted(&self.name),
         ))
     }
 }
@@ -137,14 +168,6 @@ impl Marks {
     }
 }
 
-fn is_local(host: &str) -> bool {
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost")
-        || host
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback() || address.is_unspecified())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -162,14 +185,5 @@ mod tests {
         assert_eq!((&*cut.output, cut.status), (&b"one\n"[..], None));
         assert!(marks.between(&ran("srun: error: no\n")).is_none());
         assert!(marks.between(&ran("begin-ab")).is_none());
-    }
-
-    #[test]
-    fn only_loopback_is_the_node() {
-        for (host, local) in
-            [("localhost", true), ("127.0.0.1", true), ("[::1]", true), ("n1", false), ("10.0.0.1", false)]
-        {
-            assert_eq!(is_local(host), local, "{host}");
-        }
     }
 }

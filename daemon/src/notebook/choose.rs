@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use nbtunnel_core::{Failure, FailureKind};
 use nbtunnel_proto::Secret;
 
-use super::listener::Table;
+use super::listener::{Listener, Table};
 use super::listing::{Listing, Written};
 use super::server_file::{ServerFile, Unfit};
 use super::{Checked, Last, Wanted, is_loopback, words};
@@ -20,8 +20,10 @@ const MOST: usize = 8;
 /// A server that may be spoken to.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Candidate {
-    /// Where it answers: an address, where listeners could be read.
-    pub(super) host: String,
+    /// Where it answers, the likeliest first: an address, where listeners could be read, or the name of its machine.
+    pub(super) hosts: Vec<String>,
+    /// Why the name of a job's machine is not among them.
+    pub(super) barred: Option<String>,
     pub(super) port: u16,
     pub(super) checked: Checked,
     /// What it wrote of itself, if that can be read.
@@ -30,8 +32,9 @@ pub(super) struct Candidate {
 
 impl Candidate {
     /// Of whom nothing but the port is known.
-    pub(super) fn bare(host: &str, port: u16, checked: Checked) -> Candidate {
-        Candidate { host: host.to_owned(), port, checked, file: None }
+    pub(super) fn bare(host: &str, port: u16) -> Candidate {
+        let hosts = vec![host.to_owned()];
+        Candidate { hosts, barred: None, port, checked: Checked::NotReadable, file: None }
     }
 
     /// The token that it wrote down.
@@ -162,18 +165,33 @@ fn judge(listing: &Listing, wanted: &Wanted, who: u32, written: &Written) -> Res
     if written.open_to_others {
         return Err(Wrong::Unsafe(words::open_to_others(&written.name, &written.dir)));
     }
-    let candidate =
-        |host: String, checked| Candidate { host, port: file.port, checked, file: Some(file.clone()) };
-    if !is_loopback(&wanted.host) {
-        return Ok(candidate(wanted.host.clone(), Checked::NotReadable));
+    let candidate = if is_loopback(&wanted.host) {
+        lives(listing, who, file.pid.ok_or(Wrong::Gone)?, file.port, written.changed)?;
+        reached(listing, wanted, who, file.port)?
+    } else {
+        Candidate::bare(&wanted.host, file.port)
+    };
+    Ok(Candidate { file: Some(file.clone()), ..candidate })
+}
+
+/// What is reached at `port`, unless it is surely not theirs.
+fn reached(listing: &Listing, wanted: &Wanted, who: u32, port: u16) -> Result<Candidate, Wrong> {
+    let mut candidate = match leads(listing, who, None, &wanted.host, port) {
+        Leads::Theirs(host) => Candidate { checked: Checked::Mine, ..Candidate::bare(&host, port) },
+        Leads::Stranger(uid) => return Err(Wrong::Stranger(port, uid)),
+        Leads::Nobody => return Err(Wrong::Gone),
+        Leads::Unread => Candidate::bare(&wanted.host, port),
+    };
+    // The login machine gets there by itself, or by a way that begins on this machine.
+    if let Some(node) = &wanted.node {
+        match leads(listing, who, Some(node), node, port) {
+            Leads::Theirs(node) => candidate.hosts.insert(0, node),
+            Leads::Stranger(uid) => candidate.barred = Some(words::stranger_outside(node, port, uid)),
+            Leads::Nobody => candidate.barred = Some(words::loopback_alone(node, port)),
+            Leads::Unread => {}
+        }
     }
-    lives(listing, who, file.pid.ok_or(Wrong::Gone)?, file.port, written.changed)?;
-    match leads(listing, who, &wanted.host, file.port) {
-        Leads::Theirs(host) => Ok(candidate(host, Checked::Mine)),
-        Leads::Stranger(uid) => Err(Wrong::Stranger(file.port, uid)),
-        Leads::Nobody => Err(Wrong::Gone),
-        Leads::Unread => Ok(candidate(wanted.host.clone(), Checked::NotReadable)),
-    }
+    Ok(candidate)
 }
 
 fn is_meant(listing: &Listing, wanted: &Wanted, file: &ServerFile) -> bool {
@@ -227,8 +245,12 @@ fn lives(listing: &Listing, who: u32, pid: u32, port: u16, changed: Option<i64>)
     }
 }
 
-/// Where `port` of the far end's `host` leads. A name may lead to two addresses, and each may be another user's.
-pub(super) fn leads(listing: &Listing, who: u32, host: &str, port: u16) -> Leads {
+/// Where `port` of `host` leads: of the machine that told it, unless `host` is what others call that, `node`. A name may
+/// lead to two addresses, and each may be another user's.
+pub(super) fn leads(listing: &Listing, who: u32, node: Option<&str>, host: &str, port: u16) -> Leads {
+    if node == Some(host) {
+        return from_outside(listing, who, host, port);
+    }
     let Some(table) = listing.table.filter(|table| *table == Table::Everybodys || listing.me == Some(who))
     else {
         return Leads::Unread;
@@ -260,6 +282,25 @@ pub(super) fn leads(listing: &Listing, who: u32, host: &str, port: u16) -> Leads
     }
 }
 
+/// Where `port` leads whoever comes from another machine. Nobody here knows to which of its addresses `node` leads over
+/// there: so all that listen have to be theirs.
+fn from_outside(listing: &Listing, who: u32, node: &str, port: u16) -> Leads {
+    if listing.table != Some(Table::Everybodys) {
+        return Leads::Unread;
+    }
+    let is_outside = |listener: &&Listener| {
+        listener.port == port && !listener.address.is_some_and(|address| address.to_canonical().is_loopback())
+    };
+    let mut outside = listing.listeners.iter().filter(is_outside).peekable();
+    if outside.peek().is_none() {
+        return Leads::Nobody;
+    }
+    match outside.find(|listener| listener.uid != who) {
+        None => Leads::Theirs(node.to_owned()),
+        Some(other) => Leads::Stranger(other.uid),
+    }
+}
+
 /// The port is known, and nothing that was written down can be used.
 fn by_port(
     listing: &Listing,
@@ -269,14 +310,13 @@ fn by_port(
     wrong: Vec<Wrong>,
 ) -> Result<Candidate, Failure> {
     if !is_loopback(&wanted.host) {
-        return Ok(Candidate::bare(&wanted.host, port, Checked::NotReadable));
+        return Ok(Candidate::bare(&wanted.host, port));
     }
-    let candidate = match leads(listing, who, &wanted.host, port) {
-        Leads::Theirs(host) => Candidate::bare(&host, port, Checked::Mine),
-        Leads::Stranger(uid) => return Err(words::stranger(port, uid, wanted.owner.as_deref())),
-        Leads::Nobody => return Err(words::nobody_listens(port)),
-        Leads::Unread => Candidate::bare(&wanted.host, port, Checked::NotReadable),
-    };
+    let candidate = reached(listing, wanted, who, port).map_err(|wrong| match wrong {
+        Wrong::Stranger(port, uid) => words::stranger(port, uid, wanted.owner.as_deref()),
+        Wrong::Unsafe(why) => why,
+        Wrong::Gone | Wrong::NotMeant | Wrong::Unfit(_) => words::nobody_listens(port),
+    })?;
     // The server is theirs; what it wrote may be somebody else's, so that the token has to come from elsewhere.
     let unsafe_file = wrong.into_iter().find_map(|why| match why {
         Wrong::Unsafe(failure) => Some(failure),
@@ -298,11 +338,8 @@ fn in_range(listing: &Listing, wanted: &Wanted, who: u32) -> Vec<Candidate> {
     let mut ports: Vec<u16> = theirs.map(|listener| listener.port).collect();
     ports.sort_unstable();
     ports.dedup();
-    let reached = ports.into_iter().filter_map(|port| match leads(listing, who, &wanted.host, port) {
-        Leads::Theirs(host) => Some(Candidate::bare(&host, port, Checked::Mine)),
-        Leads::Stranger(_) | Leads::Nobody | Leads::Unread => None,
-    });
-    reached.collect()
+    let reached = ports.into_iter().filter_map(|port| reached(listing, wanted, who, port).ok());
+    reached.filter(|candidate| candidate.checked == Checked::Mine).collect()
 }
 
 /// Nothing can be used: the worst reason is told.

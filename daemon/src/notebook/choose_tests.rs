@@ -53,7 +53,7 @@ fn ours() -> Listing {
 /// The kind of failure, or the host, and whether its token may be used.
 fn verdict(listing: &Listing, wanted: &Wanted) -> Result<(String, bool), FailureKind> {
     let chosen = choose(listing, wanted).map_err(|why| why.kind)?;
-    Ok((chosen[0].host.clone(), chosen[0].token().is_some()))
+    Ok((chosen[0].hosts[0].clone(), chosen[0].token().is_some()))
 }
 
 fn fine(host: &str) -> Result<(String, bool), FailureKind> {
@@ -105,7 +105,7 @@ fn where_nothing_can_be_read_that_is_told() {
     let blind = Listing { table: None, listeners: Vec::new(), ..ours() };
     for wanted in [Wanted::any(), on(PORT)] {
         let chosen = choose(&blind, &wanted).unwrap();
-        assert_eq!((&*chosen[0].host, chosen[0].checked), ("localhost", Checked::NotReadable));
+        assert_eq!((&*chosen[0].hosts[0], chosen[0].checked), ("localhost", Checked::NotReadable));
     }
 }
 
@@ -269,4 +269,40 @@ fn a_token_goes_to_no_other_machine_than_the_one_that_its_file_names() {
     }
     let missing = choose(&listing, &Wanted { host: "node9".to_owned(), ..Wanted::any() }).unwrap_err();
     assert!(missing.hint.contains("--ip=node9") && missing.hint.contains("remote_port"), "{missing}");
+}
+
+#[test]
+fn a_jobs_server_goes_by_the_name_of_its_node_only_where_all_that_others_reach_is_theirs() {
+    let wanted = Wanted { node: Some("n1".to_owned()), ..on(PORT) };
+    type Case = (&'static [(&'static str, u32)], &'static [&'static str]);
+    let cases: [Case; 9] = [
+        (&[("0.0.0.0", ME)], &["n1", "127.0.0.1"]),
+        (&[("::", ME)], &["n1", "127.0.0.1"]),
+        (&[("*", ME)], &["n1", "127.0.0.1"]),
+        (&[("10.1.2.3", ME)], &["n1", "10.1.2.3"]),
+        (&[("127.0.0.1", ME), ("::1", ME), ("::ffff:127.0.0.1", ME)], &["127.0.0.1"]),
+        (&[("127.0.0.1", ME), ("10.1.2.3", 1001)], &["127.0.0.1"]),
+        (&[("::1", ME), ("0.0.0.0", 1001)], &["::1"]),
+        (&[("10.1.2.3", ME), ("10.9.2.3", 1001)], &["10.1.2.3"]),
+        (&[("127.0.0.1", 1001), ("10.1.2.3", ME)], &["n1", "10.1.2.3"]),
+    ];
+    for (listeners, hosts) in cases {
+        let listeners: Vec<_> = listeners.iter().map(|(at, uid)| listener(at, PORT, *uid, 2)).collect();
+        let listing = Listing { listeners, ..ours() };
+        let chosen = choose(&listing, &wanted).unwrap_or_else(|why| panic!("{hosts:?}: {why}"));
+        assert_eq!(chosen[0].hosts, hosts);
+        assert_eq!((chosen[0].checked, chosen[0].barred.is_some()), (Checked::Mine, hosts[0] != "n1"));
+        // Later looks ask the same of the address that was taken.
+        for host in hosts {
+            let leads = leads(&listing, ME, wanted.node.as_deref(), host, PORT);
+            assert_eq!(leads, Leads::Theirs((*host).to_owned()));
+        }
+        let by_name = leads(&listing, ME, wanted.node.as_deref(), "n1", PORT);
+        assert_eq!(by_name == Leads::Theirs("n1".to_owned()), hosts[0] == "n1", "{hosts:?}");
+    }
+    let taken = Listing { listeners: vec![listener("0.0.0.0", PORT, 1001, 2)], ..ours() };
+    assert_eq!(verdict(&taken, &wanted), NOT_YOURS);
+    // Where nobody else's sockets can be seen, somebody may have one beside it.
+    let partly = Listing { table: Some(Table::Own), listeners: vec![listener("*", PORT, ME, 2)], ..ours() };
+    assert_eq!(choose(&partly, &wanted).unwrap()[0].hosts, ["127.0.0.1"]);
 }

@@ -7,7 +7,7 @@ use nbtunnel_proto::Secret;
 
 use super::{Checked, Kind, Last, Server, Wanted, find};
 use crate::forward::FarSide;
-use crate::launch::{self, Batch, Launch};
+use crate::launch::{self, Batch, KnownWays, Launch, Node};
 
 /// A notebook, and what only the shell knows of it.
 pub struct Errand {
@@ -19,6 +19,8 @@ pub struct Errand {
     pub job: Option<Job>,
     /// The server that was found last.
     pub last: Option<Last>,
+    /// How machines of jobs took scripts so far.
+    pub ways: KnownWays,
 }
 
 /// What came of an errand.
@@ -93,12 +95,9 @@ async fn look_for_started(far: Arc<dyn FarSide>, errand: &Errand) -> Done {
 }
 
 async fn look_for(far: Arc<dyn FarSide>, errand: &Errand) -> Done {
-    let wanted = errand.wanted();
-    let node = errand.job.as_ref().and_then(|job| Some((job, job.node()?)));
-    let far = match node {
-        Some((job, _)) => launch::on_node(far, job),
-        None => far,
-    };
+    let node = errand.node(&far);
+    let wanted = errand.wanted(node.as_deref());
+    let far = node.clone().map_or(far, |node| node as Arc<dyn FarSide>);
     let mut found = find(Arc::clone(&far), &wanted).await;
     // A team's port: it may be that of whom the section is named after.
     if let (Err(why), Some(owner)) = (&found, errand.namesake())
@@ -107,15 +106,14 @@ async fn look_for(far: Arc<dyn FarSide>, errand: &Errand) -> Done {
         let theirs = find(far, &Wanted { owner: Some(owner), ..wanted }).await;
         found = theirs.or(found);
     }
-    match found {
-        Ok(mut server) => {
-            // Its node is reached from the login host by its name, where nobody sees whose the port is.
-            if let Some((_, node)) = node {
-                server.host = node.to_owned();
-                server.checked = Checked::NotReadable;
-            }
-            server.into()
+    if let (Ok(server), Some(node)) = (&mut found, node) {
+        match node.from_login(server.target.clone()).await {
+            Ok(target) => server.target = target,
+            Err(why) => return Did::Failed(why).into(),
         }
+    }
+    match found {
+        Ok(server) => server.into(),
         Err(why) if why.kind == FailureKind::NotebookMissing => Did::Missing(errand.startable(why)).into(),
         Err(why) if why.kind == FailureKind::NotYours => Did::Missing(why).into(),
         Err(why) => Did::Failed(why).into(),
@@ -125,10 +123,21 @@ async fn look_for(far: Arc<dyn FarSide>, errand: &Errand) -> Done {
 impl Errand {
     /// That none is there, with what starts one where the file says how.
     fn startable(&self, why: Failure) -> Failure {
-        match self.spec.start {
-            Some(_) => Failure { hint: format!("start it with `nbctl open {}`", self.spec.name), ..why },
-            None => why,
+        match (&self.spec.start, &self.spec.launcher) {
+            (Some(_), Launcher::Here) => {
+                Failure { hint: format!("start it with `nbctl open {}`", self.spec.name), ..why }
+            }
+            (None, _) | (_, Launcher::Slurm(_)) => why,
         }
+    }
+
+    /// The machine on which it runs, reached by way of `far`.
+    pub fn machine(&self, far: Arc<dyn FarSide>) -> Arc<dyn FarSide> {
+        self.node(&far).map_or(far, |node| node as Arc<dyn FarSide>)
+    }
+
+    fn node(&self, far: &Arc<dyn FarSide>) -> Option<Arc<Node>> {
+        Node::of(Arc::clone(far), self.job.as_ref()?, self.ways.clone())
     }
 
     /// The account that its section may be named after, where the file names a port and no owner.
@@ -139,15 +148,16 @@ impl Errand {
 
     /// The process of its server, looked up now: a number that was seen earlier may be another's.
     async fn pid_now(&self, far: &Arc<dyn FarSide>) -> Option<u32> {
-        let server = find(Arc::clone(far), &self.wanted()).await.ok()?;
+        let server = find(Arc::clone(far), &self.wanted(None)).await.ok()?;
         let is_there = matches!(server.host.as_str(), "localhost" | "127.0.0.1" | "::1");
         server.pid.filter(|_| is_there && server.checked == Checked::Mine && server.owner.is_none())
     }
 
-    fn wanted(&self) -> Wanted {
+    fn wanted(&self, node: Option<&Node>) -> Wanted {
         let which = &self.spec.which;
         Wanted {
-            host: self.spec.host.clone(),
+            // The cluster says which machine a job's is.
+            host: if node.is_some() { "localhost".to_owned() } else { self.spec.host.clone() },
             port: which.port,
             owner: which.owner.clone(),
             dir: which.dir.clone(),
@@ -156,6 +166,7 @@ impl Errand {
             token: self.token.clone(),
             pid: None,
             last: self.last.clone(),
+            node: node.map(|node| node.name().to_owned()),
         }
     }
 
@@ -176,20 +187,27 @@ impl Errand {
             spec: (**slurm).clone(),
             command: self.spec.start.clone(),
             dir: self.spec.dir.clone(),
+            port: self.spec.which.port,
+            ports: self.spec.which.ports,
         })
     }
 }
 
 impl From<Server> for Done {
     fn from(server: Server) -> Done {
-        Done { did: Did::Found(server.host.clone(), server.port), server: Some(server), news: None }
+        Done { did: Did::Found(server.target.clone()), server: Some(server), news: None }
     }
 }
 
 impl Server {
     /// Whether it is what core leads to, as that is shown.
     pub fn is_at(&self, target: &str) -> bool {
-        Target::Tcp(self.host.clone(), self.port).to_string() == target
+        self.target.to_string() == target
+    }
+
+    /// Where it is, for people.
+    pub fn place(&self) -> String {
+        Target::Tcp(self.node.as_ref().unwrap_or(&self.host).clone(), self.port).to_string()
     }
 
     /// Whether it is the same one, whatever runs beside it.
@@ -206,6 +224,9 @@ impl Server {
     /// What is so, needs no mending, and somebody may want to know.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
+        if let (Target::Socket(_), Some(node)) = (&self.target, &self.node) {
+            notes.push(format!("reached by ssh from the login machine to {node}, as its port there"));
+        }
         if self.self_signed {
             notes.push("its certificate vouches for itself, and SSH for the machine".to_owned());
         }
@@ -251,6 +272,8 @@ mod tests {
             others: Vec::new(),
             last_ended: false,
             token_problem: None,
+            node: None,
+            target: Target::Tcp(host.to_owned(), 7000),
         };
         assert!(server("127.0.0.1").is_at("127.0.0.1:7000"));
         assert!(server("::1").is_at("[::1]:7000"));

@@ -18,7 +18,7 @@ mod words;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nbtunnel_core::{Failure, FailureKind};
+use nbtunnel_core::{Failure, FailureKind, Target};
 use nbtunnel_proto::Secret;
 
 use crate::forward::far_side::FarSide;
@@ -59,6 +59,8 @@ pub struct Wanted {
     pub pid: Option<u32>,
     /// Of several that fit it is this one again, if it is still there.
     pub last: Option<Last>,
+    /// What the login machine calls the machine that is asked, where that is another one.
+    pub node: Option<String>,
 }
 
 /// A server that was found before, as far as others are told from it.
@@ -92,6 +94,7 @@ impl Wanted {
             token: None,
             pid: None,
             last: None,
+            node: None,
         }
     }
 }
@@ -132,6 +135,10 @@ pub struct Server {
     pub last_ended: bool,
     /// The server is there, and nobody gets in: it refuses the token, or wants one that is not known.
     pub token_problem: Option<Failure>,
+    /// What the login machine calls its machine, where that is another one.
+    pub node: Option<String>,
+    /// Where it is for a forward, seen from the end of the link.
+    pub target: Target,
 }
 
 /// What sort of server.
@@ -194,7 +201,7 @@ pub async fn verify(far: Arc<dyn FarSide>, server: &Server) -> Result<(), Failur
     let pids: Vec<u32> = server.pid.into_iter().collect();
     let listing = ask(&far, script::verify(server.owner.as_deref(), &pids), PATIENCE).await?;
     let who = listing.who.filter(|_| listing.whole).ok_or_else(words::unreadable)?;
-    match choose::leads(&listing, who, &server.host, server.port) {
+    match choose::leads(&listing, who, server.node.as_deref(), &server.host, server.port) {
         Leads::Theirs(_) | Leads::Unread => {}
         Leads::Stranger(uid) => return Err(words::stranger(server.port, uid, server.owner.as_deref())),
         Leads::Nobody => return Err(words::nobody_listens(server.port)),
@@ -218,7 +225,7 @@ async fn candidates(far: &Arc<dyn FarSide>, wanted: &Wanted) -> Result<Choice, F
         (Ok(listing), _) => listing,
         // No program may be run there: who listens cannot be read.
         (Err(why), Some(port)) if why.kind == FailureKind::NoShell => {
-            let candidates = vec![Candidate::bare(&wanted.host, port, Checked::NotReadable)];
+            let candidates = vec![Candidate::bare(&wanted.host, port)];
             return Ok(Choice { candidates, last_ended: false });
         }
         (Err(why), _) => return Err(why),
@@ -252,11 +259,32 @@ async fn ask(far: &Arc<dyn FarSide>, script: String, patience: Duration) -> Resu
     Ok(Listing::read(&ran.output))
 }
 
-/// Asks a candidate what it is, and whether its token opens it.
+/// Asks a candidate what it is, and whether its token opens it, at one of its addresses after the other. What is in the
+/// way at each is told.
 async fn meet(far: &Arc<dyn FarSide>, wanted: &Wanted, candidate: &Candidate) -> Result<Server, Trouble> {
+    let mut said = Vec::from_iter(candidate.barred.clone());
+    let mut last = words::missing(wanted, None);
+    for host in &candidate.hosts {
+        last = match meet_at(far, wanted, candidate, host).await {
+            Ok(server) => return Ok(server),
+            Err(why @ Trouble::Link(_)) => return Err(why),
+            Err(why) => why.failure(),
+        };
+        said.push(last.message);
+        last.message = said.join("; ");
+    }
+    Err(Trouble::Server(last))
+}
+
+async fn meet_at(
+    far: &Arc<dyn FarSide>,
+    wanted: &Wanted,
+    candidate: &Candidate,
+    host: &str,
+) -> Result<Server, Trouble> {
     let file = candidate.file.as_ref();
     let guess = Guess {
-        host: &candidate.host,
+        host,
         port: candidate.port,
         scheme: wanted.scheme,
         https: file.is_some_and(|file| file.https),
@@ -270,7 +298,7 @@ async fn meet(far: &Arc<dyn FarSide>, wanted: &Wanted, candidate: &Candidate) ->
     };
     let entered = enter(far, guess, &answers, kind, [wanted.token.as_ref(), candidate.token()]).await?;
     Ok(Server {
-        host: candidate.host.clone(),
+        host: host.to_owned(),
         port: candidate.port,
         https: answers.https,
         base_url: answers.base_url,
@@ -281,11 +309,13 @@ async fn meet(far: &Arc<dyn FarSide>, wanted: &Wanted, candidate: &Candidate) ->
         version: answers.version,
         kind,
         checked: candidate.checked,
-        self_signed: answers.https && is_loopback(&candidate.host),
+        self_signed: answers.https && is_loopback(host),
         owner: wanted.owner.clone(),
         others: Vec::new(),
         last_ended: false,
         token_problem: entered.problem,
+        node: wanted.node.clone(),
+        target: Target::Tcp(host.to_owned(), candidate.port),
     })
 }
 

@@ -46,7 +46,7 @@ pub(super) fn certificate(host: &str, port: u16, why: &str) -> Failure {
 
 /// The far end takes no connection to the port.
 pub(super) fn port_refused(port: u16, told: Failure) -> Failure {
-    if told.kind == FailureKind::ForwardingDenied {
+    if matches!(told.kind, FailureKind::ForwardingDenied | FailureKind::NotebookFailed) {
         return told;
     }
     Failure::new(
@@ -123,6 +123,16 @@ pub(super) fn stranger(port: u16, uid: u32, owner: Option<&str>) -> Failure {
             "find your own server's port, or name whose it is, as find = \"user:NAME\"; no token was sent"
         },
     )
+}
+
+/// Why a job's server is not reached by the name of its machine: somebody else listens there.
+pub(super) fn stranger_outside(node: &str, port: u16, uid: u32) -> String {
+    format!("seen from outside, port {port} of {} belongs to another user (uid {uid})", shown(node))
+}
+
+/// The same: it takes nobody who comes from another machine.
+pub(super) fn loopback_alone(node: &str, port: u16) -> String {
+    format!("the server on {port} of {} listens on its loopback alone", shown(node))
 }
 
 pub(super) fn of_another(name: &str, dir: &str) -> Failure {

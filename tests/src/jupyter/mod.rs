@@ -15,7 +15,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 pub use hub::Hub;
-pub use recipe::{Edition, Recipe};
+pub use recipe::{Edition, Recipe, self_signed};
 pub use stranger::Stranger;
 
 use crate::child::{Running, Signal};

@@ -185,7 +185,7 @@ impl Recipe {
             writeln!(text, "from {passwd} import passwd\nc.{place} = passwd({password:?})")?;
         }
         if self.https {
-            let (certificate, key) = certificate(dir)?;
+            let (certificate, key) = self_signed(dir)?;
             writeln!(text, "c.{app}.certfile = {certificate:?}\nc.{app}.keyfile = {key:?}")?;
         }
         for line in &self.settings {
@@ -195,8 +195,11 @@ impl Recipe {
     }
 }
 
-/// A certificate that signed itself, for localhost, and its key.
-fn certificate(dir: &Path) -> Result<(PathBuf, PathBuf)> {
+/// A certificate that signed itself, for localhost, and its key, as files in `dir`.
+///
+/// # Errors
+/// openssl makes none.
+pub fn self_signed(dir: &Path) -> Result<(PathBuf, PathBuf)> {
     let (certificate, key) = (dir.join("certificate.pem"), dir.join("key.pem"));
     let mut openssl = Command::new(system("openssl")?);
     openssl.args([

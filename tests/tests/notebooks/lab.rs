@@ -30,10 +30,15 @@ impl Lab {
 
     /// The same on the login machine of a cluster.
     pub(crate) fn beside(sections: &str, slurm: &Slurm) -> Result<Lab> {
-        Lab::make("", sections, Some(slurm))
+        Lab::make("", sections, Some((slurm, None)))
     }
 
-    fn make(keys: &str, sections: &str, slurm: Option<&Slurm>) -> Result<Lab> {
+    /// The same where `node` is what ssh finds on all of its nodes.
+    pub(crate) fn beside_with_ssh(sections: &str, slurm: &Slurm, node: &Sshd) -> Result<Lab> {
+        Lab::make("", sections, Some((slurm, Some(node))))
+    }
+
+    fn make(keys: &str, sections: &str, cluster: Option<(&Slurm, Option<&Sshd>)>) -> Result<Lab> {
         let runtime = tempfile::tempdir()?;
         let kept = tempfile::tempdir()?;
         let below = |name: &str| kept.path().join(name).display().to_string();
@@ -44,14 +49,22 @@ impl Lab {
             ("IPYTHONDIR", below("ipython")),
             ("XDG_STATE_HOME", below("state")),
         ];
-        places.extend(slurm.map(|slurm| ("SLURM_CONF", slurm.config())));
+        if let Some((slurm, _)) = cluster {
+            places.push(("SLURM_CONF", slurm.config()));
+            // Other tests have nodes of the same names.
+            places.push(("XDG_RUNTIME_DIR", below("run")));
+            std::fs::create_dir(below("run"))?;
+        }
         let places: Vec<String> = places.iter().map(|(name, place)| format!("{name}={place}")).collect();
         let mut sshd = Sshd::with(&[&format!("SetEnv {}", places.join(" "))])?;
-        if slurm.is_some() {
-            // Its nodes have names that no other machine knows.
-            let hosts = below("hosts");
-            std::fs::write(&hosts, Slurm::hosts())?;
-            sshd.mount(&format!("mount --bind {hosts} /etc/hosts"));
+        if let Some((slurm, node)) = cluster {
+            // Its nodes have names that no other machine knows. And ssh looks for what is the user's in the home of
+            // the passwd entry.
+            let (hosts, home) = (below("hosts"), below("home"));
+            std::fs::write(&hosts, slurm.hosts())?;
+            std::fs::create_dir_all(format!("{home}/.ssh"))?;
+            std::fs::write(format!("{home}/.ssh/config"), node.map(ssh_config).unwrap_or_default())?;
+            sshd.mount(&format!("mount --bind {hosts} /etc/hosts; mount --bind {home} /root"));
             sshd.stop()?;
             sshd.start_again()?;
         }
@@ -79,6 +92,13 @@ impl Lab {
         let names = files.filter_map(|file| file.file_name().into_string().ok());
         let pid = |name: String| name.strip_prefix("jpserver-")?.strip_suffix(".json")?.parse().ok();
         names.filter_map(pid).collect()
+    }
+
+    /// What the only server wrote down of itself.
+    pub(crate) fn written(&self, key: &str) -> Result<Value> {
+        let pid = *self.servers().first().context("no server is written down")?;
+        let text = std::fs::read_to_string(self.runtime.path().join(format!("jpserver-{pid}.json")))?;
+        Ok(serde_json::from_str::<Value>(&text)?[key].clone())
     }
 
     /// The notebook of this name as `nbctl status --json` shows it.
@@ -131,6 +151,17 @@ impl Drop for Lab {
             let _ = nbtunnel_tests::child::signal_pid(pid, nbtunnel_tests::child::Signal::Kill);
         }
     }
+}
+
+/// What leads ssh to `node`, whichever node it is asked for.
+fn ssh_config(node: &Sshd) -> String {
+    let (host, port) = (node.host(), node.port());
+    let (key, known) = (node.user_key(), node.known_hosts());
+    format!(
+        "Host n1 n2\nHostName {host}\nPort {port}\nIdentityFile {}\nUserKnownHostsFile {}\n",
+        key.display(),
+        known.display()
+    )
 }
 
 /// The same sections with ports of this machine that are free: a daemon that chooses by itself asks what is free now,

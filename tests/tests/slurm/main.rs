@@ -2,6 +2,8 @@
 #![cfg(target_os = "linux")]
 
 mod doubt;
+mod node;
+mod words;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -15,7 +17,7 @@ use nbtunnel_tests::programs::repository;
 use nbtunnel_tests::slurm::{NODES, Slurm};
 use nbtunnel_tests::wait;
 use nbtunneld::forward::far_side::{FarSide, Opening, Running};
-use nbtunneld::launch::{Batch, cancel, job_log, on_node, queue, submit};
+use nbtunneld::launch::{Batch, KnownWays, Node, cancel, job_log, queue, submit};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -56,6 +58,8 @@ impl Cluster {
             spec,
             command: Some(command),
             dir: None,
+            port: None,
+            ports: None,
         }
     }
 
@@ -140,7 +144,7 @@ fn a_job_waits_with_its_reason_runs_where_it_is_found_and_is_cancelled() -> Resu
         "{job:?}"
     );
     // Scripts run on the node, as a step of the job.
-    let node = on_node(cluster.far(), &job);
+    let node = Node::of(cluster.far(), &job, KnownWays::default()).context("it runs")?;
     let ran =
         did(Arc::clone(&node).run("echo \"$SLURM_JOB_ID $SLURMD_NODENAME\"; exit 3".into(), SCHEDULED))?;
     let said = format!("{} {}\n", job.id, job.node().context("it runs")?);
@@ -154,7 +158,7 @@ fn a_job_waits_with_its_reason_runs_where_it_is_found_and_is_cancelled() -> Resu
     let port =
         log.split("127.0.0.1:").nth(1).and_then(|rest| rest.split('/').next()).context("a port")?.parse()?;
     let answer = on_runtime(async {
-        let mut stream = node.open(Target::Tcp("localhost".into(), port)).await.ok()?;
+        let mut stream = Arc::clone(&node).open(Target::Tcp(node.name().into(), port)).await.ok()?;
         stream.write_all(b"GET / HTTP/1.0\r\n\r\n").await.ok()?;
         let mut said = String::new();
         stream.read_to_string(&mut said).await.ok()?;
@@ -255,41 +259,6 @@ fn a_job_that_is_there_is_adopted_by_its_name_and_never_submitted() -> Result<()
     })?;
     did(cancel(cluster.far(), &batch))?;
     cluster.until("it is gone", || Ok(cluster.slurm.jobs()?.is_empty()))
-}
-
-#[test]
-fn what_the_cluster_refuses_is_told_in_its_words_and_may_be_corrected() -> Result<()> {
-    let cluster = Cluster::start()?;
-    let mut batch = cluster.batch();
-    batch.spec.partition = Some("no such; partition".into());
-    let why = on_runtime(submit(cluster.far(), &batch)).expect_err("there is none");
-    ensure!(why.message.contains("Invalid partition name specified"), "{why}");
-    // The user's own words and preferences hide nothing and change no name.
-    batch.spec.partition = None;
-    batch.spec.options = vec!["--comment=two words".into(), "-J".into(), "another".into()];
-    let far = || {
-        Arc::new(
-            cluster
-                .here()
-                .env("SQUEUE_STATES", "SUSPENDED")
-                .env("SQUEUE_FORMAT", "%i")
-                .env("SBATCH_WAIT", "1"),
-        )
-    };
-    let job = did(submit(far(), &batch))?;
-    ensure!(did(submit(far(), &batch))?.id == job.id && cluster.count()? == 1);
-    ensure!(did(queue(far(), &batch))?.is_some_and(|found| found.id == job.id));
-    let comment = cluster.slurm.run("scontrol", &["show", "job", "-o", &job.id.to_string()])?;
-    ensure!(
-        comment.contains("Comment=two words") && comment.contains("JobName=nbtunnel-alice-"),
-        "{comment}"
-    );
-    for option in ["--array=1-3", "-a1-3", "--wait"] {
-        batch.spec.options = vec![option.into()];
-        let why = on_runtime(submit(far(), &batch)).expect_err("that makes no single job");
-        ensure!(why.message.contains(option), "{why}");
-    }
-    Ok(())
 }
 
 #[test]

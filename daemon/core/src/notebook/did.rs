@@ -5,16 +5,17 @@ use super::{
     SEEK_EVERY, START_LASTS, Search, TASK_LASTS, Task, TaskId, WARNED_BEFORE, WISH_LASTS, Wanted, Wish,
 };
 use crate::failure::{Failure, FailureKind};
+use crate::forward::Target;
 use crate::io::{About, Output, Settled, Transition};
 use crate::moment::Moment;
 
 impl Notebook {
     pub(super) fn did(&mut self, now: Moment, running: &Running, did: Did) {
         match if did.answers(running.task) { did } else { Did::Failed(unfit()) } {
-            Did::Found(host, port) => {
+            Did::Found(place) => {
                 (self.search, self.started_until, self.why) = (None, None, None);
                 self.was_there = true;
-                (self.place, self.doubted) = (Some((host, port)), false);
+                (self.place, self.doubted) = (Some(place), false);
                 self.answer(now, running, &[Wish::Find, Wish::Open], &Settled::Reached);
             }
             Did::Missing(why) => self.missing(now, running, why),
@@ -104,7 +105,7 @@ impl Notebook {
                 let nobody_looks = matches!(why.kind, FailureKind::NoShell | FailureKind::ForwardingDenied);
                 let fixed = self.spec.which.port.filter(|_| nobody_looks && !self.in_a_cluster());
                 if let Some(port) = fixed {
-                    (self.place, self.doubted) = (Some((self.spec.host.clone(), port)), false);
+                    (self.place, self.doubted) = (Some(Target::Tcp(self.spec.host.clone(), port)), false);
                 }
                 match &mut self.search {
                     Some(search) if search.is_fast(now) => search.next_at = now + SEEK_EVERY,

@@ -53,8 +53,8 @@ pub struct Notebook {
     spec: NotebookSpec,
     /// The link over which the far end can be asked.
     via: Option<Epoch>,
-    /// Where its server is.
-    place: Option<(String, u16)>,
+    /// Where its server is, seen from the far end.
+    place: Option<Target>,
     /// It was there, and is looked for once more before anybody is led there.
     doubted: bool,
     /// It was there, over this link or one before.
@@ -132,7 +132,7 @@ impl Notebook {
     /// Where its forward leads now.
     pub fn target(&self) -> Target {
         match &self.place {
-            Some((host, port)) if self.via.is_some() && !self.doubted => Target::Tcp(host.clone(), *port),
+            Some(place) if self.via.is_some() && !self.doubted => place.clone(),
             Some(_) | None => Target::Notebook(self.spec.name.clone()),
         }
     }
@@ -348,7 +348,7 @@ impl Notebook {
         NotebookView {
             spec: self.spec.clone(),
             state: self.state(),
-            target: self.place.as_ref().map(|(host, port)| Target::Tcp(host.clone(), *port).to_string()),
+            target: self.place.as_ref().map(Target::to_string),
             problem: self.why.clone().filter(|_| self.via.is_some()),
             job: self.job.clone(),
         }

@@ -97,7 +97,7 @@ fn answers(outputs: &[Output]) -> Vec<(WaitId, &Settled)> {
 }
 
 fn found(port: u16) -> Did {
-    Did::Found("localhost".into(), port)
+    Did::Found(Target::Tcp("localhost".into(), port))
 }
 
 fn missing() -> Did {

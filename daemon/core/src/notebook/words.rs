@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::failure::Failure;
+use crate::forward::Target;
 use crate::io::WaitId;
 use crate::moment::Moment;
 
@@ -32,8 +33,8 @@ pub enum Task {
 /// What came of a [`Task`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Did {
-    /// Its server is at this host and port, seen from the far end, and the user's.
-    Found(String, u16),
+    /// Its server is there, seen from the far end, and the user's.
+    Found(Target),
     /// There is none.
     Missing(Failure),
     /// Somebody starts it: wait for it.

@@ -57,7 +57,7 @@ fn a_job_is_followed_to_another_machine_under_the_same_address() {
     let (id, _) = bed.up();
     let (id, task) = task_of(&bed.did(id, running_on("n1"))).unwrap();
     assert_eq!(task, Task::Find);
-    bed.did(id, Did::Found("n1".into(), 8888));
+    bed.did(id, Did::Found(Target::Tcp("n1".into(), 8888)));
     assert_eq!(bed.notebook.target(), Target::Tcp("n1".into(), 8888));
     // A connection is refused: the job was requeued.
     bed.notebook.refused(bed.now);
@@ -71,7 +71,7 @@ fn a_job_is_followed_to_another_machine_under_the_same_address() {
     assert_eq!(task, Task::Queue);
     let (id, task) = task_of(&bed.did(id, running_on("n2"))).unwrap();
     assert_eq!(task, Task::Find);
-    bed.did(id, Did::Found("n2".into(), 9999));
+    bed.did(id, Did::Found(Target::Tcp("n2".into(), 9999)));
     assert_eq!(bed.notebook.target(), Target::Tcp("n2".into(), 9999));
 }
 
@@ -85,7 +85,7 @@ fn that_a_job_ends_soon_is_told_once() {
         let state = JobState::Running { node: "n1".into() };
         let mut outputs = bed.did(id, Did::Job(Some(Job { left, ..job(state) })));
         if let Some((search, Task::Find)) = task_of(&outputs) {
-            outputs.extend(bed.did(search, Did::Found("n1".into(), 8888)));
+            outputs.extend(bed.did(search, Did::Found(Target::Tcp("n1".into(), 8888))));
         }
         told.extend(outputs.into_iter().filter_map(|output| match output {
             Output::Announce(transition) if transition.to == "ending" => transition.why,
@@ -117,7 +117,10 @@ fn who_only_asks_hears_at_once_that_the_job_waits_and_who_opens_it_waits_with_it
     let (id, _) = bed.task().unwrap();
     let (id, task) = task_of(&bed.did(id, running_on("n1"))).unwrap();
     assert_eq!(task, Task::Find);
-    assert_eq!(answers(&bed.did(id, Did::Found("n1".into(), 8888))), [(opens, &Settled::Reached)]);
+    assert_eq!(
+        answers(&bed.did(id, Did::Found(Target::Tcp("n1".into(), 8888)))),
+        [(opens, &Settled::Reached)]
+    );
 }
 
 #[test]
@@ -125,7 +128,7 @@ fn who_sees_that_its_server_is_gone_has_the_queue_asked() {
     let mut bed = Bed::new(in_slurm);
     let (id, _) = bed.up();
     let (id, _) = task_of(&bed.did(id, running_on("n1"))).unwrap();
-    bed.did(id, Did::Found("n1".into(), 8888));
+    bed.did(id, Did::Found(Target::Tcp("n1".into(), 8888)));
     bed.notebook.handle(bed.now, NotebookInput::Doubt);
     let (_, task) = bed.task().unwrap();
     assert_eq!(task, Task::Queue);
@@ -138,9 +141,12 @@ fn who_comes_while_another_is_answered_is_looked_up_for_at_once() {
     let (id, _) = task_of(&bed.did(id, running_on("n1"))).unwrap();
     let (wait, outputs) = bed.wish(Wish::Find);
     assert_eq!(task_of(&outputs), None);
-    let (id, task) = task_of(&bed.did(id, Did::Found("n1".into(), 8888))).unwrap();
+    let (id, task) = task_of(&bed.did(id, Did::Found(Target::Tcp("n1".into(), 8888)))).unwrap();
     assert_eq!(task, Task::Find);
-    assert_eq!(answers(&bed.did(id, Did::Found("n1".into(), 8888))), [(wait, &Settled::Reached)]);
+    assert_eq!(
+        answers(&bed.did(id, Did::Found(Target::Tcp("n1".into(), 8888)))),
+        [(wait, &Settled::Reached)]
+    );
 }
 
 #[test]
