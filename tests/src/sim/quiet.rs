@@ -15,8 +15,14 @@ impl Sim<Fleet> {
     /// # Errors
     /// The first rule that does not hold.
     pub fn quiet(seed: u64, spec: TunnelSpec) -> Result<Self, Box<Broken>> {
-        let style =
-            Style { hosts: 1, tunnels: 1, pace: Duration::ZERO, drain: spec.policy.drain, answers: false };
+        let style = Style {
+            hosts: 1,
+            tunnels: 1,
+            pace: Duration::ZERO,
+            drain: spec.policy.drain,
+            answers: false,
+            notebooks: false,
+        };
         let mut sim = Sim::new(Fleet::new(seed, BTreeMap::new()), seed, style);
         for host in &mut sim.far.hosts {
             (host.rtt, host.loss, host.stranger) = (Duration::from_millis(20), 0, false);

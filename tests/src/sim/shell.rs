@@ -6,14 +6,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use nbtunnel_core::{Epoch, FleetInput, ForwardId, Input, LinkReport, Moment, Name, Nudge, WaitId};
+use nbtunnel_core::{
+    Did, Epoch, FleetInput, ForwardId, Input, LinkReport, Moment, Name, Nudge, Task, TaskId, WaitId,
+};
 
 use super::chance::Chance;
 use super::desk::Desk;
 use super::far::{At, Far};
 use super::machine::Machine;
+use super::notebooks::Turn;
 use super::room::Room;
 use super::rules::Told;
+use super::servers::Server;
 use super::trace::Trace;
 use super::{Broken, Checked, Report};
 
@@ -33,6 +37,8 @@ pub struct Style {
     pub drain: Duration,
     /// Some servers ask for what only somebody at a terminal can type.
     pub answers: bool,
+    /// Tunnels have notebooks.
+    pub notebooks: bool,
 }
 
 impl Style {
@@ -46,6 +52,8 @@ impl Style {
             drain: Duration::from_secs([20, 300, 3600][chance.below(3)]),
             // One world in five; none of those that found a bug before there were such servers.
             answers: seed % 5 == 3,
+            // Four in ten, again none of those.
+            notebooks: matches!(seed % 10, 0 | 6 | 7 | 9),
         }
     }
 }
@@ -83,6 +91,20 @@ pub(super) enum Event {
     HoldOver(usize, u64),
     /// A local connection ends.
     Leaves(usize, u64),
+    /// What was to be done for a notebook is through; who looked saw that.
+    Work {
+        slot: usize,
+        /// Which notebook, and the number of its seat.
+        seat: (Name, u64),
+        epoch: Epoch,
+        id: TaskId,
+        task: Task,
+        seen: Option<Box<Did>>,
+    },
+    /// What was begun at the far end of a notebook goes on, unless its life is another one by then.
+    Turn(usize, Name, u64, Turn),
+    /// Nobody has used a notebook since so many came.
+    LeftAlone(usize, Name, u64),
     /// The lookout looks.
     Look(usize),
     /// A person answers what was asked, or whoever asked sees that nobody will.
@@ -100,7 +122,7 @@ pub(super) enum Event {
 impl Event {
     /// Whether it happens inside this machine, which sleeps and freezes.
     fn is_local(&self) -> bool {
-        !matches!(self, Event::Fate | Event::Mend(_))
+        !matches!(self, Event::Fate | Event::Mend(_) | Event::Turn(..))
     }
 }
 
@@ -113,6 +135,8 @@ pub struct Sim<M> {
     pub(super) now: At,
     pub(super) chance: Chance,
     pub(super) far: Far,
+    /// What there is at the far end for each notebook.
+    pub(super) servers: BTreeMap<(usize, Name), Server>,
     /// What is known of the logins at each server.
     pub(super) desks: Vec<Desk>,
     pub(super) rooms: Vec<Room>,
@@ -146,6 +170,7 @@ impl<M: Machine> Sim<M> {
             style,
             now: At::ZERO,
             chance,
+            servers: BTreeMap::new(),
             desks: vec![Desk::default(); style.hosts],
             far,
             rooms,
@@ -299,6 +324,7 @@ impl<M: Machine> Sim<M> {
                 room.spec = Some(spec);
             }
         }
+        (0..self.rooms.len()).for_each(|slot| self.seat_notebooks(slot));
         self.see("crash");
         self.trace.line(format_args!("{:?} the daemon crashed", self.now));
         self.tell(FleetInput::Apply(changes))
@@ -356,6 +382,11 @@ impl<M: Machine> Sim<M> {
             Event::Look(slot) => return self.look(slot),
             Event::Fate => return self.fate(),
             Event::Dial(slot, epoch) => return self.dial(slot, epoch),
+            Event::Work { slot, seat, epoch, id, task, seen } => {
+                return self.work(slot, seat, epoch, id, task, seen);
+            }
+            Event::Turn(slot, name, life, turn) => self.server_turns(slot, &name, life, turn),
+            Event::LeftAlone(slot, name, arrivals) => self.left_alone(slot, &name, arrivals),
             Event::Typed(slot, epoch) => self.typed(slot, epoch),
             Event::Answer(slot, epoch, number) => self.answer(slot, epoch, number),
             Event::Tick(slot, epoch, number) => self.tick(slot, epoch, number),

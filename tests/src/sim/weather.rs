@@ -50,6 +50,9 @@ impl<M: Machine> Sim<M> {
         if self.style.answers && self.chance.one_in(6) {
             return self.somebody_unlocks();
         }
+        if self.style.notebooks && self.chance.one_in(3) {
+            return self.notebook_fate();
+        }
         match self.chance.below(1000) {
             0..350 => {
                 let slot = self.chance.below(self.rooms.len());
@@ -87,6 +90,7 @@ impl<M: Machine> Sim<M> {
             }
             self.mend(Mend::Eases(host));
         }
+        self.calm_servers();
         let ports: Vec<u16> = self.far.taken.keys().copied().collect();
         for mend in ports.into_iter().map(Mend::Port).chain([Mend::Online, Mend::Agent]) {
             self.mend(mend);
