@@ -256,7 +256,10 @@ impl<M: Machine> Sim<M> {
 
     /// The far end of a forward says something.
     pub(super) fn far_end_says(&mut self, slot: usize) {
-        let ids: Vec<ForwardId> = self.rooms[slot].listeners.keys().copied().collect();
+        let room = &self.rooms[slot];
+        // What a notebook's forward says comes of who connects to it.
+        let plain = room.listeners.iter().filter(|(_, listener)| room.seat_of(listener).is_none());
+        let ids: Vec<ForwardId> = plain.map(|(id, _)| *id).collect();
         let Some(id) = self.chance.pick(&ids) else { return };
         let refused = || Failure::new(FailureKind::Refused, "nobody listens over there", "");
         let report = match self.chance.below(3) {

@@ -31,6 +31,13 @@ impl<M: Machine> Sim<M> {
     /// Takes in what core is told, before it says anything. Whether that is about what is over.
     pub(super) fn hear_of_notebook(&mut self, slot: usize, input: &Input) -> bool {
         let now = self.now;
+        let room = &mut self.rooms[slot];
+        if let Input::Forward(id, _) = input
+            && let Some(port) = room.listeners.get(id).and_then(|listener| listener.spec.listen.port())
+        {
+            let seat = room.seats.values_mut().find(|seat| seat.spec.local_port == port);
+            seat.into_iter().for_each(|seat| seat.stirred_at = now);
+        }
         let Input::Notebook(name, said) = input else { return false };
         let Some(seat) = self.rooms[slot].seats.get_mut(name) else { return false };
         match said {
@@ -149,7 +156,9 @@ impl<M: Machine> Sim<M> {
             let led_since = serving.filter(|_| is_there);
             let late = room.clients.iter().find(|client| {
                 let waits = client.link.is_none() && client.notebook.as_ref() == Some(name);
-                waits && led_since.is_some_and(|since| since.max(client.came_at) + LED_WITHIN < self.now)
+                waits
+                    && client.came_at > seat.ended_at
+                    && led_since.is_some_and(|since| since.max(client.came_at) + LED_WITHIN < self.now)
             });
             hold("whoever_waits_for_a_notebook_is_led_there", late.is_none(), || {
                 let tunnel = self.machine.tunnels().get(&room.name);

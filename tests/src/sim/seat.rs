@@ -53,6 +53,8 @@ pub struct Seat {
     pub wishes: BTreeMap<WaitId, Wished>,
     /// When something happened last that is worth a look.
     pub stirred_at: At,
+    /// When it was ended last: with it ends the search for whoever is held, until somebody else comes.
+    pub ended_at: At,
     /// When tasks were begun, in the last minute.
     pub begun: VecDeque<At>,
     /// How many connections came.
@@ -71,6 +73,7 @@ impl Seat {
             found: None,
             wishes: BTreeMap::new(),
             stirred_at: now,
+            ended_at: now,
             begun: VecDeque::new(),
             arrivals: 0,
         }
@@ -112,7 +115,8 @@ impl Seat {
             Did::Found(host, port) => {
                 self.found = Some((begun.epoch, Target::Tcp(host.clone(), *port)));
             }
-            Did::Started | Did::Stopped => self.stirred_at = now,
+            Did::Started => self.stirred_at = now,
+            Did::Stopped => (self.stirred_at, self.ended_at) = (now, now),
             Did::Job(_) if before.is_none_or(|(_, _, before)| before != *did) => self.stirred_at = now,
             Did::Job(_) | Did::Missing(_) | Did::Failed(_) => {}
         }
