@@ -87,9 +87,11 @@ impl<M: Machine> Sim<M> {
         };
         hold("nothing_is_done_that_nobody_wants", asked_for, said)?;
         seat.begin(begun);
-        let quiet = seat.wishes.is_empty() && seat.stirred_at + QUIET_AFTER < begun.at;
-        // The queue of a cluster is asked every half minute, and a server looked for after that.
-        let most = if is_in_cluster(&seat.spec) { 6 } else { 2 };
+        let stirred_at = seat.stirred_at.max(self.awake_at);
+        let quiet = seat.wishes.is_empty() && stirred_at + QUIET_AFTER < begun.at;
+        // Once a minute, and at once over a new link. The queue of a cluster is asked every half minute, and a server
+        // looked for after that.
+        let most = if is_in_cluster(&seat.spec) { 7 } else { 3 };
         let seldom = !quiet || seat.begun.len() <= most;
         hold("nobody_is_asked_often_for_nobody", seldom, || {
             format!("t{slot} {name} at {:?}: {seat:?}", begun.at)
@@ -157,7 +159,7 @@ impl<M: Machine> Sim<M> {
             let late = room.clients.iter().find(|client| {
                 let waits = client.link.is_none() && client.notebook.as_ref() == Some(name);
                 waits
-                    && client.came_at > seat.ended_at
+                    && client.came_at > seat.dropped_at
                     && led_since.is_some_and(|since| since.max(client.came_at) + LED_WITHIN < self.now)
             });
             hold("whoever_waits_for_a_notebook_is_led_there", late.is_none(), || {

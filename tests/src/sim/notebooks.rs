@@ -75,7 +75,7 @@ impl<M: Machine> Sim<M> {
             let seat = seat.or_insert_with(|| Seat::new(now, number, of.clone()));
             if seat.spec != of {
                 seat.forget(now);
-                seat.spec = of;
+                (seat.spec, seat.dropped_at) = (of, now);
             }
         }
     }

@@ -53,8 +53,8 @@ pub struct Seat {
     pub wishes: BTreeMap<WaitId, Wished>,
     /// When something happened last that is worth a look.
     pub stirred_at: At,
-    /// When it was ended last: with it ends the search for whoever is held, until somebody else comes.
-    pub ended_at: At,
+    /// When it was ended or described anew. Whoever was held by then is not looked for any more, until the next comes.
+    pub dropped_at: At,
     /// When tasks were begun, in the last minute.
     pub begun: VecDeque<At>,
     /// How many connections came.
@@ -73,7 +73,7 @@ impl Seat {
             found: None,
             wishes: BTreeMap::new(),
             stirred_at: now,
-            ended_at: now,
+            dropped_at: now,
             begun: VecDeque::new(),
             arrivals: 0,
         }
@@ -116,7 +116,7 @@ impl Seat {
                 self.found = Some((begun.epoch, Target::Tcp(host.clone(), *port)));
             }
             Did::Started => self.stirred_at = now,
-            Did::Stopped => (self.stirred_at, self.ended_at) = (now, now),
+            Did::Stopped => (self.stirred_at, self.dropped_at) = (now, now),
             Did::Job(_) if before.is_none_or(|(_, _, before)| before != *did) => self.stirred_at = now,
             Did::Job(_) | Did::Missing(_) | Did::Failed(_) => {}
         }
