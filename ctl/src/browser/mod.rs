@@ -196,5 +196,5 @@ fn nobody(why: &str, name: &str) -> CommandError {
     )
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests;

@@ -1,4 +1,5 @@
-//! Whose program is at the other end of a loopback connection, by the kernel's table of them (proc(5), `net/tcp`).
+//! Whose program is at the other end of a loopback connection, by the kernel's table of them (proc(5), `net/tcp`). One
+//! line is looked for by its text: that is less than a reader of the whole table, or a question to the daemon, would be.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -29,7 +29,6 @@ fn files_of(dir: &Path) -> usize {
     std::fs::read_dir(dir).unwrap().count()
 }
 
-#[cfg(unix)]
 #[tokio::test]
 async fn where_others_could_come_by_the_address_only_a_file_of_ours_tells_it() {
     let (own, written_to) = (TempDir::new().unwrap(), TempDir::new().unwrap());
@@ -54,7 +53,6 @@ async fn where_others_could_come_by_the_address_only_a_file_of_ours_tells_it() {
     assert_eq!(files_of(own.path()), 0, "the file is left behind");
 }
 
-#[cfg(unix)]
 #[tokio::test]
 async fn a_browser_that_never_comes_is_not_waited_for_for_ever() {
     for way in [Way::Address, Way::Page] {
@@ -76,7 +74,6 @@ fn the_address_stands_in_a_command_line_only_where_that_harms_nobody() {
     assert_eq!(Way::here() == Way::Page, cfg!(all(unix, not(target_os = "linux"))));
 }
 
-#[cfg(unix)]
 #[test]
 fn the_variable_is_read_by_its_convention() {
     let shown = |value: &str| -> Vec<String> {

@@ -134,8 +134,8 @@ impl<M: Machine> Sim<M> {
             (None, Some(server)) => {
                 let (did, begins) = server.carry_out(now, task);
                 let (life, queued) = (server.life, task == Task::Submit);
-                // Some that are started never come.
-                if begins && !self.chance.one_in(8) {
+                // Some that are started never come; the cluster forgets no job.
+                if begins && (queued || !self.chance.one_in(8)) {
                     let soon = self.chance.secs(1, COMES_WITHIN);
                     let turn = if queued { Turn::Runs } else { Turn::Comes };
                     self.push(soon, Event::Turn(slot, name.clone(), life, turn));
