@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, kill_process, kill_process_group};
 
 use super::Signal;
+use crate::wait;
 
 pub(super) fn own_group(command: &mut Command) {
     command.process_group(0);
@@ -24,7 +25,7 @@ pub(super) fn kill_group(child: &mut Child) {
 }
 
 pub(super) fn signal_pid(id: u32, signal: Signal) -> Result<()> {
-    let signal = match signal {
+    let number = match signal {
         Signal::Term => rustix::process::Signal::TERM,
         Signal::Kill => rustix::process::Signal::KILL,
         Signal::Hup => rustix::process::Signal::HUP,
@@ -32,7 +33,22 @@ pub(super) fn signal_pid(id: u32, signal: Signal) -> Result<()> {
         Signal::Cont => rustix::process::Signal::CONT,
         Signal::Quit => rustix::process::Signal::QUIT,
     };
-    kill_process(pid(id)?, signal).with_context(|| format!("cannot signal process {id}"))
+    kill_process(pid(id)?, number).with_context(|| format!("cannot signal process {id}"))?;
+    if signal == Signal::Stop {
+        wait::until(&format!("process {id} stands still"), wait::SOON, || is_frozen(id))?;
+    }
+    Ok(())
+}
+
+/// Whether no thread of it runs any more: the signal is on its way when kill(2) returns, and each thread stops for
+/// itself. Where threads cannot be seen (proc(5)), it is believed.
+fn is_frozen(id: u32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{id}/task")) else { return true };
+    threads.flatten().all(|thread| {
+        let Ok(stat) = std::fs::read_to_string(thread.path().join("stat")) else { return true };
+        // The state comes after the name, which may hold anything, parentheses too.
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| !rest.starts_with(['R', 'S', 'D']))
+    })
 }
 
 fn pid(id: u32) -> Result<Pid> {

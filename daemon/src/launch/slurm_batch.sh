@@ -5,6 +5,7 @@ choose $ports || {
 }
 file=$(mktemp "${TMPDIR:-/tmp}/nbtunnel.XXXXXX") || exit
 trap 'rm -f "$file"' EXIT
-line >"$file"
+# It removes itself: a job that is ended from outside runs no trap.
+{ printf '%s' 'rm -f "$NBTUNNEL_LINE"; ' && line; } >"$file"
 cd "$dir" || exit
 run_line "$file"

@@ -34,7 +34,7 @@ impl Cluster {
     }
 
     fn here(&self) -> Here {
-        self.slurm.login(self.home.path())
+        self.slurm.login(self.home.path()).env("TMPDIR", self.home.path().display().to_string())
     }
 
     fn far(&self) -> Arc<Here> {
@@ -88,6 +88,12 @@ impl Cluster {
             did(queue(self.far(), batch)).ok().flatten().filter(|job| job.node().is_some())
         })
         .with_context(|| format!("{:?}", self.slurm.jobs()))
+    }
+
+    /// Whether anything lies in the directory for what is temporary, which jobs have, too.
+    fn litters(&self) -> Result<bool> {
+        let mut names = fs::read_dir(self.home.path())?.flatten().map(|entry| entry.file_name());
+        Ok(names.any(|name| name.to_string_lossy().starts_with("nbtunnel.")))
     }
 
     /// How many jobs there are that are not `other`s.
@@ -144,6 +150,7 @@ fn a_job_waits_with_its_reason_runs_where_it_is_found_and_is_cancelled() -> Resu
         did(job_log(cluster.far(), &batch, 9)).ok().filter(|log| log.contains("listening"))
     })?;
     ensure!(log.contains("token=…") && !log.contains("secret"), "{log}");
+    ensure!(!cluster.litters()?, "a job that is killed could not tidy up");
     let port =
         log.split("127.0.0.1:").nth(1).and_then(|rest| rest.split('/').next()).context("a port")?.parse()?;
     let answer = on_runtime(async {
