@@ -5,9 +5,10 @@ use std::time::Duration;
 use nbtunnel_core::io::About;
 use nbtunnel_core::{Output, State};
 
+use super::event::Event;
 use super::machine::Machine;
 use super::room::{Known, Link};
-use super::shell::{Event, Sim};
+use super::shell::Sim;
 
 impl<M: Machine> Sim<M> {
     pub(super) fn carry_out(&mut self, slot: usize, output: Output) {

@@ -8,9 +8,10 @@ use nbtunnel_core::{
 };
 
 use super::Checked;
+use super::event::Event;
 use super::machine::Machine;
 use super::room::{Client, Listener, Listening};
-use super::shell::{Event, Sim};
+use super::shell::Sim;
 
 /// So many connections of one tunnel are simulated at most.
 pub(super) const CLIENTS: usize = 6;

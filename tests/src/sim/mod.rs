@@ -9,6 +9,7 @@ pub mod chance;
 mod desk;
 mod dial;
 mod effects;
+mod event;
 pub mod far;
 mod local;
 pub mod machine;

@@ -10,11 +10,12 @@ use nbtunnel_core::{
 };
 
 use super::dial::Path;
+use super::event::Event;
 use super::machine::Machine;
 use super::room::{Client, Listening, Stage};
 use super::seat::{Seat, Wished};
 use super::servers::{COMES_WITHIN, ClusterJob, Looks, Server};
-use super::shell::{Event, Sim};
+use super::shell::Sim;
 use super::{Checked, hold};
 
 /// What is known of a place holds for so long while nobody is there.

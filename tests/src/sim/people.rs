@@ -11,8 +11,9 @@ use nbtunnel_core::{
 use nbtunnel_core::tunnel::Desire;
 
 use super::Checked;
+use super::event::Event;
 use super::machine::Machine;
-use super::shell::{Event, Sim, moment};
+use super::shell::{Sim, moment};
 
 /// How a file may be edited.
 const EDITS: usize = 6;

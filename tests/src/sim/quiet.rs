@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use nbtunnel_core::{Epoch, Fleet, TunnelSpec};
 
+use super::event::Event;
 use super::far::{Asks, At};
-use super::shell::{Event, Sim, Style};
+use super::shell::{Sim, Style};
 use super::{Broken, Report};
 
 impl Sim<Fleet> {

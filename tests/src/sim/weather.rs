@@ -6,10 +6,11 @@ use nbtunnel_core::{Epoch, LinkReport, Nudge};
 
 use super::Checked;
 use super::dial::Path;
+use super::event::Event;
 use super::far::{Asks, Power};
 use super::machine::Machine;
 use super::room::Stage;
-use super::shell::{Event, Sim};
+use super::shell::Sim;
 
 /// A network change is told so long after it.
 const NETWORK_SETTLES: Duration = Duration::from_millis(750);
