@@ -18,9 +18,11 @@ use super::servers::Looks;
 use super::shell::Sim;
 use super::{Checked, hold};
 
-/// Whoever wants something of a notebook hears of it within this, once its link is there: a task that was under way, a
-/// quick search, a start, and the wait for what was started.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(700);
+/// Whoever wants to know where a notebook is hears of it within this, once its link is there: a task that was under way,
+/// a wait for what was started, a quick search, and a task of his own.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(400);
+/// The same for who wants it started: a start and the wait for it come on top.
+const OPENED_WITHIN: Duration = Duration::from_secs(700);
 /// Whoever is held for a server that is there is led there within this: a task that nobody answers, the longest pause,
 /// the queue of the cluster.
 const LED_WITHIN: Duration = Duration::from_secs(240);
@@ -61,6 +63,8 @@ impl<M: Machine> Sim<M> {
 
     /// Whether core may begin that; from now on it is under way.
     pub(super) fn check_task(&mut self, slot: usize, begun: Begun, name: &Name) -> Checked {
+        let server = self.servers.get(&(slot, name.clone()));
+        let server_changed_at = server.map_or(At::ZERO, |server| server.changed_at);
         let room = &mut self.rooms[slot];
         let serves = room.links.get(&begun.epoch).is_some_and(super::room::Link::may_serve);
         let Some(seat) = room.seats.get_mut(name) else {
@@ -87,7 +91,7 @@ impl<M: Machine> Sim<M> {
         };
         hold("nothing_is_done_that_nobody_wants", asked_for, said)?;
         seat.begin(begun);
-        let stirred_at = seat.stirred_at.max(self.awake_at);
+        let stirred_at = seat.stirred_at.max(self.awake_at).max(server_changed_at);
         let quiet = seat.wishes.is_empty() && stirred_at + QUIET_AFTER < begun.at;
         // Once a minute, and at once over a new link. The queue of a cluster is asked every half minute, and a server
         // looked for after that.
@@ -145,10 +149,10 @@ impl<M: Machine> Sim<M> {
             let coming =
                 self.fair_since(slot).map(|since| since.max(quiet_since) + self.comes_up_within(slot));
             let since = serving.into_iter().chain(coming).min();
-            let late = seat
-                .wishes
-                .values()
-                .find(|wished| since.is_some_and(|since| since.max(wished.at) + ANSWERED_WITHIN < self.now));
+            let late = seat.wishes.values().find(|wished| {
+                let within = if wished.wish == Wish::Open { OPENED_WITHIN } else { ANSWERED_WITHIN };
+                since.is_some_and(|since| since.max(wished.at) + within < self.now)
+            });
             hold("every_wish_is_answered_in_time", late.is_none(), || {
                 let tunnel = self.machine.tunnels().get(&room.name);
                 format!("t{slot} {name} at {:?}: {late:?} since {since:?}, {seat:?}, {tunnel:?}", self.now)

@@ -270,6 +270,8 @@ impl<M: Machine> Sim<M> {
             6..11 => return self.wish(slot, name),
             11 => return self.tell_notebook(slot, name, NotebookInput::Look),
             12 => return self.tell_notebook(slot, name, NotebookInput::Doubt),
+            // What takes minutes is seen only where nothing else happens for so long.
+            13 => self.calm(),
             _ => self.server_fares(slot, name),
         }
         Ok(())

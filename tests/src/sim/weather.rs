@@ -83,7 +83,7 @@ impl<M: Machine> Sim<M> {
     }
 
     /// Everything is mended, and nothing new happens for a good while.
-    fn calm(&mut self) {
+    pub(super) fn calm(&mut self) {
         self.queue.retain(|_, event| !matches!(event, Event::Fate | Event::Mend(_)));
         for host in 0..self.far.hosts.len() {
             for mend in [Mend::Serves(host), Mend::Thaws(host), Mend::Heals(host), Mend::Unlocks(host)] {
