@@ -199,7 +199,7 @@ pub(crate) fn unexpected(reply: &Reply) -> CommandError {
         Reply::Event(_) => "an event",
         Reply::Done => "an end",
         Reply::Proxied { .. } => "a way",
-        Reply::SshHosts(_) => "hosts",
+        Reply::SshHosts { .. } => "hosts",
         Reply::HostKey(_) => "a host key",
         Reply::Trusted { .. } => "a trusted key",
         Reply::Fault(_) => "a fault",

@@ -61,7 +61,14 @@ pub enum Reply {
         number: u64,
     },
     /// To [`crate::Request::SshHosts`].
-    SshHosts(Vec<SshHost>),
+    SshHosts {
+        /// Where they lead, by their names.
+        hosts: Vec<SshHost>,
+        /// Of which ssh_config does not say it, and why: a name and a sentence each.
+        unknown: Vec<(String, String)>,
+        /// [`SshHost::on_the_way`] of all tunnels, whichever were asked for.
+        on_the_way: Vec<String>,
+    },
     /// To [`crate::Request::Keys`] and [`crate::Request::TestKey`].
     Keys(Box<Keys>),
 }
@@ -79,12 +86,20 @@ pub struct SshHost {
     pub user: String,
     /// `HostKeyAlias`.
     pub alias: Option<String>,
-    /// `IdentityFile`, in order; may be those that are usual.
+    /// `IdentityFile`, in order; may be those that are usual; empty: `none`.
     pub identity_files: Vec<String>,
-    /// `UserKnownHostsFile`; may be those that are usual.
+    /// `CertificateFile`, in order.
+    pub certificate_files: Vec<String>,
+    /// `IdentitiesOnly`.
+    pub identities_only: bool,
+    /// `IdentityAgent`, where it is not the usual one.
+    pub identity_agent: Option<String>,
+    /// `UserKnownHostsFile`; may be those that are usual; empty: `none`.
     pub known_hosts: Vec<String>,
     /// Its last login took a person.
     pub asks: bool,
+    /// What ssh calls the machines on its way: a Host of such a name would lead it into itself.
+    pub on_the_way: Vec<String>,
 }
 
 /// Where a notebook is.

@@ -9,7 +9,21 @@ use crate::exit::{CommandError, Exit};
 use crate::printer::Printer;
 use crate::raw;
 
+/// Where a tunnel's own ProxyCommand began us: the name of the tunnel.
+const FOR_TUNNEL: &str = "NBTUNNEL_CONNECTS";
+
 pub(crate) async fn run(args: ProxyArgs, daemon: &Daemon, printer: &Printer) -> Result<Exit, CommandError> {
+    if std::env::var_os(FOR_TUNNEL).is_some_and(|tunnel| tunnel == *args.name) {
+        return Err(CommandError::new(
+            Exit::Failed,
+            format!("the tunnel {} waits for this, and this would wait for the tunnel", args.name),
+            // Of a ProxyCommand the last line is what its tunnel shows.
+            format!(
+                "the way of {0} leads through {0} itself: run `nbctl export ssh-config`, or mend ssh_config",
+                args.name
+            ),
+        ));
+    }
     let mut client = daemon.connect().await?;
     client.send(&Request::Proxy { name: args.name, target: args.target }).await?;
     let number = loop {

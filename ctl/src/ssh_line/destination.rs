@@ -12,15 +12,19 @@ const PROXY: &str = "ProxyCommand=";
 pub(super) fn read(tunnel: &mut Tunnel, word: &str) -> Result<(), Refusal> {
     let uri = word.strip_prefix("ssh://");
     let rest = uri.map_or(word, |uri| uri.strip_suffix('/').unwrap_or(uri));
-    // The user may hold an '@' itself: the last one counts.
-    let (user, mut host) = match rest.rsplit_once('@') {
-        Some((user, host)) => (Some(user), host),
-        None => (None, rest),
-    };
-    if let Some(user) = user {
-        // RFC 3986 userinfo parameters (`user;fingerprint=…`) were never standardised; ssh ignores them too.
-        let user = if uri.is_some() { user.split(';').next().unwrap_or(user) } else { user };
-        set_user(tunnel, user)?;
+    // The user may hold an '@' itself: the last one counts. In a URI it is written as %40.
+    let split = if uri.is_some() { rest.split_once('@') } else { rest.rsplit_once('@') };
+    let (user, mut host) = split.map_or((None, rest), |(user, host)| (Some(user), host));
+    match user {
+        Some(user) if uri.is_some() => {
+            let user = decoded(user).ok_or_else(|| {
+                let hint = "write it as in ssh://me%40corp@host, or as -l me@corp";
+                refuse(format!("not a user name of a URI: {user:?}"), hint)
+            })?;
+            set_user(tunnel, &user)?;
+        }
+        Some(user) => set_user(tunnel, user)?,
+        None => {}
     }
     if uri.is_some() {
         let (name, port) = match (host.rfind(']'), host.rfind(':')) {
@@ -34,6 +38,27 @@ pub(super) fn read(tunnel: &mut Tunnel, word: &str) -> Result<(), Refusal> {
         }
     }
     if tunnel.host.is_empty() { set_host(tunnel, host) } else { check_host(host) }
+}
+
+/// The user of a URI as ssh reads it: `%40` is an '@', and `+` a space.
+fn decoded(text: &str) -> Option<String> {
+    // RFC 3986 userinfo parameters (`user;fingerprint=…`) were never standardised; ssh ignores them too.
+    let mut rest = text.split(';').next()?.as_bytes();
+    let mut user = Vec::new();
+    while let [first, after @ ..] = rest {
+        let (byte, after) = match (first, after) {
+            (b'%', [high, low, after @ ..]) => {
+                let digit = |byte: u8| char::from(byte).to_digit(16);
+                (u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()?, after)
+            }
+            (b'%', _) => return None,
+            (b'+', _) => (b' ', after),
+            _ => (*first, after),
+        };
+        user.push(byte);
+        rest = after;
+    }
+    String::from_utf8(user).ok()
 }
 
 /// Takes a host name or address, if none was given before.
@@ -65,7 +90,7 @@ pub(super) fn check_host(host: &str) -> Result<(), Refusal> {
         return Err(refuse(format!("a host does not begin with '-': {host:?}"), HINT));
     }
     if host.len() > 255
-        || host.chars().any(|c| c.is_whitespace() || c.is_control() || "/'\"`$\\;&<>|(){}[]".contains(c))
+        || host.chars().any(|c| c.is_whitespace() || c.is_control() || "/'\"`$\\;&<>|(){}[]@".contains(c))
     {
         return Err(refuse(format!("not a host name or address: {host:?}"), HINT));
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nbtunnel_core::{Asks, Failure, Name, Route, TunnelView};
+use nbtunnel_core::{Asks, Failure, Name, TunnelView};
 use nbtunnel_proto::{
     Finding, ForwardStatus, History, HostKeyOffer, Keys, NotebookStatus, OfferedKey, Order, PastFailure,
     Problem, RecordedKey, Secret, SshHost, TunnelStatus,
@@ -14,7 +14,7 @@ use crate::ask::{Prompt, Question};
 use crate::finding;
 use crate::forward::Counts;
 use crate::history::Past;
-use crate::ssh::{self, Candidate, Hop, Plan, Recorded, Signs, Trial};
+use crate::ssh::{self, AgentAt, Candidate, Hop, Plan, Recorded, Signs, Trial};
 
 /// A failure as users see it.
 pub fn problem(failure: &Failure) -> Problem {
@@ -42,32 +42,27 @@ pub fn finding(tunnel: Option<&str>, found: finding::Finding) -> Finding {
     }
 }
 
-/// Where a tunnel leads, as other SSH clients have to know it: `planned`, or what `route` says.
-pub fn ssh_host(name: &Name, route: &Route, planned: Option<&Hop>, asks: bool) -> SshHost {
-    let texts = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect();
-    let said = |paths: &Option<Vec<PathBuf>>| paths.as_deref().map(texts).unwrap_or_default();
-    let name = name.to_string();
-    match planned {
-        Some(server) => SshHost {
-            name,
-            host: server.host.clone(),
-            port: server.port,
-            user: server.user.clone(),
-            alias: server.host_keys.alias.clone(),
-            identity_files: texts(&server.login.identity_files),
-            known_hosts: texts(&server.host_keys.known_hosts),
-            asks,
-        },
-        None => SshHost {
-            name,
-            host: route.host.clone(),
-            port: route.port.unwrap_or(22),
-            user: route.user.clone().unwrap_or_default(),
-            alias: None,
-            identity_files: said(&route.identity_files),
-            known_hosts: said(&route.known_hosts),
-            asks,
-        },
+/// Where a tunnel leads, as other SSH clients have to know it.
+pub fn ssh_host(name: &Name, server: Hop, on_the_way: Vec<String>, asks: bool) -> SshHost {
+    let texts = |paths: Vec<PathBuf>| paths.iter().map(|path| path.display().to_string()).collect();
+    SshHost {
+        name: name.to_string(),
+        host: server.host,
+        port: server.port,
+        user: server.user,
+        alias: server.host_keys.alias,
+        identity_files: texts(server.login.identity_files),
+        certificate_files: texts(server.login.certificate_files),
+        identities_only: server.login.identities_only,
+        identity_agent: server.login.agent.and_then(|agent| match agent {
+            AgentAt::Usual => None,
+            AgentAt::Nowhere => Some("none".to_owned()),
+            AgentAt::Variable(name) => Some(format!("${name}")),
+            AgentAt::Socket(path) => Some(path.display().to_string()),
+        }),
+        known_hosts: texts(server.host_keys.known_hosts),
+        asks,
+        on_the_way,
     }
 }
 

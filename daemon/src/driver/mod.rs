@@ -2,6 +2,7 @@
 //! the program.
 
 mod doctor;
+mod exports;
 mod goodbye;
 mod keys;
 mod layers;

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use nbtunnel_core::{Failure, Name, State, Target, Wanted};
-use nbtunnel_proto::{Fault, FaultCode, Reply, SshHost};
+use nbtunnel_proto::{Fault, FaultCode, Reply};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use super::Driver;
-use crate::control::convert;
 use crate::event::{Asked, ClientId, Event};
 use crate::forward::{Ending, NoWay, RawStream};
 
@@ -118,19 +117,6 @@ impl Driver {
             }
         });
         Ok(())
-    }
-
-    /// Where tunnels lead, for other SSH clients: as it was found out at the last attempt, else as the files say.
-    pub(super) fn ssh_hosts(&self, names: &[String]) -> Result<Vec<SshHost>, Fault> {
-        let mut chosen =
-            if names.is_empty() { self.present().cloned().collect() } else { self.select(names)? };
-        chosen.sort();
-        let host = |name: &Name| {
-            let route = &self.fleet.tunnels().get(name)?.spec().route;
-            let planned = self.effects.planned(name).map(|plan| &plan.server);
-            Some(convert::ssh_host(name, route, planned, self.effects.asked(name)))
-        };
-        Ok(chosen.iter().filter_map(host).collect())
     }
 
     pub(super) fn no_way(&mut self, asked: &Asked, name: &Name, why: NoWay) {

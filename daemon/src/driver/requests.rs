@@ -72,7 +72,10 @@ impl Driver {
                 Err(fault) => Err(fault),
             },
             Request::ProxyEnd { number } => self.proxy_end(number),
-            Request::SshHosts { names } => self.ssh_hosts(&names).map(Reply::SshHosts),
+            Request::SshHosts { names } => match self.ssh_hosts(&asked, &names) {
+                Ok(()) => return,
+                Err(fault) => Err(fault),
+            },
             Request::Keys { name } => match self.keys(&asked, &name) {
                 Ok(()) => return,
                 Err(fault) => Err(fault),

@@ -39,6 +39,9 @@ const MOST_LINES: usize = 64;
 const OURS: [&str; 6] =
     ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"];
 
+/// Tells an `nbctl proxy` in it which tunnel is on its way: that one would wait for itself.
+const FOR_TUNNEL: &str = "NBTUNNEL_CONNECTS";
+
 /// The standard streams of a command. It is ended when this is dropped.
 pub(super) struct ProxyStream {
     from: ChildStdout,
@@ -59,6 +62,7 @@ impl ProxyStream {
         for name in OURS {
             shell.env_remove(name);
         }
+        shell.env(FOR_TUNNEL, shared.reporter.tunnel());
         let failed = |why: &dyn std::fmt::Display| {
             Failure::new(
                 FailureKind::Exhausted,

@@ -33,16 +33,20 @@ impl FromStr for JumpHost {
     type Err = String;
 
     fn from_str(text: &str) -> Result<JumpHost, String> {
-        let bare = match text.split_at_checked(6) {
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("ssh://") => rest.trim_end_matches('/'),
-            _ => text,
+        let (user, place) = match text.split_at_checked(6) {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("ssh://") => {
+                let rest = rest.trim_end_matches('/');
+                match rest.split_once('@') {
+                    Some((user, place)) => (Some(decoded(user).ok_or_else(|| unlike(text))?), place),
+                    None => (None, rest),
+                }
+            }
+            _ => match text.rsplit_once('@') {
+                Some((user, place)) => (Some(user.to_owned()), place),
+                None => (None, text),
+            },
         };
-        let (user, place) = match bare.rsplit_once('@') {
-            Some((user, place)) => (Some(user), place),
-            None => (None, bare),
-        };
-        let (host, port) = host_and_port(place)
-            .ok_or_else(|| format!("{text:?} is not a jump host; expected [user@]host[:port]"))?;
+        let (host, port) = host_and_port(place).ok_or_else(|| unlike(text))?;
         let port = match port {
             None => None,
             Some(port) => match port.parse::<u16>() {
@@ -50,15 +54,39 @@ impl FromStr for JumpHost {
                 _ => return Err(format!("{port:?} is not a port, in the jump host {text:?}")),
             },
         };
-        if host.is_empty() || host.contains(['[', ']']) {
-            return Err(format!("{text:?} is not a jump host; expected [user@]host[:port]"));
+        if host.is_empty() || host.contains(['[', ']', '@']) {
+            return Err(unlike(text));
         }
         vet::host(host).map_err(|why| format!("{why}, in the jump host {text:?}"))?;
-        if let Some(user) = user {
+        if let Some(user) = &user {
             vet::user(user).map_err(|why| format!("{why}, in the jump host {text:?}"))?;
         }
-        Ok(JumpHost { user: user.map(str::to_owned), host: host.to_owned(), port })
+        Ok(JumpHost { user, host: host.to_owned(), port })
     }
+}
+
+fn unlike(text: &str) -> String {
+    format!("{text:?} is not a jump host; expected [user@]host[:port]")
+}
+
+/// The user of a URI as ssh reads it: without parameters (`user;fingerprint=…`), `%40` for an '@', `+` for a space.
+fn decoded(text: &str) -> Option<String> {
+    let mut rest = text.split(';').next()?.as_bytes();
+    let mut user = Vec::new();
+    while let [first, after @ ..] = rest {
+        let (byte, after) = match (first, after) {
+            (b'%', [high, low, after @ ..]) => {
+                let digit = |byte: u8| char::from(byte).to_digit(16);
+                (u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()?, after)
+            }
+            (b'%', _) => return None,
+            (b'+', _) => (b' ', after),
+            _ => (*first, after),
+        };
+        user.push(byte);
+        rest = after;
+    }
+    String::from_utf8(user).ok()
 }
 
 /// Splits off a port, and takes the brackets from an address. A bare IPv6 address has none to split off.
@@ -104,6 +132,7 @@ mod tests {
             ("ssh://x@h:9", "x@h:9"),
             ("SSH://[fe80::1%eth0]/", "[fe80::1%eth0]"),
             ("a@b@c", "a@b@c"),
+            ("ssh://a%40b;x=%zz@c:9", "a@b@c:9"),
             ("DOM\\me@h", "DOM\\me@h"),
         ];
         for (text, shown) in cases {
@@ -126,6 +155,11 @@ mod tests {
             "h:x",
             "h:+2",
             "h:70000",
+            "ssh://a@b@c",
+            "ssh://a%4@c",
+            "ssh://a%zz@c",
+            "ssh://a%00@c",
+            "ssh://a+b@c",
             "[::1",
             "[::1]x",
             "[a.b:2222l[::1]:33",

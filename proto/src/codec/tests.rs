@@ -232,10 +232,15 @@ fn replies() -> Vec<(&'static str, Reply)> {
         user: "u".into(),
         alias: None,
         identity_files: vec!["f".into()],
+        certificate_files: vec!["c".into()],
+        identities_only: true,
+        identity_agent: Some("a".into()),
         known_hosts: vec!["k".into()],
         asks: true,
+        on_the_way: vec!["w".into()],
     };
-    all.push(("ssh-hosts", Reply::SshHosts(vec![host])));
+    let (unknown, on_the_way) = (vec![("b".into(), "y".into())], vec!["w".into()]);
+    all.push(("ssh-hosts", Reply::SshHosts { hosts: vec![host], unknown, on_the_way }));
     all
 }
 

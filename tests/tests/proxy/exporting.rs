@@ -16,7 +16,7 @@ fn ssh_knows_the_tunnels_and_forgets_them_without_a_trace() -> Result<()> {
     place.world.write("taken", &place.sshd.tunnel())?;
     place.world.wait_for("taken", "up")?;
     let (real, link) = (place.world.path("real_config"), place.world.path("config_link"));
-    let mine = "Host taken\n  HostName elsewhere.invalid\r\n\n# no end of line";
+    let mine = b"Host taken\n  HostName elsewhere.invalid\r\n# Andr\xe9\n# no end of line";
     fs::write(&real, mine)?;
     fs::set_permissions(&real, Permissions::from_mode(0o640))?;
     symlink(&real, &link)?;
@@ -33,10 +33,10 @@ fn ssh_knows_the_tunnels_and_forgets_them_without_a_trace() -> Result<()> {
     );
     // Nobody can be asked, and nobody said yes.
     ensure!(export(&[])?.code == 4);
-    ensure!(fs::read_to_string(&real)? == mine);
+    ensure!(fs::read(&real)? == mine);
     let told = export(&["--yes"])?;
     ensure!(told.code == 0 && told.stderr.contains("nbt-taken"), "{told:?}");
-    ensure!(fs::read_to_string(&real)?.ends_with(mine) && fs::read_link(&link)? == real);
+    ensure!(fs::read(&real)?.ends_with(mine) && fs::read_link(&link)? == real);
     ensure!(fs::metadata(&real)?.permissions().mode() & 0o777 == 0o640);
     ensure!(fs::metadata(place.world.config_dir().join("ssh_config"))?.permissions().mode() & 0o777 == 0o600);
     ensure!(export(&["--yes"])?.stderr.contains("nothing changes"));
@@ -64,8 +64,23 @@ fn ssh_knows_the_tunnels_and_forgets_them_without_a_trace() -> Result<()> {
     let left = fs::read_to_string(place.world.config_dir().join("ssh_config"))?;
     ensure!(left.contains("Host nbt-taken") && !left.contains("Host alice"), "{left}");
     ensure!(export(&["--remove", "--yes"])?.code == 0);
-    ensure!(fs::read_to_string(&real)? == mine && !place.world.config_dir().join("ssh_config").exists());
+    ensure!(fs::read(&real)? == mine && !place.world.config_dir().join("ssh_config").exists());
     ensure!(fs::metadata(&real)?.permissions().mode() & 0o777 == 0o640);
+    Ok(())
+}
+
+#[test]
+fn what_an_editor_ended_otherwise_is_undone_too() -> Result<()> {
+    let place = Place::new()?;
+    let into = place.world.path("config_of_ssh");
+    let at = into.display().to_string();
+    fs::write(&into, "Host x\n  Port 1\n")?;
+    ensure!(place.world.nbctl(["export", "ssh-config", "--yes", "--into", &at])?.code == 0);
+    fs::write(&into, fs::read_to_string(&into)?.replace('\n', "\r\n"))?;
+    let again = place.world.nbctl(["export", "ssh-config", "--yes", "--into", &at])?;
+    ensure!(again.stderr.contains("nothing changes"), "{again:?}");
+    ensure!(place.world.nbctl(["export", "ssh-config", "--yes", "--into", &at, "--remove"])?.code == 0);
+    ensure!(fs::read_to_string(&into)? == "Host x\r\n  Port 1\r\n");
     Ok(())
 }
 
@@ -101,6 +116,14 @@ fn editors_and_putty_get_what_they_take() -> Result<()> {
         "{sessions:?}"
     );
     ensure!(sessions.stderr.contains("plink -load nbt-alice"), "{sessions:?}");
+    // Its key is none of PuTTY's, until there is one.
+    let key = place.sshd.user_key().display().to_string();
+    ensure!(sessions.stderr.contains(&format!("puttygen {key} -o {key}.ppk")), "{sessions:?}");
+    ensure!(!sessions.stdout.contains("PublicKeyFile"), "{sessions:?}");
+    fs::write(format!("{key}.ppk"), "")?;
+    let sessions = place.world.nbctl(["export", "putty"])?;
+    ensure!(sessions.stdout.contains(&format!("\"PublicKeyFile\"=\"{key}.ppk\"")), "{sessions:?}");
+    ensure!(!sessions.stderr.contains("puttygen"), "{sessions:?}");
     let nobody = place.world.nbctl(["export", "putty", "nobody"])?;
     ensure!(nobody.code == 3, "{nobody:?}");
     Ok(())

@@ -161,6 +161,24 @@ fn a_terminal_survives_edits_and_a_reload_and_is_told_of_a_cut() -> Result<()> {
 }
 
 #[test]
+fn a_terminal_outlives_the_session_that_it_began_in() -> Result<()> {
+    let place = Place::set(|file| file.set("renew_after", "\"2s\""))?;
+    let mut shell =
+        Typist::run(&place.command("ssh", &["-tt", "alice", "while read word; do echo got-$word; done"])?)?;
+    shell.types("early\r")?;
+    shell.sees("got-early")?;
+    let logins = || place.sshd.count_log("Accepted publickey");
+    let before = logins();
+    wait::until("two more sessions", PATIENCE, || logins() >= before + 2)?;
+    shell.types("late\r")?;
+    shell.sees("got-late")?;
+    let told = place.ssh(&["alice", "echo new"])?;
+    ensure!((told.code, &*told.stdout, &*told.stderr) == (0, "new\n", ""), "{told:?}");
+    shell.types("last\r")?;
+    shell.sees("got-last")
+}
+
+#[test]
 fn an_end_in_order_is_no_cut() -> Result<()> {
     let (place, hello) = (Place::new()?, net::listener()?);
     let target = format!("127.0.0.1:{}", hello.local_addr()?.port());

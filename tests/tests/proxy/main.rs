@@ -3,4 +3,5 @@
 
 mod exporting;
 mod inner;
+mod names;
 mod waiting;

@@ -1,10 +1,17 @@
-//! The texts of `nbctl export ssh-config`, pure: our file of Hosts, the line that includes it, and what changes.
+//! Our file of Hosts for `nbctl export ssh-config`, and what is read back of it. Pure.
 
 use nbtunnel_proto::SshHost;
 
-/// The keys that ssh tries where nothing names others (ssh_config(5), IdentityFile).
-const USUAL_KEYS: [&str; 7] =
-    ["id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk", "id_xmss", "id_dsa"];
+use super::rules::{Rules, escaped, quoted};
+
+/// The keys that ssh and we try where nothing names others (ssh_config(5), IdentityFile).
+const USUAL_KEYS: [&str; 3] = ["id_rsa", "id_ecdsa", "id_ed25519"];
+
+/// Where ssh looks for host keys unless it is told otherwise.
+const USUAL_KNOWN_HOSTS: [&str; 2] = ["known_hosts", "known_hosts2"];
+
+/// The agent of Windows, which its ssh asks by itself.
+const USUAL_PIPE: &str = r"\\.\pipe\openssh-ssh-agent";
 
 /// How our file begins.
 const HEAD: &str =
@@ -21,10 +28,12 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// The Host by which ssh goes to `to`, called `host`; `proxy` starts `nbctl proxy`.
-    pub(super) fn new(host: &str, to: &SshHost, proxy: &[String]) -> Block {
+    /// The Host by which ssh goes to `to`, called `host`; `proxy` starts `nbctl proxy`. A plain one without conditions:
+    /// editors list and read such by themselves.
+    pub(super) fn new(host: &str, to: &SshHost, proxy: &[String], rules: Rules) -> Block {
         let mut text = format!("# Tunnel {}\nHost {host}\n", to.name);
         let mut say = |keyword: &str, value: &str| text.push_str(&format!("    {keyword} {value}\n"));
+        let path = |path: &String| quoted(&escaped(&rules.path(path)));
         say("HostName", &escaped(&to.host));
         say("Port", &to.port.to_string());
         if !to.user.is_empty() {
@@ -33,42 +42,45 @@ impl Block {
         if let Some(alias) = &to.alias {
             say("HostKeyAlias", &quoted(alias));
         }
-        for file in to.identity_files.iter().filter(|file| !is_usual(file, &USUAL_KEYS)) {
-            say("IdentityFile", &quoted(&escaped(file)));
+        match &to.identity_files[..] {
+            [] => say("IdentityFile", "none"),
+            // The same is tried without a word; and where ssh is told of keys, it does not try those that stay unsaid.
+            files if are_usual(files, &USUAL_KEYS) && files.len() == USUAL_KEYS.len() => {}
+            files => files.iter().for_each(|file| say("IdentityFile", &path(file))),
         }
-        let is_known = |file: &String| is_usual(file, &["known_hosts", "known_hosts2"]);
-        if !to.known_hosts.iter().all(is_known) {
-            let files: Vec<String> = to.known_hosts.iter().map(|file| quoted(&escaped(file))).collect();
-            say("UserKnownHostsFile", &files.join(" "));
+        to.certificate_files.iter().for_each(|file| say("CertificateFile", &path(file)));
+        if to.identities_only {
+            say("IdentitiesOnly", "yes");
         }
-        say("ProxyCommand", &command(proxy));
+        match &to.identity_agent {
+            None => {}
+            Some(pipe) if pipe == USUAL_PIPE => {}
+            Some(variable) if variable.starts_with('$') => say("IdentityAgent", variable),
+            Some(agent) => say("IdentityAgent", &path(agent)),
+        }
+        match &to.known_hosts[..] {
+            [] => say("UserKnownHostsFile", "none"),
+            files if are_usual(files, &USUAL_KNOWN_HOSTS) => {}
+            files => say("UserKnownHostsFile", &files.iter().map(path).collect::<Vec<_>>().join(" ")),
+        }
+        say("ProxyCommand", &rules.command(proxy));
         Block { host: host.to_owned(), tunnel: to.name.clone(), text }
     }
 }
 
-/// The command line for the shell that ssh starts, with its own tokens escaped.
-fn command(words: &[String]) -> String {
-    let line = if cfg!(windows) {
-        let quote = |word: &String| if word.contains(' ') { format!("\"{word}\"") } else { word.clone() };
-        words.iter().map(quote).collect::<Vec<_>>().join(" ")
-    } else {
-        shell_words::join(words)
+/// Whether these are files of ~/.ssh with these names, in their order.
+fn are_usual(files: &[String], names: &[&str]) -> bool {
+    let is_usual = |(file, usual): (&String, &&str)| {
+        let mut parts = file.rsplit(['/', '\\']);
+        parts.next() == Some(usual) && parts.next() == Some(".ssh")
     };
-    escaped(&line)
+    files.len() <= names.len() && files.iter().zip(names).all(is_usual)
 }
 
-/// Without tokens (ssh_config(5), TOKENS).
-fn escaped(text: &str) -> String {
-    text.replace('%', "%%")
-}
-
-fn quoted(word: &str) -> String {
-    if word.contains([' ', '\t', '#', '\'', '=']) { format!("\"{word}\"") } else { word.to_owned() }
-}
-
-fn is_usual(file: &str, names: &[&str]) -> bool {
-    let mut parts = file.rsplit(['/', '\\']);
-    parts.next().is_some_and(|name| names.contains(&name)) && parts.next() == Some(".ssh")
+/// What a tunnel is called in ssh where its own name means something else.
+pub(super) fn other_names(tunnel: &str) -> impl Iterator<Item = String> {
+    let numbered = (2..10).map(move |number| format!("nbt-{tunnel}-{number}"));
+    std::iter::once(format!("nbt-{tunnel}")).chain(numbered)
 }
 
 /// Our file with these Hosts.
@@ -82,9 +94,9 @@ pub(super) fn file(blocks: &[Block]) -> String {
 }
 
 /// The Hosts in our file as it was written.
-pub(super) fn read(text: &str) -> Vec<Block> {
+pub(super) fn read(file: &[u8]) -> Vec<Block> {
     let mut blocks = Vec::new();
-    for part in text.split("\n# Tunnel ").skip(1) {
+    for part in String::from_utf8_lossy(file).split("\n# Tunnel ").skip(1) {
         let part = format!("# Tunnel {}\n", part.trim_end());
         let mut lines = part.lines();
         let tunnel = lines.next().and_then(|line| line.strip_prefix("# Tunnel "));
@@ -96,60 +108,11 @@ pub(super) fn read(text: &str) -> Vec<Block> {
     blocks
 }
 
-/// What ssh could call `tunnel`, given what its `config` has Hosts for without our own file, and which hosts `tunnels`
-/// lead to: a tunnel must not find the way through itself there.
-pub(super) fn host_for(tunnel: &str, config: &str, tunnels: &[String]) -> String {
-    let taken = |name: &str| {
-        config.lines().filter_map(|line| keyword(line, "host")).any(|patterns| {
-            patterns.split_whitespace().any(|pattern| pattern.trim_matches('"').eq_ignore_ascii_case(name))
-        })
-    };
-    let is_led_to = tunnels.iter().any(|host| host.eq_ignore_ascii_case(tunnel));
-    if is_led_to || taken(tunnel) { format!("nbt-{tunnel}") } else { tunnel.to_owned() }
-}
-
-/// What comes after a keyword, if the line begins with it (ssh_config(5): whitespace, or one `=`).
-fn keyword<'a>(line: &'a str, word: &str) -> Option<&'a str> {
-    let line = line.trim_start();
-    let is_it = line.get(..word.len())?.eq_ignore_ascii_case(word);
-    let rest = is_it.then(|| &line[word.len()..])?;
-    rest.starts_with([' ', '\t', '=']).then(|| rest.trim_start().trim_start_matches('=').trim())
-}
-
-/// The line that includes `path`. It has to be the first: further down it would belong to a Host.
-pub(super) fn include(path: &str) -> String {
-    format!("Include {}\n", quoted(path))
-}
-
-/// `config` with the line of ours; nothing if it has it.
-pub(super) fn included(config: &str, line: &str) -> Option<String> {
-    let has = config.lines().any(|there| there == line.trim_end());
-    (!has).then(|| format!("{line}{config}"))
-}
-
-/// `config` without the line of ours, and else as it was; nothing if it has none.
-pub(super) fn excluded(config: &str, line: &str) -> Option<String> {
-    let at = if config.starts_with(line) { 0 } else { config.find(&format!("\n{line}"))? + 1 };
-    Some(format!("{}{}", &config[..at], &config[at + line.len()..]))
-}
-
-/// What changes from `before` to `after`, line by line, with a word of what is around it.
-pub(super) fn diff(path: &str, before: &str, after: &str) -> String {
-    let (old, new): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
-    let head = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
-    let tail = old[head..].iter().rev().zip(new[head..].iter().rev()).take_while(|(a, b)| a == b).count();
-    let mut text = format!("--- {path}\n+++ {path}\n@@ line {} @@\n", head + 1);
-    let removed = old[head..old.len() - tail].iter().map(|line| format!("-{line}\n"));
-    let added = new[head..new.len() - tail].iter().map(|line| format!("+{line}\n"));
-    text.extend(removed.chain(added));
-    text
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn alice() -> SshHost {
+    pub(crate) fn alice() -> SshHost {
         SshHost {
             name: "alice".into(),
             host: "fe80::1%eth0".into(),
@@ -157,47 +120,65 @@ mod tests {
             user: "me".into(),
             alias: Some("gpu".into()),
             identity_files: vec!["/home/me/.ssh/id_ed25519".into(), "/home/me/my keys/100%".into()],
+            certificate_files: vec!["/c-cert.pub".into()],
+            identities_only: true,
+            identity_agent: Some("/run/my agent".into()),
             known_hosts: vec!["/home/me/.ssh/known_hosts".into()],
             asks: false,
+            on_the_way: vec![],
         }
+    }
+
+    fn text(to: &SshHost, rules: Rules) -> String {
+        Block::new("alice", to, &["nbctl".into(), "proxy".into(), "alice".into()], rules).text
     }
 
     #[test]
     fn a_host_says_what_another_client_needs_with_its_tokens_escaped() {
         let proxy = ["/opt/my tools/nbctl", "proxy", "alice"].map(str::to_owned);
-        let block = Block::new("alice", &alice(), &proxy);
+        let block = Block::new("alice", &alice(), &proxy, Rules::Posix);
         let text = file(std::slice::from_ref(&block));
         assert!(text.ends_with(
             "\n# Tunnel alice\nHost alice\n    HostName fe80::1%%eth0\n    Port 2222\n    User me\n    HostKeyAlias gpu\n\
-             \x20   IdentityFile \"/home/me/my keys/100%%\"\n    ProxyCommand '/opt/my tools/nbctl' proxy alice\n"
+             \x20   IdentityFile /home/me/.ssh/id_ed25519\n    IdentityFile \"/home/me/my keys/100%%\"\n\
+             \x20   CertificateFile /c-cert.pub\n    IdentitiesOnly yes\n    IdentityAgent \"/run/my agent\"\n\
+             \x20   ProxyCommand '/opt/my tools/nbctl' proxy alice\n"
         ), "{text}");
-        assert_eq!(read(&text), [block]);
+        assert_eq!(read(text.as_bytes()), [block]);
     }
 
     #[test]
-    fn a_name_that_is_taken_is_another_one() {
-        let config = "Host *\n  host other \"ALICE\"\nHostName alice\n";
-        assert_eq!(host_for("alice", config, &[]), "nbt-alice");
-        assert_eq!(host_for("alic", config, &[]), "alic");
-        assert_eq!(host_for("bob", "Host=bob", &[]), "nbt-bob");
-        assert_eq!(host_for("gpu", "", &["h".into(), "GPU".into()]), "nbt-gpu");
-    }
-
-    #[test]
-    fn the_line_comes_and_goes_and_leaves_every_byte() {
-        let line = include("/home/me/a b");
-        assert_eq!(line, "Include \"/home/me/a b\"\n");
-        for config in ["", "Host x\r\n\tPort 1", "\n\n# end\n", "Include \"/home/me/a b\"x\n"] {
-            let with = included(config, &line).unwrap();
-            assert_eq!(included(&with, &line), None);
-            assert_eq!(excluded(&with, &line).unwrap(), config);
-            assert_eq!(excluded(config, &line), None);
+    fn what_is_usual_is_not_said_and_nothing_is_said_to_be_none() {
+        let usual: Vec<String> = USUAL_KEYS.iter().map(|key| format!("/home/me/.ssh/{key}")).collect();
+        let mut to = SshHost { identity_files: usual, ..alice() };
+        assert!(!text(&to, Rules::Posix).contains("IdentityFile"));
+        // One of them alone is something else: the others are not to be tried.
+        to.identity_files.truncate(1);
+        assert!(text(&to, Rules::Posix).contains("IdentityFile /home/me/.ssh/id_rsa\n"));
+        to.identity_files.clear();
+        to.known_hosts.clear();
+        to.identity_agent = Some("none".into());
+        let said = text(&to, Rules::Posix);
+        for line in ["IdentityFile none\n", "UserKnownHostsFile none\n", "IdentityAgent none\n"] {
+            assert!(said.contains(line), "{said}");
         }
-        assert_eq!(excluded(&format!("Host x\n{line}y\n"), &line).unwrap(), "Host x\ny\n");
     }
 
     #[test]
-    fn only_what_changes_is_shown() {
-        assert_eq!(diff("f", "a\nb\nc\n", "a\nx\nc\n"), "--- f\n+++ f\n@@ line 2 @@\n-b\n+x\n");
+    fn on_windows_every_ssh_can_follow_the_paths() {
+        let to = SshHost {
+            identity_files: vec![r"C:\Users\my name\.ssh\lab".into()],
+            certificate_files: vec![],
+            identity_agent: Some(r"\\.\pipe\mine".into()),
+            known_hosts: vec![r"C:\Users\my name\.ssh\known_hosts".into()],
+            ..alice()
+        };
+        let said = text(&to, Rules::Windows);
+        assert!(said.contains("    IdentityFile \"C:/Users/my name/.ssh/lab\"\n"), "{said}");
+        assert!(said.contains("    IdentityAgent //./pipe/mine\n"), "{said}");
+        assert!(said.ends_with("    ProxyCommand \"nbctl\" proxy alice\n"), "{said}");
+        assert!(!said.contains("UserKnownHostsFile"), "{said}");
+        let usual = SshHost { identity_agent: Some(USUAL_PIPE.into()), ..to };
+        assert!(!text(&usual, Rules::Windows).contains("IdentityAgent"));
     }
 }

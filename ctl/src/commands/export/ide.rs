@@ -4,7 +4,7 @@
 use std::process::{Command, Stdio};
 
 use super::hosts::{self as texts, Block};
-use super::{hosts, ssh_config, warn};
+use super::{find, ssh_config};
 use crate::args::ExportDirArgs;
 use crate::daemon::Daemon;
 use crate::exit::{CommandError, Exit};
@@ -29,8 +29,7 @@ pub(super) async fn pycharm(
     printer: &Printer,
 ) -> Result<Exit, CommandError> {
     let block = exported(&args.name, daemon).await?;
-    let found = hosts(vec![args.name.clone()], daemon).await?;
-    warn(&found, printer);
+    let found = find(vec![args.name.clone()], daemon, printer).await?.hosts;
     let user = found.first().map(|to| to.user.as_str()).unwrap_or_default();
     let mut link = format!("jetbrains-gateway://connect#type=ssh&host={}&port=22", encoded(&block.host));
     if !user.is_empty() {

@@ -11,8 +11,11 @@ use crate::printer::Printer;
 
 mod hosts;
 mod ide;
+mod included;
 mod putty;
+mod rules;
 mod ssh_config;
+mod taken;
 
 pub(crate) async fn run(what: Export, daemon: &Daemon, printer: &Printer) -> Result<Exit, CommandError> {
     match what {
@@ -23,22 +26,38 @@ pub(crate) async fn run(what: Export, daemon: &Daemon, printer: &Printer) -> Res
     }
 }
 
-/// Where the tunnels lead that fit `names`.
-async fn hosts(names: Vec<String>, daemon: &Daemon) -> Result<Vec<SshHost>, CommandError> {
-    match daemon.ask(&Request::SshHosts { names }).await? {
-        Reply::SshHosts(hosts) => Ok(hosts),
-        other => Err(unexpected(&other)),
-    }
+/// Where tunnels lead.
+struct Found {
+    /// Those that were asked for.
+    hosts: Vec<SshHost>,
+    /// Those of which that cannot be said now.
+    unknown: Vec<String>,
+    /// What ssh calls the machines on the way of any tunnel.
+    on_the_way: Vec<String>,
 }
 
-/// Says which of them will ask somebody at each login.
-fn warn(hosts: &[SshHost], printer: &Printer) {
+/// Where the tunnels lead that fit `names`. Tells of those that cannot be exported, and of those that will ask somebody
+/// at each login.
+async fn find(names: Vec<String>, daemon: &Daemon, printer: &Printer) -> Result<Found, CommandError> {
+    let (hosts, unknown, on_the_way) = match daemon.ask(&Request::SshHosts { names }).await? {
+        Reply::SshHosts { hosts, unknown, on_the_way } => (hosts, unknown, on_the_way),
+        other => return Err(unexpected(&other)),
+    };
+    if let Some((name, why)) = unknown.first().filter(|_| hosts.is_empty()) {
+        let hint = format!("see `nbctl doctor {name}`");
+        return Err(CommandError::new(Exit::Failed, format!("where {name} leads is not clear: {why}"), hint));
+    }
+    for (name, why) in &unknown {
+        printer.note(&format!("{name} stays as it was, since it is not clear where it leads: {why}"));
+    }
     for host in hosts.iter().filter(|host| host.asks) {
         printer.note(&format!(
             "{} asks a person at each login, a second factor perhaps: ssh logs in by itself, so it asks once more",
             host.name
         ));
     }
+    let unknown = unknown.into_iter().map(|(name, _)| name).collect();
+    Ok(Found { hosts, unknown, on_the_way })
 }
 
 /// The words that start `nbctl proxy` for one tunnel. By its whole path: programs of a desktop may have another PATH

@@ -1,8 +1,10 @@
 //! `nbctl export putty`: a session a tunnel, as a file for regedit, and the line for plink.
 
+use std::path::Path;
+
 use nbtunnel_proto::SshHost;
 
-use super::{hosts, proxy, warn};
+use super::{find, proxy};
 use crate::args::ExportNamesArgs;
 use crate::daemon::Daemon;
 use crate::exit::{CommandError, Exit};
@@ -19,11 +21,14 @@ pub(super) async fn run(
     daemon: &Daemon,
     printer: &Printer,
 ) -> Result<Exit, CommandError> {
-    let found = hosts(args.names, daemon).await?;
-    warn(&found, printer);
+    let found = find(args.names, daemon, printer).await?.hosts;
     let mut text = "Windows Registry Editor Version 5.00\r\n".to_owned();
     for to in &found {
-        text.push_str(&session(to, &proxy(&to.name, daemon)?));
+        let key = key(to, &|path| path.is_file());
+        if let Key::Foreign(key) = &key {
+            printer.note(&format!("{}: PuTTY wants this key as {key}.ppk: {}", to.name, conversion(key)));
+        }
+        text.push_str(&session(to, &key, &proxy(&to.name, daemon)?));
     }
     printer.data(&text)?;
     for to in &found {
@@ -37,18 +42,50 @@ fn session_name(to: &SshHost) -> String {
     format!("nbt-{}", to.name)
 }
 
-fn session(to: &SshHost, proxy: &[String]) -> String {
+/// The first key of a tunnel that there is.
+#[derive(Debug, PartialEq, Eq)]
+enum Key {
+    /// In PuTTY's own format, the only one that it logs in with.
+    Ppk(String),
+    Foreign(String),
+    /// None, or none but those of an agent.
+    Nowhere,
+}
+
+fn key(to: &SshHost, is_there: &dyn Fn(&Path) -> bool) -> Key {
+    let is_there = |file: &str| is_there(Path::new(file));
+    let ppk = |file: &String| if file.ends_with(".ppk") { file.clone() } else { format!("{file}.ppk") };
+    let mut files = to.identity_files.iter();
+    if let Some(ppk) = files.clone().map(ppk).find(|ppk| is_there(ppk)) {
+        return Key::Ppk(ppk);
+    }
+    files.find(|file| is_there(file)).map_or(Key::Nowhere, |file| Key::Foreign(file.clone()))
+}
+
+/// How PuTTY's own format is made of a key.
+fn conversion(key: &str) -> String {
+    if cfg!(windows) {
+        return format!("open {key} in puttygen and save the private key, then export again");
+    }
+    let words = ["puttygen".to_owned(), key.to_owned(), "-o".to_owned(), format!("{key}.ppk")];
+    format!("run `{}`, then export again", shell_words::join(words))
+}
+
+fn session(to: &SshHost, key: &Key, proxy: &[String]) -> String {
     let quote = |word: &String| if word.contains(' ') { format!("\"{word}\"") } else { word.clone() };
     let command = proxy.iter().map(quote).collect::<Vec<_>>().join(" ");
     // PuTTY takes backslashes and percent signs of the command for its own.
     let command = command.replace('\\', r"\\").replace('%', "%%");
     let mut text = format!("\r\n[{SESSIONS}\\{}]\r\n", session_name(to));
-    let values = [
+    let mut values = vec![
         ("HostName", &*to.host),
         ("UserName", &*to.user),
         ("Protocol", "ssh"),
         ("ProxyTelnetCommand", &*command),
     ];
+    if let Key::Ppk(file) = key {
+        values.push(("PublicKeyFile", file));
+    }
     for (name, value) in values {
         text.push_str(&format!("\"{name}\"=\"{}\"\r\n", value.replace('\\', r"\\").replace('"', "\\\"")));
     }
@@ -60,21 +97,14 @@ fn session(to: &SshHost, proxy: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::hosts::tests::alice;
     use super::*;
 
     #[test]
     fn a_session_goes_by_a_local_command_that_is_escaped_twice() {
-        let to = SshHost {
-            name: "alice".into(),
-            host: "h".into(),
-            port: 22,
-            user: "me".into(),
-            alias: None,
-            identity_files: vec![],
-            known_hosts: vec![],
-            asks: false,
-        };
-        let text = session(&to, &[r"C:\my tools\nbctl.exe".into(), "proxy".into(), "alice".into()]);
+        let to = SshHost { host: "h".into(), port: 22, ..alice() };
+        let proxy = [r"C:\my tools\nbctl.exe".into(), "proxy".into(), "alice".into()];
+        let text = session(&to, &Key::Nowhere, &proxy);
         assert!(
             text.contains("\\Sessions\\nbt-alice]\r\n\"HostName\"=\"h\"\r\n\"UserName\"=\"me\"\r\n"),
             "{text}"
@@ -85,5 +115,21 @@ mod tests {
             text.ends_with("\"PortNumber\"=dword:00000016\r\n\"ProxyMethod\"=dword:00000005\r\n"),
             "{text}"
         );
+        assert!(!text.contains("PublicKeyFile"), "{text}");
+        let text = session(&to, &Key::Ppk(r"C:\k.ppk".into()), &proxy);
+        assert!(text.contains("\"PublicKeyFile\"=\"C:\\\\k.ppk\"\r\n"), "{text}");
+    }
+
+    #[test]
+    fn only_a_key_in_its_own_format_is_named_to_putty() {
+        let to = SshHost { identity_files: vec!["/a".into(), "/b".into()], ..alice() };
+        let with = |there: &'static [&'static str]| {
+            key(&to, &|path| there.iter().any(|there| path == Path::new(there)))
+        };
+        assert_eq!(with(&[]), Key::Nowhere);
+        assert_eq!(with(&["/b"]), Key::Foreign("/b".into()));
+        assert_eq!(with(&["/a", "/b", "/b.ppk"]), Key::Ppk("/b.ppk".into()));
+        let own = SshHost { identity_files: vec!["/c.ppk".into()], ..alice() };
+        assert_eq!(key(&own, &|_| true), Key::Ppk("/c.ppk".into()));
     }
 }

@@ -5,10 +5,14 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use nbtunnel_proto::SshHost;
 use serde_json::json;
 
 use super::hosts::{self, Block};
-use super::{hosts as ask_hosts, proxy, text, warn};
+use super::included::{diff, excluded, included};
+use super::rules::Rules;
+use super::taken::Meanings;
+use super::{Found, find, proxy, text};
 use crate::args::ExportSshArgs;
 use crate::daemon::Daemon;
 use crate::exit::{CommandError, Exit};
@@ -18,8 +22,8 @@ use crate::tunnel_file::Draft;
 /// A file and what is to stand in it.
 struct Change {
     path: PathBuf,
-    before: Option<String>,
-    after: Option<String>,
+    before: Option<Vec<u8>>,
+    after: Option<Vec<u8>>,
 }
 
 pub(super) async fn run(
@@ -29,36 +33,26 @@ pub(super) async fn run(
 ) -> Result<Exit, CommandError> {
     let into = args.into.map_or_else(usual, Ok)?;
     let ours = ours(daemon).await?;
-    let line = hosts::include(&text(ours.clone())?);
+    let home = std::env::home_dir().and_then(|home| home.into_os_string().into_string().ok());
+    let line = Rules::HERE.include(&text(ours.clone())?, home.as_deref());
     let (config, before) = (read(&into)?, read(&ours)?);
     let old = before.as_deref().map(hosts::read).unwrap_or_default();
     let user = config.clone().unwrap_or_default();
     let new = if args.remove {
-        let stays = |block: &&Block| !args.names.is_empty() && !args.names.contains(&block.tunnel);
-        old.iter().filter(stays).cloned().collect()
+        let stays = |block: &Block| !args.names.is_empty() && !args.names.contains(&block.tunnel);
+        old.into_iter().filter(stays).collect()
     } else {
-        let found = ask_hosts(args.names.clone(), daemon).await?;
-        warn(&found, printer);
-        let stays =
-            |block: &&Block| !args.names.is_empty() && !found.iter().any(|host| host.name == block.tunnel);
-        let led_to: Vec<String> = found.iter().map(|to| to.host.clone()).collect();
-        let mut blocks: Vec<Block> = old.iter().filter(stays).cloned().collect();
-        for to in &found {
-            let host = hosts::host_for(&to.name, &user, &led_to);
-            if host != to.name {
-                printer.note(&format!(
-                    "{} is another Host, or where a tunnel goes: this one is `ssh {host}`",
-                    to.name
-                ));
-            }
-            blocks.push(Block::new(&host, to, &proxy(&to.name, daemon)?));
-        }
-        blocks.sort_by(|a, b| a.host.cmp(&b.host));
-        blocks
+        let found = find(args.names.clone(), daemon, printer).await?;
+        let theirs = excluded(&user, &line).unwrap_or_else(|| user.clone());
+        let known = Meanings::of(&theirs).await.map_err(|error| {
+            let why = format!("what ssh knows already cannot be looked up: {error}");
+            CommandError::new(Exit::Failed, why, "make room in the directory for temporary files")
+        })?;
+        blocks(&found, old, !args.names.is_empty(), &known, daemon, printer).await?
     };
     let goes = new.is_empty();
-    let after = (!goes).then(|| hosts::file(&new));
-    let including = if goes { hosts::excluded(&user, &line) } else { hosts::included(&user, &line) };
+    let after = (!goes).then(|| hosts::file(&new).into_bytes());
+    let including = if goes { excluded(&user, &line) } else { included(&user, &line) };
     // A file with nothing but our line in it was made for that.
     let user_after = match including {
         Some(after) if after.is_empty() && goes => None,
@@ -74,7 +68,7 @@ pub(super) async fn run(
     }
     for change in &changes {
         let [before, after] = [&change.before, &change.after].map(|text| text.as_deref().unwrap_or_default());
-        let shown = hosts::diff(&change.path.display().to_string(), before, after);
+        let shown = diff(&change.path.display().to_string(), before, after);
         if args.dry_run && !printer.is_json() {
             printer.data(&shown)?;
         } else {
@@ -106,6 +100,54 @@ pub(super) async fn run(
     done(&said, &names, true, printer)
 }
 
+/// The Hosts that there are to be: those that were found, and of the `old` ones those of other tunnels if only `some`
+/// were asked for.
+async fn blocks(
+    found: &Found,
+    old: Vec<Block>,
+    some: bool,
+    known: &Meanings,
+    daemon: &Daemon,
+    printer: &Printer,
+) -> Result<Vec<Block>, CommandError> {
+    let is_new = |block: &Block| found.hosts.iter().any(|to| to.name == block.tunnel);
+    let (old, mut blocks): (Vec<Block>, Vec<Block>) = old.into_iter().partition(is_new);
+    blocks.retain(|block| some || found.unknown.contains(&block.tunnel));
+    for to in &found.hosts {
+        let kept = old.iter().find(|block| block.tunnel == to.name).map(|block| block.host.as_str());
+        let mut host = to.name.clone();
+        for another in hosts::other_names(&to.name) {
+            let is_ours = blocks.iter().any(|block| block.host.eq_ignore_ascii_case(&host))
+                || found.hosts.iter().any(|other| other.name == host && host != to.name);
+            if !is_ours && !is_taken(&host, to, kept, &found.on_the_way, known).await {
+                break;
+            }
+            host = another;
+        }
+        if host != to.name {
+            let name = &to.name;
+            printer.note(&format!("{name} means something to ssh already: this one is `ssh {host}`"));
+        }
+        blocks.push(Block::new(&host, to, &proxy(&to.name, daemon)?, Rules::HERE));
+    }
+    blocks.sort_by(|a, b| a.host.cmp(&b.host));
+    Ok(blocks)
+}
+
+/// Whether a Host of this name would take something away, or lead `to` into itself. Where we gave the name before, what
+/// goes over it means us.
+async fn is_taken(
+    host: &str,
+    to: &SshHost,
+    kept: Option<&str>,
+    on_the_way: &[String],
+    known: &Meanings,
+) -> bool {
+    let names = |names: &[String]| names.iter().any(|name| name.eq_ignore_ascii_case(host));
+    let is_led_over = names(on_the_way) || known.leads_over(host);
+    names(&to.on_the_way) || is_led_over && kept != Some(host) || known.knows(host).await
+}
+
 fn done(said: &str, hosts: &[&str], changed: bool, printer: &Printer) -> Result<Exit, CommandError> {
     if printer.is_json() {
         printer.json(&json!({"exported": {"hosts": hosts, "changed": changed}}))?;
@@ -128,9 +170,9 @@ fn usual() -> Result<PathBuf, CommandError> {
 }
 
 /// What stands in a file; nothing if there is none.
-pub(super) fn read(path: &Path) -> Result<Option<String>, CommandError> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
+pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, CommandError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(CommandError::file("read", path, &error)),
     }
@@ -155,7 +197,7 @@ fn write(change: &Change) -> Result<(), CommandError> {
     if let Some(dir) = place.parent().filter(|dir| !dir.exists()) {
         make_private(dir).map_err(failed)?;
     }
-    let draft = Draft::write(&place, after.as_bytes())?;
+    let draft = Draft::write(&place, after)?;
     if let Ok(meta) = fs::metadata(&place) {
         fs::set_permissions(draft.path(), meta.permissions()).map_err(failed)?;
     }

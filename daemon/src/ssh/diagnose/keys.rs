@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use nbtunnel_core::session::overdue;
-use nbtunnel_core::{Failure, FailureKind, Step};
+use nbtunnel_core::{Failure, FailureKind, Route, Step};
 use russh::keys::PublicKey;
 use tokio::time::timeout;
 
@@ -66,6 +66,16 @@ pub enum Signs {
 }
 
 impl Links {
+    /// The way that `route` means now. Goes nowhere.
+    ///
+    /// # Errors
+    /// Why that cannot be said.
+    pub async fn plan(self: &Arc<Self>, route: Route) -> Result<Plan, Failure> {
+        let links = Arc::clone(self);
+        let planned = alone(&self.data, async move { planned(&links, &route).await }).await;
+        planned.unwrap_or_else(|| Err(broken_inside()))
+    }
+
     /// What `patient` offers to its server. Asks no server.
     ///
     /// # Errors
@@ -73,7 +83,7 @@ impl Links {
     pub async fn keys(self: &Arc<Self>, patient: Patient) -> Result<Trial, Failure> {
         let links = Arc::clone(self);
         let looked = alone(&self.data, async move {
-            let plan = planned(&links, &patient).await?;
+            let plan = planned(&links, &patient.route).await?;
             let (offer, files) = offered(&links, &plan.server).await;
             Ok(Trial::of(&plan.server, &offer, &files))
         });
@@ -92,8 +102,8 @@ impl Links {
     }
 }
 
-async fn planned(links: &Links, patient: &Patient) -> Result<Plan, Failure> {
-    let planned = timeout(LONGEST_STEP, plan(&patient.route, &links.account)).await;
+async fn planned(links: &Links, route: &Route) -> Result<Plan, Failure> {
+    let planned = timeout(LONGEST_STEP, plan(route, &links.account)).await;
     planned.unwrap_or_else(|_| Err(overdue(Step::Resolve))).map(|planned| planned.plan)
 }
 
@@ -109,7 +119,7 @@ async fn try_keys(
     file: Option<PathBuf>,
     on: OnFinding,
 ) -> Result<Trial, Failure> {
-    let mut plan = planned(&links, &patient).await?;
+    let mut plan = planned(&links, &patient.route).await?;
     let login = &mut plan.server.login;
     login.preferred = Some(vec![BY_KEY.to_owned()]);
     login.gssapi = false;

@@ -1,0 +1,119 @@
+//! Which names mean something to ssh without us. Ours come first in its files, so a Host of such a name would take the
+//! meaning away, and one on the way of a tunnel would lead the tunnel into itself.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tempfile::NamedTempFile;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// A name that nobody has. What ssh says of it, it says of any.
+const STRANGER: &str = "qxzvkwj";
+
+/// ssh answers in 5 ms; somebody's `Match exec` may take longer.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// What the user's ssh_config means without our line.
+pub(super) struct Meanings {
+    /// What ssh reads for it: the user's file, and the system's.
+    files: Vec<Said>,
+    /// What stands after `Host`.
+    hosts: BTreeSet<String>,
+    /// What ProxyJump and ProxyCommand name.
+    ways: BTreeSet<String>,
+    /// What holds the user's, for as long as ssh may read it.
+    _without: NamedTempFile,
+}
+
+/// A file, and what ssh says of a stranger by it.
+struct Said {
+    file: PathBuf,
+    of_stranger: String,
+}
+
+impl Meanings {
+    /// Those of a file that holds `config`.
+    ///
+    /// # Errors
+    /// There is no place for a temporary file.
+    pub(super) async fn of(config: &[u8]) -> io::Result<Meanings> {
+        let mut without = NamedTempFile::new()?;
+        without.write_all(config)?;
+        without.flush()?;
+        let places = [Some(without.path().to_owned()), system_file().filter(|file| file.is_file())];
+        let mut meanings =
+            Meanings { files: vec![], hosts: BTreeSet::new(), ways: BTreeSet::new(), _without: without };
+        meanings.learn(config);
+        for file in places.into_iter().flatten() {
+            // Where there is no ssh, or it does not like the file, the words of the file have to do.
+            let Some((of_stranger, read)) = ask(&file, STRANGER).await else { continue };
+            read.iter().for_each(|read| meanings.learn(&fs::read(read).unwrap_or_default()));
+            meanings.files.push(Said { file, of_stranger });
+        }
+        Ok(meanings)
+    }
+
+    /// Whether ssh does something of its own for this host.
+    pub(super) async fn knows(&self, name: &str) -> bool {
+        let lower = name.to_ascii_lowercase();
+        if self.hosts.contains(&lower) {
+            return true;
+        }
+        for Said { file, of_stranger } in &self.files {
+            let stranger = of_stranger.replace(STRANGER, &lower);
+            if ask(file, name).await.is_some_and(|(said, _)| !said.eq_ignore_ascii_case(&stranger)) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether some other host is reached over one of this name.
+    pub(super) fn leads_over(&self, name: &str) -> bool {
+        self.ways.contains(&name.to_ascii_lowercase())
+    }
+
+    fn learn(&mut self, config: &[u8]) {
+        for line in String::from_utf8_lossy(config).lines() {
+            let line = line.trim_start();
+            let Some((keyword, rest)) = line.split_once(|c: char| c.is_whitespace() || c == '=') else {
+                continue;
+            };
+            let words = rest.split(|c: char| !(c.is_alphanumeric() || "._-*?!".contains(c)));
+            let words = words.filter(|word| !word.is_empty()).map(str::to_ascii_lowercase);
+            match keyword.to_ascii_lowercase().as_str() {
+                "host" => self.hosts.extend(words),
+                "proxyjump" | "proxycommand" => self.ways.extend(words),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The system's ssh_config.
+fn system_file() -> Option<PathBuf> {
+    if cfg!(windows) {
+        return std::env::var_os("ProgramData").map(|data| Path::new(&data).join("ssh").join("ssh_config"));
+    }
+    Some(PathBuf::from("/etc/ssh/ssh_config"))
+}
+
+/// What ssh would do for `name` by this file alone, and which files it read. Asks no name server.
+async fn ask(file: &Path, name: &str) -> Option<(String, Vec<PathBuf>)> {
+    let mut ssh = Command::new("ssh");
+    ssh.args(["-G", "-v", "-o", "CanonicalizeHostname=no", "-F"]).arg(file).args(["--", name]);
+    ssh.stdin(Stdio::null()).kill_on_drop(true);
+    let output = timeout(DEADLINE, ssh.output()).await.ok()?.ok().filter(|output| output.status.success())?;
+    // The name itself, and a path with a hash of it.
+    let own = |line: &&str| !line.starts_with("host ") && !line.starts_with("controlpath ");
+    let said = String::from_utf8_lossy(&output.stdout).lines().filter(own).collect::<Vec<_>>().join("\n");
+    let heard = String::from_utf8_lossy(&output.stderr);
+    let read =
+        heard.lines().filter_map(|line| line.trim_end().strip_prefix("debug1: Reading configuration data "));
+    Some((said, read.map(PathBuf::from).collect()))
+}
