@@ -34,6 +34,14 @@ impl Daemon {
         self.globals.socket.as_ref()
     }
 
+    /// The directory that the daemon keeps for this user alone beside its socket.
+    ///
+    /// # Errors
+    /// What is wrong with the name of the socket.
+    pub(crate) fn runtime_dir(&self) -> Result<PathBuf, CommandError> {
+        Ok(Endpoint::resolve(self.globals.socket.clone())?.runtime_dir()?)
+    }
+
     /// A new connection.
     ///
     /// # Errors

@@ -196,6 +196,9 @@ async fn serve(
     let clock = Clock;
     let ports_path = Some(config::ports_path(state_dir, config_dir));
     let context = Context { ports_path, ..Context::of_this_user() };
+    if !context.owner_only {
+        tracing::info!("{}", config::LETS_IN_OTHERS);
+    }
     let account = Account { home: context.home.clone(), user: context.user.clone() };
     let parts = Parts {
         seed: clock.wall_ms() ^ (u64::from(std::process::id()) << 32),

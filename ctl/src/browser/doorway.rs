@@ -1,5 +1,5 @@
-//! A loopback address with a random path that leads on to another URL, once. Whoever watches the list of processes
-//! may learn it: on Linux only this user's programs are let in, and everywhere it is gone when the browser was there.
+//! A loopback address with a random path that leads on to another URL, once. Where the system tells whose a connection
+//! is, only this user's programs are let in; elsewhere whoever knows the path is, so that nobody else may learn it.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -57,7 +57,7 @@ impl Doorway {
                 accepted = listener.accept(), if visitors.len() < MOST => {
                     // One that is gone before it was let in is no reason to close.
                     let Ok((stream, peer)) = accepted else { continue };
-                    if owner::may_enter(peer, at) {
+                    if owner::is_ours(peer, at) != Some(false) {
                         visitors.spawn(ask(stream, path.clone()));
                     }
                 }

@@ -1,14 +1,17 @@
 //! The user's browser. It is given an address that works once and leads to the real one, so that no token stands in its
-//! command line: `doorway` serves that address, `system` says what the system opens one with.
+//! command line: `doorway` serves that address, `system` says what the system opens one with. Where others could read
+//! that address in the command line and use it, `page` is a file that leads there.
 
 mod doorway;
 #[cfg_attr(target_os = "linux", path = "owner_linux.rs")]
 #[cfg_attr(not(target_os = "linux"), path = "owner_other.rs")]
 mod owner;
+mod page;
 #[cfg_attr(windows, path = "system_windows.rs")]
 #[cfg_attr(not(windows), path = "system_unix.rs")]
 mod system;
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -16,9 +19,32 @@ use tokio::process::Command;
 
 use crate::exit::{CommandError, Exit};
 use doorway::Doorway;
+use page::Page;
 
 /// How long a browser may take to come.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is put into the browser's command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// The one-time address. Browsers in a sandbox of their own, as of Snap, open it as well.
+    Address,
+    /// A file that only this user can read, and that leads there.
+    Page,
+}
+
+impl Way {
+    /// That of this system.
+    fn here() -> Way {
+        Way::safe(owner::are_told(), system::COMMAND_LINES_ARE_PRIVATE)
+    }
+
+    /// The address is no secret in a command line that everybody reads; then it serves only where whoever comes by it
+    /// can be asked who he is.
+    fn safe(owners_are_told: bool, command_lines_are_private: bool) -> Way {
+        if owners_are_told || command_lines_are_private { Way::Address } else { Way::Page }
+    }
+}
 
 /// Browsers that need the terminal to themselves.
 const IN_TERMINAL: [&str; 7] = ["w3m", "lynx", "links", "links2", "elinks", "browsh", "www-browser"];
@@ -65,38 +91,53 @@ fn filled_in(words: &[String], url: &str) -> Vec<String> {
 }
 
 /// Lets the browser go to `url`, which the browser's command line does not tell. Returns when it has been there.
+/// `own_dir` is a directory of this user alone.
 ///
 /// # Errors
 /// That there is no browser which works, or that none came in time. `name` is what the user calls what is opened.
-pub(crate) async fn open(browser: &Browser, url: &str, name: &str) -> Result<(), CommandError> {
-    open_within(PATIENCE, browser, url, name).await
+pub(crate) async fn open(
+    browser: &Browser,
+    url: &str,
+    name: &str,
+    own_dir: &Path,
+) -> Result<(), CommandError> {
+    open_within(PATIENCE, Way::here(), browser, url, name, own_dir).await
 }
 
 async fn open_within(
     patience: Duration,
+    way: Way,
     browser: &Browser,
     url: &str,
     name: &str,
+    own_dir: &Path,
 ) -> Result<(), CommandError> {
-    let doorway = Doorway::new().await.map_err(|error| {
+    let no_way = |error| {
         CommandError::new(
             Exit::Failed,
             format!("the way from the browser to {name} cannot be made: {error}"),
             format!("open the URL yourself: `nbctl url {name}` prints it"),
         )
-    })?;
-    let address = doorway.address();
+    };
+    let doorway = Doorway::new().await.map_err(no_way)?;
+    let page = match way {
+        Way::Address => None,
+        Way::Page => Some(Page::new(own_dir, &doorway.address()).map_err(no_way)?),
+    };
+    let given = page.as_ref().map_or_else(|| doorway.address(), Page::url);
     let serve = doorway.lead_to(url);
     tokio::pin!(serve);
     let deadline = tokio::time::sleep(patience);
     tokio::pin!(deadline);
+    // Whoever ends us does not leave the file behind.
+    let ended = crate::signals::end();
+    tokio::pin!(ended);
     let mut whys = Vec::new();
     for words in &browser.commands {
-        let words = filled_in(words, &address);
+        let words = filled_in(words, &given);
         let program = words.first().cloned().unwrap_or_default();
-        let in_terminal = IN_TERMINAL
-            .iter()
-            .any(|name| std::path::Path::new(&program).file_stem().is_some_and(|stem| stem == *name));
+        let in_terminal =
+            IN_TERMINAL.iter().any(|name| Path::new(&program).file_stem().is_some_and(|stem| stem == *name));
         let mut child = match command(&words, in_terminal).spawn() {
             Ok(child) => child,
             Err(error) => {
@@ -107,6 +148,7 @@ async fn open_within(
         tokio::select! {
             biased;
             served = &mut serve => {
+                drop(page);
                 served.map_err(|error| nobody(&format!("the browser hung up: {error}"), name))?;
                 if in_terminal {
                     // Two programs cannot read one terminal.
@@ -115,6 +157,7 @@ async fn open_within(
                 return Ok(());
             }
             () = unless_it_works(&mut child) => whys.push(format!("{program} failed")),
+            () = &mut ended, if page.is_some() => return Err(nobody("it was cancelled", name)),
             () = &mut deadline => return Err(nobody(&no_one_came(patience), name)),
         }
     }
@@ -153,29 +196,5 @@ fn nobody(why: &str, name: &str) -> CommandError {
     )
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[cfg(unix)]
-    #[tokio::test]
-    async fn a_browser_that_never_comes_is_not_waited_for_for_ever() {
-        let browser = Browser { commands: listed("true") };
-        let open = open_within(Duration::from_millis(300), &browser, "http://localhost:1/?token=t", "alice");
-        let error = open.await.unwrap_err();
-        assert_eq!(error.exit, Exit::Failed);
-        assert!(error.message.contains("no browser came within"), "{}", error.message);
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn the_variable_is_read_by_its_convention() {
-        let shown = |value: &str| -> Vec<String> {
-            listed(value).iter().map(|words| filled_in(words, "http://x/?a&b").join("|")).collect()
-        };
-        assert_eq!(shown("firefox"), ["firefox|http://x/?a&b"]);
-        assert_eq!(shown("a b:'c d' --url=%s -n"), ["a|b|http://x/?a&b", "c d|--url=http://x/?a&b|-n"]);
-        assert_eq!(shown("::'unclosed"), [""; 0]);
-        assert_eq!(shown("sh;rm $(x)"), ["sh;rm|$(x)|http://x/?a&b"], "nothing in it is a shell's");
-    }
-}
+#[cfg(all(test, unix))]
+mod tests;

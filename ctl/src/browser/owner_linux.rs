@@ -1,20 +1,35 @@
-//! Whose program is at the other end of a loopback connection, by the kernel's table of them (proc(5), `net/tcp`).
+//! Whose program is at the other end of a loopback connection, by the kernel's table of them (proc(5), `net/tcp`). One
+//! line is looked for by its text: that is less than a reader of the whole table, or a question to the daemon, would be.
 
 use std::net::{IpAddr, SocketAddr};
 
-/// Whether the program at `peer`, which is connected to us at `here`, is this user's. Root sees all that we have in any
-/// case, and stands behind the browser where that runs outside, as with WSL. A kernel that does not tell is no reason
-/// to keep everybody out: nobody else knows the path.
-pub(super) fn may_enter(peer: SocketAddr, here: SocketAddr) -> bool {
+const TABLE: &str = "/proc/net/tcp";
+
+/// Whether it can be told whose a connection is.
+pub(super) fn are_told() -> bool {
+    std::fs::File::open(TABLE).is_ok()
+}
+
+/// Whether the program at `peer`, which is connected to us at `here`, is this user's; none: nobody can tell. Root sees
+/// all that we have in any case, and stands behind the browser where that runs outside, as with WSL.
+pub(super) fn is_ours(peer: SocketAddr, here: SocketAddr) -> Option<bool> {
     let us = rustix::process::getuid().as_raw();
     // The table is read in pieces, and one that changes meanwhile may lack a line.
     for _ in 0..3 {
-        let Ok(table) = std::fs::read_to_string("/proc/net/tcp") else { return true };
+        let table = std::fs::read_to_string(TABLE).ok()?;
         if let Some(uid) = owner(&table, peer, here) {
-            return uid == us || uid == 0;
+            return Some(uid == us || uid == 0);
         }
     }
-    false
+    // What a Windows browser opens in WSL's mirrored network has no end in this table.
+    let release = rustix::system::uname();
+    if is_wsl(&release.release().to_string_lossy()) { None } else { Some(false) }
+}
+
+/// Whether this is the Linux of a Windows, by the release of its kernel: `5.15.90.1-microsoft-standard-WSL2`,
+/// `4.4.0-19041-Microsoft`.
+fn is_wsl(release: &str) -> bool {
+    release.to_ascii_lowercase().contains("microsoft")
 }
 
 /// The user of the socket from `from` to `to`. One that is closed already is nobody's, although it is written down as
@@ -51,11 +66,22 @@ mod tests {
         let here = listener.local_addr().unwrap();
         let client = TcpStream::connect(here).unwrap();
         let (_accepted, peer) = listener.accept().unwrap();
-        let look = || owner(&std::fs::read_to_string("/proc/net/tcp").unwrap(), peer, here);
+        let look = || owner(&std::fs::read_to_string(TABLE).unwrap(), peer, here);
         assert_eq!(look(), Some(rustix::process::getuid().as_raw()));
-        assert!(may_enter(peer, here));
+        assert_eq!(is_ours(peer, here), Some(true));
         drop(client);
         assert_eq!(look(), None);
-        assert!(!may_enter(peer, here));
+        assert_eq!(is_ours(peer, here), Some(false));
+    }
+    #[test]
+    fn the_linux_of_a_windows_is_known_by_its_kernel() {
+        for (release, expected) in [
+            ("5.15.90.1-microsoft-standard-WSL2", true),
+            ("4.4.0-19041-Microsoft", true),
+            ("6.1.0-18-amd64", false),
+            ("", false),
+        ] {
+            assert_eq!(is_wsl(release), expected, "{release}");
+        }
     }
 }

@@ -5,6 +5,9 @@ use tokio::process::Command;
 /// What stands between two commands in `$BROWSER`.
 pub(super) const BETWEEN: char = ':';
 
+/// Everybody on this machine can list the command lines of all programs.
+pub(super) const COMMAND_LINES_ARE_PRIVATE: bool = false;
+
 /// What the desktop has; nothing where there is none, as behind ssh.
 pub(super) fn usual() -> Vec<Vec<String>> {
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());

@@ -5,6 +5,9 @@ use tokio::process::Command;
 /// What stands between two commands in `$BROWSER`; paths have colons there.
 pub(super) const BETWEEN: char = ';';
 
+/// The command line stands in the memory of its process, which other users but administrators may not open.
+pub(super) const COMMAND_LINES_ARE_PRIVATE: bool = true;
+
 /// The program of the user's choice. The first word in quotes would be a title, so that an empty one stands there.
 pub(super) fn usual() -> Vec<Vec<String>> {
     vec![["cmd", "/c", "start", ""].map(str::to_owned).to_vec()]

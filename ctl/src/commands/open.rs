@@ -40,7 +40,8 @@ pub(crate) async fn run(args: OpenArgs, daemon: &Daemon, printer: &Printer) -> R
     if at.password {
         printer.note(&format!("{} asks for its password in the browser", at.name));
     }
-    browser::open(&browser, &whole_url(&at, args.face), &args.named.name).await?;
+    let own_dir = daemon.runtime_dir()?;
+    browser::open(&browser, &whole_url(&at, args.face), &args.named.name, &own_dir).await?;
     if printer.is_json() {
         printer.json(
             &json!({"tunnel": at.tunnel, "name": at.name, "url": plain, "opened": true, "notes": at.notes}),

@@ -23,6 +23,7 @@ fn read_bytes(main: Option<Vec<u8>>, tunnel: Vec<u8>) -> Loaded {
             env: BTreeMap::new(),
             ask_ssh: false,
             ports_path: None,
+            owner_only: true,
         },
         &Default::default(),
     )

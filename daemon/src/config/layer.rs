@@ -265,7 +265,7 @@ fn spec(sum: Layer, notebooks: &[NotebookSpec], ctx: &Context, base: &Path) -> R
             drain: or_default(sum.drain, |p| p.drain, |t| values::duration(t, &values::DRAIN))?,
             trusted: Policy::default().trusted,
             all_or_nothing: Policy::default().all_or_nothing,
-            owner_only: sum.owner_only.unwrap_or(Policy::default().owner_only),
+            owner_only: sum.owner_only.unwrap_or(ctx.owner_only),
         },
     };
     if spec.start == nbtunnel_core::Start::Demand && spec.policy.hold.is_zero() {

@@ -49,6 +49,8 @@ pub struct Context {
     pub ask_ssh: bool,
     /// The file that remembers the local ports which were chosen for notebooks; none: nothing remembers them.
     pub ports_path: Option<PathBuf>,
+    /// Whether forwards serve only this user's programs where no file says.
+    pub owner_only: bool,
 }
 
 impl Context {
@@ -72,9 +74,14 @@ impl Context {
                 .collect(),
             ask_ssh: true,
             ports_path: None,
+            owner_only: owner_only::usual(&system::kernel_release()),
         }
     }
 }
+
+/// What is said once where [`Context::owner_only`] is off.
+pub const LETS_IN_OTHERS: &str = "this Linux runs inside Windows, whose browser comes to forwards as another user: all \
+    programs of this machine are let in, except where a file says `owner_only = true`";
 
 /// Settings of the daemon as a whole, from `[daemon]`.
 #[derive(Clone, Debug, PartialEq, Eq)]

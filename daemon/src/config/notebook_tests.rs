@@ -17,6 +17,7 @@ fn read_text(text: &str) -> Loaded {
         env: BTreeMap::new(),
         ask_ssh: false,
         ports_path: None,
+        owner_only: true,
     };
     interpret(&found, &ctx, &hosts::Answers::default())
 }

@@ -1,10 +1,18 @@
-//! What `owner_only = true` cannot do for a tunnel, so that nobody relies on it where it is in vain.
+//! What `owner_only` is where no file says, and what `owner_only = true` cannot do for a tunnel, so that nobody relies on
+//! it where it is in vain.
 
 use std::net::IpAddr;
 
-use nbtunnel_core::{ForwardSpec, ListenAt};
+use nbtunnel_core::{ForwardSpec, ListenAt, Policy};
 
 use super::values::Flaw;
+
+/// What it is where nobody says, on a system whose kernel has this release. In the Linux of a Windows (WSL:
+/// `5.15.90.1-microsoft-standard-WSL2`) the user's browser runs outside: its connections come as root's through a relay,
+/// or as nobody's, and the page would stay empty.
+pub(super) fn usual(kernel_release: &str) -> bool {
+    Policy::default().owner_only && !kernel_release.to_ascii_lowercase().contains("microsoft")
+}
 
 /// What has to be said where a file asks for it; `told` is whether this system tells whose a connection is.
 pub(super) fn in_vain(forwards: &[ForwardSpec], told: bool) -> Option<Flaw> {
@@ -32,7 +40,38 @@ fn is_open(listen: &ListenAt) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Context, load};
     use super::*;
+
+    #[test]
+    fn the_browser_of_a_windows_gets_into_its_linux_where_nobody_says_otherwise() {
+        for (release, expected) in [
+            ("5.15.90.1-microsoft-standard-WSL2", false),
+            ("4.4.0-19041-Microsoft", false),
+            ("6.1.0-18-amd64", true),
+            ("23.6.0", true),
+            ("", true),
+        ] {
+            assert_eq!(usual(release), expected, "{release}");
+        }
+    }
+
+    #[test]
+    fn what_the_system_lets_in_by_default_a_file_can_still_refuse() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("tunnels")).unwrap();
+        for (file, text) in
+            [("tunnels/a.toml", "host = \"h\""), ("tunnels/b.toml", "host = \"h\"\nowner_only = true")]
+        {
+            std::fs::write(dir.path().join(file), text).unwrap();
+        }
+        for owner_only in [false, true] {
+            let ctx = Context { owner_only, ask_ssh: false, ..Context::of_this_user() };
+            let loaded = load(dir.path(), &ctx);
+            let asked: Vec<bool> = loaded.tunnels.values().map(|spec| spec.policy.owner_only).collect();
+            assert_eq!(asked, [owner_only, true]);
+        }
+    }
 
     #[test]
     fn it_is_said_where_others_can_connect_all_the_same() {

@@ -37,6 +37,7 @@ impl World {
             env: BTreeMap::new(),
             ask_ssh: false,
             ports_path: Some(self.ports_path()),
+            owner_only: true,
         }
     }
 

@@ -47,6 +47,7 @@ impl Dir {
             env: BTreeMap::new(),
             ask_ssh: true,
             ports_path: None,
+            owner_only: true,
         }
     }
 

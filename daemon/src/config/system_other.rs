@@ -1,4 +1,4 @@
-//! Stands in for the Unix file elsewhere: no passwd, no FIFOs among the files.
+//! Stands in for the Unix file elsewhere: no passwd, no FIFOs among the files, no uname.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -12,6 +12,11 @@ pub(super) fn passwd_entry() -> Option<(PathBuf, String)> {
 /// Opens for reading.
 pub(super) fn open_without_waiting(path: &Path) -> io::Result<File> {
     File::open(path)
+}
+
+/// No kernel with a name is asked for.
+pub(super) fn kernel_release() -> String {
+    String::new()
 }
 
 /// What lets others in is no mode there; files below a user's own directories do not.

@@ -14,6 +14,7 @@ fn ctx() -> Context {
         env: BTreeMap::new(),
         ask_ssh: false,
         ports_path: None,
+        owner_only: true,
     }
 }
 

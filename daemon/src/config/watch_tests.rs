@@ -34,6 +34,7 @@ impl Bench {
             env: BTreeMap::new(),
             ask_ssh: false,
             ports_path: None,
+            owner_only: true,
         };
         let on_loaded: OnLoaded = Arc::new(move |loaded| drop(tell.send(loaded)));
         let watch = spawn(runtime.handle(), dir.clone(), ctx, on_loaded);

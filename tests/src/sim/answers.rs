@@ -8,9 +8,10 @@ use nbtunnel_core::tunnel::Desire;
 use nbtunnel_core::{AskerId, FleetInput, Input, LinkReport, Order, WaitFor, WaitId};
 
 use super::desk::{Session, key};
+use super::event::Event;
 use super::machine::Machine;
 use super::room::{Known, Link, Parked, Person, Stage};
-use super::shell::{Event, Sim};
+use super::shell::Sim;
 use super::{Checked, hold};
 
 /// Words between the shell and core take no longer than this.

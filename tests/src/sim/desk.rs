@@ -7,10 +7,11 @@ use nbtunnel_core::tunnel::Desire;
 use nbtunnel_core::{Asks as Whom, Epoch, FailureKind, LinkReport, LoginKey};
 
 use super::dial::{Path, Went};
+use super::event::Event;
 use super::far::{Asks, At};
 use super::machine::Machine;
 use super::room::{Known, Link, Stage};
-use super::shell::{Event, Sim};
+use super::shell::Sim;
 use super::{Checked, probe};
 
 /// The system ends a connection that a person let in when its bytes are not acknowledged for so long.

@@ -6,10 +6,11 @@ use nbtunnel_core::{Epoch, Failure, FailureKind, HostKeyPolicy, LinkReport, Step
 
 use super::Checked;
 use super::desk::key;
+use super::event::Event;
 use super::far::{Asks, Power};
 use super::machine::Machine;
 use super::room::Stage;
-use super::shell::{Event, Sim};
+use super::shell::Sim;
 
 /// A question that nobody answers is given up after this.
 const NOBODY_ANSWERS: Duration = Duration::from_secs(120);

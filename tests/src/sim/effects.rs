@@ -5,9 +5,10 @@ use std::time::Duration;
 use nbtunnel_core::io::About;
 use nbtunnel_core::{Output, State};
 
+use super::event::Event;
 use super::machine::Machine;
 use super::room::{Known, Link};
-use super::shell::{Event, Sim};
+use super::shell::Sim;
 
 impl<M: Machine> Sim<M> {
     pub(super) fn carry_out(&mut self, slot: usize, output: Output) {
@@ -15,8 +16,14 @@ impl<M: Machine> Sim<M> {
             Output::Bind(id, spec) => self.bind(slot, id, spec),
             Output::Unbind(id) => self.unbind(slot, id),
             Output::Retarget(id, target) => {
-                if let Some(listener) = self.rooms[slot].listeners.get_mut(&id) {
+                let room = &mut self.rooms[slot];
+                if let Some(listener) = room.listeners.get_mut(&id) {
                     listener.spec.target = target;
+                }
+                let seat = room.listeners.get(&id).and_then(|listener| room.seat_of(listener));
+                if let Some(name) = seat.map(|seat| seat.spec.name.clone()) {
+                    self.watch_place(slot, &name);
+                    self.lead(slot, &name);
                 }
             }
             Output::OwnerOnly(id, owner_only) => {
@@ -62,7 +69,11 @@ impl<M: Machine> Sim<M> {
                 }
             }
             Output::Answer(id, _) => {
-                self.rooms[slot].waits.remove(&id);
+                let room = &mut self.rooms[slot];
+                room.waits.remove(&id);
+                for seat in room.seats.values_mut() {
+                    seat.wishes.remove(&id);
+                }
                 if let Some(left) = self.person_goes(slot, id) {
                     self.push(Duration::ZERO, Event::Tell(slot, left));
                 }
@@ -71,13 +82,14 @@ impl<M: Machine> Sim<M> {
                 let room = &mut self.rooms[slot];
                 // What is left of its links in the world has nobody who listens.
                 room.links.clear();
+                room.seats.clear();
                 room.person = None;
                 room.clients.clear();
                 room.watch = None;
                 room.looked = None;
             }
-            // No tunnel of this world has a notebook.
-            Output::Repolicy(_) | Output::Notebook(..) => {}
+            Output::Notebook(epoch, name, id, task) => self.begin_task(slot, epoch, name, id, task),
+            Output::Repolicy(_) => {}
         }
     }
 }

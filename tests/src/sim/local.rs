@@ -8,12 +8,13 @@ use nbtunnel_core::{
 };
 
 use super::Checked;
+use super::event::Event;
 use super::machine::Machine;
 use super::room::{Client, Listener, Listening};
-use super::shell::{Event, Sim};
+use super::shell::Sim;
 
 /// So many connections of one tunnel are simulated at most.
-const CLIENTS: usize = 6;
+pub(super) const CLIENTS: usize = 6;
 
 fn port(spec: &ForwardSpec) -> u16 {
     match &spec.listen {
@@ -64,6 +65,12 @@ impl<M: Machine> Sim<M> {
             _ => self.chance.millis(0, 5),
         };
         self.push(takes, Event::Unbinds(slot, id));
+        let room = &self.rooms[slot];
+        let notebook = room.listeners.get(&id).and_then(|listener| room.seat_of(listener));
+        if let Some(name) = notebook.map(|seat| seat.spec.name.clone()) {
+            let is_reset = |client: &Client| client.link.is_none() && client.notebook.as_ref() == Some(&name);
+            self.change_clients(slot, |clients| clients.retain(|client| !is_reset(client)));
+        }
         if self.rooms[slot].listeners.values().all(|other| other.listening == Listening::Closing) {
             // What was held there is reset.
             self.change_clients(slot, |clients| clients.retain(|client| client.link.is_some()));
@@ -115,7 +122,7 @@ impl<M: Machine> Sim<M> {
             return;
         }
         let (number, busy) = (self.number(), self.chance.one_in(3));
-        let client = Client { number, came_at: self.now, link, busy };
+        let client = Client { number, came_at: self.now, link, busy, notebook: None };
         self.change_clients(slot, |clients| clients.push(client));
         match link {
             Some(epoch) => self.carry(slot, epoch, number, busy),
@@ -130,7 +137,7 @@ impl<M: Machine> Sim<M> {
         }
     }
 
-    fn carry(&mut self, slot: usize, epoch: Epoch, number: u64, busy: bool) {
+    pub(super) fn carry(&mut self, slot: usize, epoch: Epoch, number: u64, busy: bool) {
         self.carried += 1;
         let stays = match self.chance.below(10) {
             0 => self.chance.secs(300, 7200),
@@ -144,12 +151,23 @@ impl<M: Machine> Sim<M> {
     }
 
     pub(super) fn leaves(&mut self, slot: usize, number: u64) {
+        let client = self.rooms[slot].clients.iter().find(|client| client.number == number);
+        if let Some(name) = client.and_then(|client| client.notebook.clone()) {
+            self.watch_place(slot, &name);
+        }
         self.change_clients(slot, |clients| clients.retain(|client| client.number != number));
     }
 
     /// The shell follows the gate at once: what is held goes through, or is reset.
     pub(super) fn set_gate(&mut self, slot: usize, gate: Gate) {
-        self.rooms[slot].gate = gate;
+        let now = self.now;
+        let room = &mut self.rooms[slot];
+        room.gate = gate;
+        room.served_since = serving(gate).map(|epoch| match room.served_since {
+            Some((before, since)) if before == epoch => (epoch, since),
+            _ => (epoch, now),
+        });
+        room.seats.values_mut().for_each(|seat| seat.over(now, gate));
         match gate {
             Gate::Hold => {}
             Gate::Reset => {
@@ -159,7 +177,7 @@ impl<M: Machine> Sim<M> {
                 let held: Vec<(u64, bool)> = self.rooms[slot]
                     .clients
                     .iter()
-                    .filter(|client| client.link.is_none())
+                    .filter(|client| client.link.is_none() && client.notebook.is_none())
                     .map(|client| (client.number, client.busy))
                     .collect();
                 if self.rooms[slot]
@@ -171,13 +189,14 @@ impl<M: Machine> Sim<M> {
                     return;
                 }
                 self.change_clients(slot, |clients| {
-                    for client in clients.iter_mut().filter(|client| client.link.is_none()) {
-                        client.link = Some(epoch);
-                    }
+                    let waits = |client: &&mut Client| client.link.is_none() && client.notebook.is_none();
+                    clients.iter_mut().filter(waits).for_each(|client| client.link = Some(epoch));
                 });
                 for (number, busy) in held {
                     self.carry(slot, epoch, number, busy);
                 }
+                let names: Vec<_> = self.rooms[slot].seats.keys().cloned().collect();
+                names.iter().for_each(|name| self.lead(slot, name));
             }
         }
     }
@@ -238,7 +257,10 @@ impl<M: Machine> Sim<M> {
 
     /// The far end of a forward says something.
     pub(super) fn far_end_says(&mut self, slot: usize) {
-        let ids: Vec<ForwardId> = self.rooms[slot].listeners.keys().copied().collect();
+        let room = &self.rooms[slot];
+        // What a notebook's forward says comes of who connects to it.
+        let plain = room.listeners.iter().filter(|(_, listener)| room.seat_of(listener).is_none());
+        let ids: Vec<ForwardId> = plain.map(|(id, _)| *id).collect();
         let Some(id) = self.chance.pick(&ids) else { return };
         let refused = || Failure::new(FailureKind::Refused, "nobody listens over there", "");
         let report = match self.chance.below(3) {

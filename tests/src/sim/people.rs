@@ -11,8 +11,9 @@ use nbtunnel_core::{
 use nbtunnel_core::tunnel::Desire;
 
 use super::Checked;
+use super::event::Event;
 use super::machine::Machine;
-use super::shell::{Event, Sim, moment};
+use super::shell::{Sim, moment};
 
 /// How a file may be edited.
 const EDITS: usize = 6;
@@ -36,10 +37,10 @@ impl<M: Machine> Sim<M> {
         }
     }
 
-    fn a_spec(&mut self) -> TunnelSpec {
+    fn a_spec(&mut self, slot: usize) -> TunnelSpec {
         let start = [Start::Login, Start::Login, Start::Demand, Start::Manual];
         let start = self.chance.pick(&start).unwrap_or(Start::Login);
-        TunnelSpec {
+        let mut spec = TunnelSpec {
             route: self.a_route(),
             forwards: self.some_forwards(),
             remotes: self.some_remotes(),
@@ -47,7 +48,9 @@ impl<M: Machine> Sim<M> {
             start,
             tags: Vec::new(),
             policy: self.a_policy(),
-        }
+        };
+        self.some_notebooks(slot, &mut spec);
+        spec
     }
 
     fn a_route(&mut self) -> Route {
@@ -66,7 +69,9 @@ impl<M: Machine> Sim<M> {
     }
 
     fn a_policy(&mut self) -> Policy {
-        let hold = if self.chance.one_in(6) { 0 } else { 30 };
+        // Long enough to see whether somebody who waits for a notebook is led there.
+        let hold = if self.style.notebooks { 300 } else { 30 };
+        let hold = if self.chance.one_in(6) { 0 } else { hold };
         let renew_after = if self.chance.one_in(4) { 1800 } else { 0 };
         Policy {
             keepalive: Duration::from_secs(if self.chance.one_in(3) { 20 } else { 10 }),
@@ -81,7 +86,7 @@ impl<M: Machine> Sim<M> {
 
     /// A file is written: a new tunnel, or another one under the same name.
     pub(super) fn write_file(&mut self, slot: usize) -> Checked {
-        let spec = self.a_spec();
+        let spec = self.a_spec(slot);
         self.apply(slot, spec)
     }
 
@@ -98,24 +103,30 @@ impl<M: Machine> Sim<M> {
         }
         room.changed_at = now;
         room.encourage(now);
+        self.seat_notebooks(slot);
         // Whoever reads the files cannot know what is still being cleared away.
         let change = match self.machine.tunnels().contains_key(&name) {
             true => Change::Respec(name, Box::new(spec)),
             false => Change::Add(name, Box::new(spec)),
         };
-        self.tell(FleetInput::Apply(vec![change]))
+        self.tell(FleetInput::Apply(vec![change]))?;
+        self.clear_seats(slot)
     }
 
     fn edit(&mut self, slot: usize) -> Checked {
         let Some(mut spec) = self.rooms[slot].spec.clone() else { return self.write_file(slot) };
         match self.chance.below(EDITS) {
             0 => spec.tags = if spec.tags.is_empty() { vec!["lab".into()] } else { Vec::new() },
-            1 => (spec.forwards, spec.remotes) = (self.some_forwards(), self.some_remotes()),
+            1 => {
+                (spec.forwards, spec.remotes) = (self.some_forwards(), self.some_remotes());
+                spec.notebooks.clear();
+                self.some_notebooks(slot, &mut spec);
+            }
             2 => spec.route = self.a_route(),
             3 => spec.policy = self.a_policy(),
-            4 => spec.start = self.a_spec().start,
+            4 => spec.start = self.a_spec(slot).start,
             _ => {
-                for forward in &mut spec.forwards {
+                for forward in spec.forwards.iter_mut().filter(|of| of.target.notebook().is_none()) {
                     forward.target = Target::Tcp("localhost".into(), 7000 + self.chance.below(5) as u16);
                 }
             }
@@ -177,7 +188,12 @@ impl<M: Machine> Sim<M> {
 
     pub(super) fn hang_up(&mut self, slot: usize, id: WaitId) -> Checked {
         let name = self.rooms[slot].name.clone();
-        if !self.rooms[slot].waits.contains_key(&id) {
+        let room = &mut self.rooms[slot];
+        let wished = room.seats.values_mut().any(|seat| seat.wishes.remove(&id).is_some());
+        if wished {
+            return self.tell(FleetInput::Tunnel(name, Input::Unwait(id)));
+        }
+        if !room.waits.contains_key(&id) {
             return Ok(());
         }
         // As the daemon does when a client is gone: first the person, then the wait, if that is not over by then.

@@ -6,9 +6,10 @@ use nbtunnel_core::{Epoch, Failure, FailureKind, FleetInput, Input, LinkReport};
 
 use super::Checked;
 use super::dial::Path;
+use super::event::Event;
 use super::machine::Machine;
 use super::room::{Known, Question, Stage};
-use super::shell::{Event, Sim};
+use super::shell::Sim;
 
 /// A question is given up after this.
 const ASKS_AT_MOST: Duration = Duration::from_secs(60);

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use nbtunnel_core::{Epoch, Fleet, TunnelSpec};
 
+use super::event::Event;
 use super::far::{Asks, At};
-use super::shell::{Event, Sim, Style};
+use super::shell::{Sim, Style};
 use super::{Broken, Report};
 
 impl Sim<Fleet> {
@@ -15,8 +16,14 @@ impl Sim<Fleet> {
     /// # Errors
     /// The first rule that does not hold.
     pub fn quiet(seed: u64, spec: TunnelSpec) -> Result<Self, Box<Broken>> {
-        let style =
-            Style { hosts: 1, tunnels: 1, pace: Duration::ZERO, drain: spec.policy.drain, answers: false };
+        let style = Style {
+            hosts: 1,
+            tunnels: 1,
+            pace: Duration::ZERO,
+            drain: spec.policy.drain,
+            answers: false,
+            notebooks: false,
+        };
         let mut sim = Sim::new(Fleet::new(seed, BTreeMap::new()), seed, style);
         for host in &mut sim.far.hosts {
             (host.rtt, host.loss, host.stranger) = (Duration::from_millis(20), 0, false);

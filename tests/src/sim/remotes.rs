@@ -4,9 +4,10 @@ use nbtunnel_core::{
     Epoch, Failure, FailureKind, Input, ListenAt, ListenId, Output, RemoteReport, RemoteSpec, Target,
 };
 
+use super::event::Event;
 use super::machine::Machine;
 use super::room::Known;
-use super::shell::{Event, Sim};
+use super::shell::Sim;
 use super::{Checked, hold};
 
 impl<M: Machine> Sim<M> {

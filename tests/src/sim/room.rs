@@ -10,6 +10,7 @@ use nbtunnel_core::{
 };
 
 use super::far::At;
+use super::seat::Seat;
 
 /// How far a link has come, in the world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -172,6 +173,8 @@ pub struct Client {
     pub link: Option<Epoch>,
     /// It talks all the time.
     pub busy: bool,
+    /// The notebook that it wants.
+    pub notebook: Option<Name>,
 }
 
 /// What could be offered, and what was on file, when a link looked.
@@ -214,6 +217,10 @@ pub struct Room {
     pub listeners: BTreeMap<ForwardId, Listener>,
     /// The requests to listen at the far end that are not taken back, by forward.
     pub remotes: BTreeMap<ForwardId, (Epoch, ListenId)>,
+    /// Its notebooks.
+    pub seats: BTreeMap<Name, Seat>,
+    /// Which link serves, and since when.
+    pub served_since: Option<(Epoch, At)>,
     /// Its links.
     pub links: BTreeMap<Epoch, Link>,
     /// The newest link of all times.
@@ -254,6 +261,8 @@ impl Room {
             gate: Gate::Hold,
             listeners: BTreeMap::new(),
             remotes: BTreeMap::new(),
+            seats: BTreeMap::new(),
+            served_since: None,
             links: BTreeMap::new(),
             newest: Epoch(0),
             past: VecDeque::new(),

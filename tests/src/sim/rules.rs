@@ -47,7 +47,7 @@ impl<M: Machine> Sim<M> {
         match input {
             FleetInput::Tunnel(name, input) => {
                 if let Some(slot) = self.slots.get(name).copied() {
-                    self.told.stale = self.rooms[slot].is_stale(input);
+                    self.told.stale = self.rooms[slot].is_stale(input) | self.hear_of_notebook(slot, input);
                     self.rooms[slot].hear(input, self.now);
                 }
                 Ok(())
@@ -57,7 +57,10 @@ impl<M: Machine> Sim<M> {
                 self.rooms.iter_mut().for_each(|room| room.encourage(now));
                 Ok(())
             }
-            FleetInput::Timeout => self.count_timeout(),
+            FleetInput::Timeout => {
+                self.notebooks_timed_out();
+                self.count_timeout()
+            }
             FleetInput::Apply(_) => Ok(()),
         }
     }
@@ -71,7 +74,9 @@ impl<M: Machine> Sim<M> {
             timeouts.pop_front();
         }
         let at_once = timeouts.iter().rev().take_while(|at| **at == now).count();
-        let few = 40 * self.rooms.len() + 60;
+        // A notebook that is gone is looked for twice a second for a while.
+        let each = if self.style.notebooks { 640 } else { 40 };
+        let few = each * self.rooms.len() + 60;
         hold("nothing_spins", at_once <= TIMEOUTS_AT_ONCE && timeouts.len() <= few, || {
             format!("{at_once} timeouts at one moment, {} in a minute", timeouts.len())
         })
@@ -144,6 +149,9 @@ impl<M: Machine> Sim<M> {
 
     /// Whether core may say that.
     pub(super) fn check_output(&mut self, slot: usize, output: &Output, input: &FleetInput) -> Checked {
+        if let Some((begun, name)) = super::notebook_rules::begun(self.now, output) {
+            return self.check_task(slot, begun, name);
+        }
         let room = &self.rooms[slot];
         let said = || format!("t{slot}: {output:?} after {}", super::trace::input(input));
         match output {
@@ -172,7 +180,11 @@ impl<M: Machine> Sim<M> {
                     None => Ok(()),
                 }
             }
+            Output::Retarget(id, target) => self.check_target(slot, *id, target),
             Output::Answer(id, settled) => {
+                if let Some(checked) = self.check_wish_answered(slot, *id, settled) {
+                    return checked;
+                }
                 let wait = room.waits.get(id);
                 hold("a_wait_is_answered_once", wait.is_some(), said)?;
                 let tunnel = self.machine.tunnels().get(&room.name);
@@ -186,7 +198,6 @@ impl<M: Machine> Sim<M> {
             }
             Output::Listen(..) | Output::Unlisten(..) => self.check_remote(slot, output, said),
             Output::Unbind(_)
-            | Output::Retarget(..)
             | Output::OwnerOnly(..)
             | Output::Forget(_)
             | Output::Repolicy(_)
@@ -214,6 +225,7 @@ impl<M: Machine> Sim<M> {
         let needed = room.desire() == Desire::Up
             || held > 0
             || with_person
+            || room.seats.values().any(|seat| !seat.wishes.is_empty())
             || links.any(|link| link.known == Known::Up);
         hold("on_demand_dials_for_somebody", needed, || format!("t{slot} dials for nobody"))?;
         let waits = room.parked.filter(|parked| parked.due.is_none_or(|due| due > now));
@@ -261,6 +273,10 @@ impl<M: Machine> Sim<M> {
 
     /// Nobody who was held in a fair world is turned away.
     pub(super) fn check_hold_over(&self, slot: usize, client: &Client) -> Checked {
+        if client.notebook.is_some() {
+            // Its server may not be there.
+            return Ok(());
+        }
         let room = &self.rooms[slot];
         let since =
             self.fair_since(slot).filter(|since| *since + self.comes_up_within(slot) < client.came_at);

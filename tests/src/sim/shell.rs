@@ -6,14 +6,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use nbtunnel_core::{Epoch, FleetInput, ForwardId, Input, LinkReport, Moment, Name, Nudge, WaitId};
+use nbtunnel_core::{FleetInput, LinkReport, Moment, Name};
 
 use super::chance::Chance;
 use super::desk::Desk;
+use super::event::Event;
 use super::far::{At, Far};
 use super::machine::Machine;
 use super::room::Room;
 use super::rules::Told;
+use super::servers::Server;
 use super::trace::Trace;
 use super::{Broken, Checked, Report};
 
@@ -33,6 +35,8 @@ pub struct Style {
     pub drain: Duration,
     /// Some servers ask for what only somebody at a terminal can type.
     pub answers: bool,
+    /// Tunnels have notebooks.
+    pub notebooks: bool,
 }
 
 impl Style {
@@ -46,61 +50,9 @@ impl Style {
             drain: Duration::from_secs([20, 300, 3600][chance.below(3)]),
             // One world in five; none of those that found a bug before there were such servers.
             answers: seed % 5 == 3,
+            // Four in ten, again none of those.
+            notebooks: matches!(seed % 10, 0 | 6 | 7 | 9),
         }
-    }
-}
-
-/// What will happen.
-#[derive(Clone, Debug)]
-pub(super) enum Event {
-    /// Core is told this about a tunnel.
-    Tell(usize, Input),
-    /// A link reports.
-    Said(usize, Epoch, LinkReport),
-    /// Core is told this about all tunnels.
-    Nudged(Nudge),
-    /// A link that dials goes on.
-    Dial(usize, Epoch),
-    /// The answer to a question may be here.
-    Answer(usize, Epoch, u64),
-    /// A second has passed since a question.
-    Tick(usize, Epoch, u64),
-    /// A question was asked for a minute.
-    GaveUpAsking(usize, Epoch, u64),
-    /// A busy connection may have stalled.
-    Stall(usize, Epoch),
-    /// The server or the network ends a link.
-    Killed(usize, Epoch),
-    /// A close is through.
-    Closed(usize, Epoch),
-    /// A local program reads again.
-    Reads(usize, Epoch),
-    /// A bind answers.
-    Binds(usize, ForwardId),
-    /// A close of a listener answers.
-    Unbinds(usize, ForwardId),
-    /// A local connection was held long enough.
-    HoldOver(usize, u64),
-    /// A local connection ends.
-    Leaves(usize, u64),
-    /// The lookout looks.
-    Look(usize),
-    /// A person answers what was asked, or whoever asked sees that nobody will.
-    Typed(usize, Epoch),
-    /// Nobody waits any more.
-    HangsUp(usize, WaitId),
-    /// A human looks after a host key.
-    Trust(usize),
-    /// Something new happens in the world.
-    Fate,
-    /// Something in the world mends.
-    Mend(super::weather::Mend),
-}
-
-impl Event {
-    /// Whether it happens inside this machine, which sleeps and freezes.
-    fn is_local(&self) -> bool {
-        !matches!(self, Event::Fate | Event::Mend(_))
     }
 }
 
@@ -113,6 +65,8 @@ pub struct Sim<M> {
     pub(super) now: At,
     pub(super) chance: Chance,
     pub(super) far: Far,
+    /// What there is at the far end for each notebook.
+    pub(super) servers: BTreeMap<(usize, Name), Server>,
     /// What is known of the logins at each server.
     pub(super) desks: Vec<Desk>,
     pub(super) rooms: Vec<Room>,
@@ -146,6 +100,7 @@ impl<M: Machine> Sim<M> {
             style,
             now: At::ZERO,
             chance,
+            servers: BTreeMap::new(),
             desks: vec![Desk::default(); style.hosts],
             far,
             rooms,
@@ -299,6 +254,7 @@ impl<M: Machine> Sim<M> {
                 room.spec = Some(spec);
             }
         }
+        (0..self.rooms.len()).for_each(|slot| self.seat_notebooks(slot));
         self.see("crash");
         self.trace.line(format_args!("{:?} the daemon crashed", self.now));
         self.tell(FleetInput::Apply(changes))
@@ -356,6 +312,11 @@ impl<M: Machine> Sim<M> {
             Event::Look(slot) => return self.look(slot),
             Event::Fate => return self.fate(),
             Event::Dial(slot, epoch) => return self.dial(slot, epoch),
+            Event::Work { slot, seat, epoch, id, task, seen } => {
+                return self.work(slot, seat, epoch, id, task, seen);
+            }
+            Event::Turn(slot, name, life, turn) => self.server_turns(slot, &name, life, turn),
+            Event::LeftAlone(slot, name, arrivals) => self.left_alone(slot, &name, arrivals),
             Event::Typed(slot, epoch) => self.typed(slot, epoch),
             Event::Answer(slot, epoch, number) => self.answer(slot, epoch, number),
             Event::Tick(slot, epoch, number) => self.tick(slot, epoch, number),

@@ -46,6 +46,7 @@ impl<M: Machine> Sim<M> {
             check_room(room, said)?;
             check_waits(room, tunnel, said)?;
             check_timers(now, room, tunnel, said)?;
+            room.check_seats(tunnel, said)?;
         }
         self.touched = touched;
         Ok(())
@@ -89,6 +90,7 @@ impl<M: Machine> Sim<M> {
             let late = late.filter(|late| *late < self.now && room.desire() == Desire::Up);
             hold("refused_keys_are_tried_again", late.is_none(), || format!("t{slot}: {:?}", room.parked))?;
             self.check_answers(slot)?;
+            self.check_notebooks(slot)?;
             if room.desire() == Desire::Up
                 && let Some(since) = self.fair_since(slot)
                 && since + self.comes_up_within(slot) < self.now

@@ -6,10 +6,11 @@ use nbtunnel_core::{Epoch, LinkReport, Nudge};
 
 use super::Checked;
 use super::dial::Path;
+use super::event::Event;
 use super::far::{Asks, Power};
 use super::machine::Machine;
 use super::room::Stage;
-use super::shell::{Event, Sim};
+use super::shell::Sim;
 
 /// A network change is told so long after it.
 const NETWORK_SETTLES: Duration = Duration::from_millis(750);
@@ -50,6 +51,9 @@ impl<M: Machine> Sim<M> {
         if self.style.answers && self.chance.one_in(6) {
             return self.somebody_unlocks();
         }
+        if self.style.notebooks && self.chance.one_in(3) {
+            return self.notebook_fate();
+        }
         match self.chance.below(1000) {
             0..350 => {
                 let slot = self.chance.below(self.rooms.len());
@@ -79,7 +83,7 @@ impl<M: Machine> Sim<M> {
     }
 
     /// Everything is mended, and nothing new happens for a good while.
-    fn calm(&mut self) {
+    pub(super) fn calm(&mut self) {
         self.queue.retain(|_, event| !matches!(event, Event::Fate | Event::Mend(_)));
         for host in 0..self.far.hosts.len() {
             for mend in [Mend::Serves(host), Mend::Thaws(host), Mend::Heals(host), Mend::Unlocks(host)] {
@@ -87,6 +91,7 @@ impl<M: Machine> Sim<M> {
             }
             self.mend(Mend::Eases(host));
         }
+        self.calm_servers();
         let ports: Vec<u16> = self.far.taken.keys().copied().collect();
         for mend in ports.into_iter().map(Mend::Port).chain([Mend::Online, Mend::Agent]) {
             self.mend(mend);

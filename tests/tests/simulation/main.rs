@@ -14,7 +14,7 @@ const WORLDS: u64 = 40;
 const STEPS: u64 = 25_000;
 
 /// What has to happen somewhere in a million steps, or they prove nothing.
-const MUST_BE_SEEN: [&str; 34] = [
+const MUST_BE_SEEN: [&str; 48] = [
     "Step",
     "Asked",
     "Asking",
@@ -49,6 +49,20 @@ const MUST_BE_SEEN: [&str; 34] = [
     "unreachable",
     "refused",
     "disconnected",
+    "wish",
+    "find",
+    "start",
+    "stop",
+    "queue",
+    "submit",
+    "notebook found",
+    "notebook missing",
+    "notebook started",
+    "notebook stopped",
+    "notebook job",
+    "notebook failed",
+    "led",
+    "refused there",
 ];
 
 fn played(seed: u64, steps: u64) -> Report {

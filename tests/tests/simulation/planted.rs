@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use nbtunnel_core::io::Timer;
 use nbtunnel_core::{
-    AskerId, Epoch, Fleet, FleetInput, Gate, Input, LinkReport, Moment, Name, Nudge, Order, Output, State,
-    Tunnel,
+    AskerId, Did, Epoch, Fleet, FleetInput, ForwardId, Gate, Input, LinkReport, Moment, Name, NotebookInput,
+    Nudge, Order, Output, Settled, State, Target, Task, TaskId, Tunnel, WaitId, Wish,
 };
 use nbtunnel_tests::sim::{self, Machine};
 
@@ -30,6 +30,15 @@ enum Bug {
     MissesThatALoginIsOpen,
     DoesNotKnowThatItAsks,
     AsksInTheBackground,
+    LeadsToYesterdaysPlace,
+    StartsWithoutALook,
+    DoesTwoThingsAtOnce,
+    MissesWhatWasFound,
+    ForgetsWhoWished,
+    NeverSaysThatItIsNotThere,
+    ReachesBeforeItLooked,
+    TakesOldWorkForNew,
+    LooksForNobody,
 }
 
 #[derive(Clone)]
@@ -40,6 +49,12 @@ struct Planted {
     drained: BTreeSet<(Name, Epoch)>,
     over: BTreeSet<(Name, Epoch)>,
     asker: BTreeMap<Name, AskerId>,
+    /// Where each forward of a notebook was led last.
+    places: BTreeMap<(Name, ForwardId), Target>,
+    /// What was wished for, by whom.
+    wishes: BTreeMap<WaitId, (Name, Wish)>,
+    /// The newest task of each notebook.
+    tasks: BTreeMap<(Name, Name), TaskId>,
     outputs: VecDeque<(Name, Output)>,
 }
 
@@ -52,6 +67,9 @@ impl Planted {
             drained: BTreeSet::new(),
             over: BTreeSet::new(),
             asker: BTreeMap::new(),
+            places: BTreeMap::new(),
+            wishes: BTreeMap::new(),
+            tasks: BTreeMap::new(),
             outputs: VecDeque::new(),
         }
     }
@@ -69,6 +87,9 @@ impl Planted {
             let parked = self.fleet.tunnels().iter().filter(|(_, tunnel)| {
                 self.bug == Bug::RetriesWhatIsParked && tunnel.state() == State::Parked
             });
+            if self.bug == Bug::LooksForNobody {
+                return self.doubts().into_iter().chain([FleetInput::Timeout]).collect();
+            }
             let nudge = |name: &Name| FleetInput::Tunnel(name.clone(), Input::Nudge(Nudge::Operator));
             return parked.map(|(name, _)| nudge(name)).chain([FleetInput::Timeout]).collect();
         };
@@ -78,7 +99,14 @@ impl Planted {
             | (Bug::KeepsWhoeverLeft, Input::Left(_))
             | (Bug::MissesThatALoginIsOpen, Input::Link(_, LinkReport::Opened(_)))
             | (Bug::DoesNotKnowThatItAsks, Input::Link(_, LinkReport::Asking(_)))
+            | (Bug::MissesWhatWasFound, Input::Notebook(_, NotebookInput::Did(_, Did::Found(..))))
+            | (Bug::ForgetsWhoWished, Input::Notebook(_, NotebookInput::Wish(..)))
             | (Bug::ForgetsThatAPersonWasAsked, Input::Link(_, LinkReport::Asked)) => Vec::new(),
+            (Bug::TakesOldWorkForNew, Input::Notebook(notebook, NotebookInput::Did(_, did))) => {
+                let newest = self.tasks.get(&(name.clone(), notebook.clone())).copied();
+                let did = NotebookInput::Did(newest.unwrap_or(TaskId(0)), did.clone());
+                vec![FleetInput::Tunnel(name.clone(), Input::Notebook(notebook.clone(), did))]
+            }
             (Bug::TakesStaleReportsForNewOnes, Input::Link(epoch, report))
                 if self.over.contains(&(name.clone(), *epoch)) =>
             {
@@ -93,11 +121,59 @@ impl Planted {
         }
     }
 
+    /// Each notebook may be elsewhere, although nobody said so.
+    fn doubts(&self) -> Vec<FleetInput> {
+        let tunnels = self.fleet.tunnels().iter();
+        let notebooks = tunnels.flat_map(|(name, tunnel)| {
+            tunnel.spec().notebooks.iter().map(move |spec| {
+                let doubt = Input::Notebook(spec.name.clone(), NotebookInput::Doubt);
+                FleetInput::Tunnel(name.clone(), doubt)
+            })
+        });
+        notebooks.collect()
+    }
+
+    /// What is asked again in the place of an answer that it is not there.
+    fn wished_again(&self, name: &Name, output: &Output) -> Option<FleetInput> {
+        let Output::Answer(wait, Settled::Stuck(_)) = output else { return None };
+        let is_up = self.fleet.tunnels().get(name).is_some_and(|tunnel| tunnel.state() == State::Up);
+        let (notebook, wish) = self.wishes.get(wait)?;
+        let wish = Input::Notebook(notebook.clone(), NotebookInput::Wish(*wait, *wish));
+        let hides = self.bug == Bug::NeverSaysThatItIsNotThere && is_up;
+        hides.then(|| FleetInput::Tunnel(name.clone(), wish))
+    }
+
+    /// What it says of notebooks beside what is right.
+    fn say_of_notebooks(&mut self, name: &Name, output: &Output) {
+        match output {
+            Output::Retarget(id, to @ Target::Tcp(..)) => {
+                self.places.insert((name.clone(), *id), to.clone());
+            }
+            Output::Gate(Gate::Serve(_)) if self.bug == Bug::LeadsToYesterdaysPlace => {
+                let places = self.places.iter().filter(|((of, _), _)| of == name);
+                let places = places.map(|((of, id), to)| (of.clone(), Output::Retarget(*id, to.clone())));
+                self.outputs.extend(places);
+            }
+            Output::Notebook(via, notebook, id, task) => {
+                self.tasks.insert((name.clone(), notebook.clone()), *id);
+                let another = match (self.bug, task) {
+                    (Bug::StartsWithoutALook, Task::Find) => Task::Start,
+                    (Bug::DoesTwoThingsAtOnce, Task::Find) => Task::Find,
+                    _ => return,
+                };
+                let another = Output::Notebook(*via, notebook.clone(), TaskId(id.0 + 1), another);
+                self.outputs.push_back((name.clone(), another));
+            }
+            _ => {}
+        }
+    }
+
     /// What it says instead.
     fn say(&mut self, name: Name, output: Output) {
         if let Output::Drain(epoch) = output {
             self.drained.insert((name.clone(), epoch));
         }
+        self.say_of_notebooks(&name, &output);
         if let (Bug::AsksInTheBackground, Output::Connect(epoch, route, None)) = (self.bug, &output) {
             let asker = self.asker.get(&name).copied();
             return self.outputs.push_back((name, Output::Connect(*epoch, route.clone(), asker)));
@@ -105,7 +181,8 @@ impl Planted {
         match (self.bug, &output) {
             (Bug::LosesAnswersToWaits, Output::Answer(..))
             | (Bug::ForgetsToClose, Output::Close(_))
-            | (Bug::NeverOpensTheGate, Output::Gate(Gate::Serve(_))) => return,
+            | (Bug::NeverOpensTheGate, Output::Gate(Gate::Serve(_)))
+            | (Bug::StartsWithoutALook, Output::Notebook(_, _, _, Task::Find)) => return,
             (Bug::NeverEndsADrain, Output::Close(epoch))
                 if self.drained.contains(&(name.clone(), *epoch)) =>
             {
@@ -129,8 +206,14 @@ impl Machine for Planted {
         for input in self.twisted(input.clone()) {
             self.fleet.handle(now, input);
         }
+        if let FleetInput::Tunnel(_, Input::Notebook(notebook, NotebookInput::Wish(wait, wish))) = &input {
+            self.wishes.insert(*wait, (notebook.clone(), *wish));
+        }
         while let Some((name, output)) = self.fleet.poll_output() {
-            self.say(name, output);
+            match self.wished_again(&name, &output) {
+                Some(again) => self.fleet.handle(now, again),
+                None => self.say(name, output),
+            }
         }
         let FleetInput::Tunnel(name, said) = input else { return };
         if let Input::Unlock(asker) = said {
@@ -140,6 +223,9 @@ impl Machine for Planted {
             self.over.insert((name.clone(), *epoch));
         }
         match (self.bug, said) {
+            (Bug::ReachesBeforeItLooked, Input::Notebook(_, NotebookInput::Wish(wait, Wish::Find))) => {
+                self.outputs.push_back((name, Output::Answer(wait, Settled::Reached)));
+            }
             (Bug::ServesAStaleEpoch, Input::Link(epoch, LinkReport::Lost(_))) => {
                 self.outputs.push_back((name, Output::Gate(Gate::Serve(epoch))));
             }
@@ -172,7 +258,7 @@ impl Machine for Planted {
 
 /// Which rules find `bug`, in some worlds.
 fn found(bug: Bug) -> BTreeSet<&'static str> {
-    let broken = (2000..2012).filter_map(|seed| {
+    let broken = (2000..2016).filter_map(|seed| {
         let fleet = Planted::new(Fleet::new(seed, BTreeMap::new()), bug);
         sim::run_with(fleet, seed, 15_000).err()
     });
@@ -182,6 +268,7 @@ fn found(bug: Bug) -> BTreeSet<&'static str> {
 #[test]
 fn planted_bugs_are_found_by_the_rule_that_is_there_for_them() {
     for (bug, rule) in [
+        (Bug::NeverSaysThatItIsNotThere, "every_wish_is_answered_in_time"),
         (Bug::DropsEveryFiftiethTimeout, "no_timer_lies_in_the_past"),
         (Bug::IgnoresAnswers, "a_link_on_a_living_path_is_kept"),
         (Bug::ServesAStaleEpoch, "only_what_is_up_serves"),
@@ -200,6 +287,14 @@ fn planted_bugs_are_found_by_the_rule_that_is_there_for_them() {
         (Bug::MissesThatALoginIsOpen, "one_answer_serves_all"),
         (Bug::DoesNotKnowThatItAsks, "whoever_is_asked_has_time"),
         (Bug::AsksInTheBackground, "only_who_is_there_is_asked"),
+        (Bug::LeadsToYesterdaysPlace, "nobody_is_led_where_nobody_looked"),
+        (Bug::StartsWithoutALook, "nothing_is_started_before_a_look_found_nothing"),
+        (Bug::DoesTwoThingsAtOnce, "one_task_of_a_notebook_at_a_time"),
+        (Bug::MissesWhatWasFound, "whoever_waits_for_a_notebook_is_led_there"),
+        (Bug::ForgetsWhoWished, "no_wish_is_lost"),
+        (Bug::ReachesBeforeItLooked, "a_wish_is_answered_by_a_later_look"),
+        (Bug::TakesOldWorkForNew, "what_is_stale_changes_nothing"),
+        (Bug::LooksForNobody, "nobody_is_asked_often_for_nobody"),
     ] {
         let rules = found(bug);
         println!("{bug:?}: {rules:?}");
