@@ -20,6 +20,7 @@ use std::time::Duration;
 use crate::forward::RemoteSpec;
 use crate::io::{Epoch, Input, LinkReport, ListenerReport, Nudge, Order, Output, Timer, TimerReason};
 use crate::moment::Moment;
+use crate::notebook::TaskId;
 use crate::reconcile::Change;
 use crate::spec::{Name, TunnelSpec};
 use crate::tunnel::Tunnel;
@@ -53,6 +54,8 @@ pub struct Fleet {
     seed: u64,
     /// Beyond every epoch that was used by tunnels that are gone.
     next_epoch: u64,
+    /// The same for tasks of notebooks.
+    next_task: TaskId,
     /// When each tunnel wants to be woken: looked at after every event, so there is no asking them all.
     timers: BTreeSet<(Timer, Name)>,
     timer_of: BTreeMap<Name, Timer>,
@@ -70,6 +73,7 @@ impl Fleet {
             ports: BTreeMap::new(),
             seed,
             next_epoch: 1,
+            next_task: TaskId(0),
             timers: BTreeSet::new(),
             timer_of: BTreeMap::new(),
             queued: BTreeSet::new(),
@@ -154,6 +158,7 @@ impl Fleet {
         let order = self.remembered.get(&name).copied();
         let mut tunnel =
             Tunnel::new(now, spec, Epoch(self.next_epoch), self.seed ^ hash(name.as_str()), order);
+        tunnel.number_tasks_from(self.next_task);
         // Once: another tunnel that takes the name later never had them.
         if let Some(ports) = self.ports.remove(&name) {
             tunnel.recall_ports(&ports);
@@ -210,6 +215,7 @@ impl Fleet {
             self.outputs.push_back((name.clone(), output));
         }
         self.next_epoch = self.next_epoch.max(tunnel.next_epoch().0);
+        self.next_task = self.next_task.max(tunnel.next_task());
         let queued_since = tunnel.queued_since();
         let dialling_since = tunnel.dialling_since();
         let timer = tunnel.poll_timeout().filter(|_| !gone);

@@ -38,15 +38,7 @@ pub(super) enum Event {
     /// A local connection ends.
     Leaves(usize, u64),
     /// What was to be done for a notebook is through; who looked saw that.
-    Work {
-        slot: usize,
-        /// Which notebook, and the number of its seat.
-        seat: (Name, u64),
-        epoch: Epoch,
-        id: TaskId,
-        task: Task,
-        seen: Option<Box<Did>>,
-    },
+    Work { slot: usize, name: Name, epoch: Epoch, id: TaskId, task: Task, seen: Option<Box<Did>> },
     /// What was begun at the far end of a notebook goes on, unless its life is another one by then.
     Turn(usize, Name, u64, Turn),
     /// Nobody has used a notebook since so many came.

@@ -80,14 +80,14 @@ impl<M: Machine> Sim<M> {
                 *of == Task::Find && matches!(did, Did::Missing(_)) && seat.spec.start.is_some()
             }),
             Task::Submit => last.is_some_and(|(_, of, did)| *of == Task::Queue && *did == Did::Job(None)),
-            Task::Find | Task::Stop | Task::Queue => true,
+            Task::Find | Task::Await | Task::Stop | Task::Queue => true,
         };
         hold("nothing_is_started_before_a_look_found_nothing", looked_first, said)?;
         let wanted = |wish| seat.wishes.values().any(|wished| wished.wish == wish);
         let asked_for = match begun.task {
             Task::Start | Task::Submit => wanted(Wish::Open),
             Task::Stop => wanted(Wish::Stop),
-            Task::Find | Task::Queue => true,
+            Task::Find | Task::Await | Task::Queue => true,
         };
         hold("nothing_is_done_that_nobody_wants", asked_for, said)?;
         seat.begin(begun);
@@ -162,9 +162,7 @@ impl<M: Machine> Sim<M> {
             let led_since = serving.filter(|_| is_there);
             let late = room.clients.iter().find(|client| {
                 let waits = client.link.is_none() && client.notebook.as_ref() == Some(name);
-                waits
-                    && client.came_at > seat.dropped_at
-                    && led_since.is_some_and(|since| since.max(client.came_at) + LED_WITHIN < self.now)
+                waits && led_since.is_some_and(|since| since.max(client.came_at) + LED_WITHIN < self.now)
             });
             hold("whoever_waits_for_a_notebook_is_led_there", late.is_none(), || {
                 let tunnel = self.machine.tunnels().get(&room.name);

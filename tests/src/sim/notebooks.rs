@@ -64,7 +64,6 @@ impl<M: Machine> Sim<M> {
         let now = self.now;
         let Some(spec) = self.rooms[slot].spec.clone() else { return };
         for of in spec.notebooks {
-            let number = self.number();
             let in_cluster = is_in_cluster(&of);
             let key = (slot, of.name.clone());
             if self.servers.get(&key).is_none_or(|server| server.in_cluster != in_cluster) {
@@ -73,10 +72,10 @@ impl<M: Machine> Sim<M> {
                 self.servers.insert(key, server);
             }
             let seat = self.rooms[slot].seats.entry(of.name.clone());
-            let seat = seat.or_insert_with(|| Seat::new(now, number, of.clone()));
+            let seat = seat.or_insert_with(|| Seat::new(now, of.clone()));
             if seat.spec != of {
                 seat.forget(now);
-                (seat.spec, seat.dropped_at) = (of, now);
+                seat.spec = of;
             }
         }
     }
@@ -95,6 +94,7 @@ impl<M: Machine> Sim<M> {
     pub(super) fn begin_task(&mut self, slot: usize, epoch: Epoch, name: Name, id: TaskId, task: Task) {
         self.see(match task {
             Task::Find => "find",
+            Task::Await => "await",
             Task::Start => "start",
             Task::Stop => "stop",
             Task::Queue => "queue",
@@ -103,16 +103,15 @@ impl<M: Machine> Sim<M> {
         let Some(server) = self.servers.get(&(slot, name.clone())) else { return };
         let Some(takes) = server.takes(&mut self.chance) else { return };
         // Who looks sees what is there when he comes, and tells it later.
-        let seen = (task == Task::Find).then(|| Box::new(server.seen()));
-        let Some(number) = self.rooms[slot].seats.get(&name).map(|seat| seat.number) else { return };
-        self.push(takes, Event::Work { slot, seat: (name, number), epoch, id, task, seen });
+        let seen = server.looked_at(task).map(Box::new);
+        self.push(takes, Event::Work { slot, name, epoch, id, task, seen });
     }
 
     /// A task is through, or its link does not let it.
     pub(super) fn work(
         &mut self,
         slot: usize,
-        seat: (Name, u64),
+        name: Name,
         epoch: Epoch,
         id: TaskId,
         task: Task,
@@ -121,10 +120,9 @@ impl<M: Machine> Sim<M> {
         let link = self.rooms[slot].links.get(&epoch).filter(|link| link.stage != Stage::Over);
         let path = self.path(slot, epoch);
         if link.is_some() && path == Path::Silent {
-            self.push(SWALLOWED, Event::Work { slot, seat, epoch, id, task, seen });
+            self.push(SWALLOWED, Event::Work { slot, name, epoch, id, task, seen });
             return Ok(());
         }
-        let (name, number) = seat;
         let key = (slot, name.clone());
         let lost = || Did::Failed(super::servers::failure(FailureKind::Disconnected));
         let now = self.now;
@@ -136,7 +134,9 @@ impl<M: Machine> Sim<M> {
                 let (did, begins) = server.carry_out(now, task);
                 let (life, queued) = (server.life, task == Task::Submit);
                 // Some that are started never come; the cluster forgets no job.
-                if begins && (queued || !self.chance.one_in(8)) {
+                let comes = queued || !self.chance.one_in(8);
+                server.ended |= begins && !comes;
+                if begins && comes {
                     let soon = self.chance.secs(1, COMES_WITHIN);
                     let turn = if queued { Turn::Runs } else { Turn::Comes };
                     self.push(soon, Event::Turn(slot, name.clone(), life, turn));
@@ -144,12 +144,10 @@ impl<M: Machine> Sim<M> {
                 did
             }
         };
-        if self.rooms[slot].seats.get(&name).is_none_or(|seat| seat.number != number) {
-            return Ok(());
-        }
         self.see(match &did {
             Did::Found(..) => "notebook found",
             Did::Missing(_) => "notebook missing",
+            Did::Ended(_) => "notebook ended",
             Did::Started => "notebook started",
             Did::Stopped => "notebook stopped",
             Did::Job(_) => "notebook job",

@@ -39,8 +39,6 @@ pub struct Wished {
 pub struct Seat {
     /// What its section says.
     pub spec: NotebookSpec,
-    /// Counts the seats of this world: what comes of a task is told to nobody else.
-    pub number: u64,
     /// The task under way.
     pub task: Option<Begun>,
     /// Beyond every number of a task so far.
@@ -53,8 +51,6 @@ pub struct Seat {
     pub wishes: BTreeMap<WaitId, Wished>,
     /// When something happened last that is worth a look.
     pub stirred_at: At,
-    /// When it was ended or described anew. Whoever was held by then is not looked for any more, until the next comes.
-    pub dropped_at: At,
     /// When tasks were begun, in the last minute.
     pub begun: VecDeque<At>,
     /// How many connections came.
@@ -63,17 +59,15 @@ pub struct Seat {
 
 impl Seat {
     /// One of which nothing is known.
-    pub fn new(now: At, number: u64, spec: NotebookSpec) -> Seat {
+    pub fn new(now: At, spec: NotebookSpec) -> Seat {
         Seat {
             spec,
-            number,
             task: None,
             next: TaskId(0),
             last: None,
             found: None,
             wishes: BTreeMap::new(),
             stirred_at: now,
-            dropped_at: now,
             begun: VecDeque::new(),
             arrivals: 0,
         }
@@ -112,13 +106,11 @@ impl Seat {
         let Some(begun) = self.task.take_if(|begun| begun.id == id) else { return };
         let before = self.last.replace((id, begun.task, did.clone()));
         match did {
-            Did::Found(host, port) => {
-                self.found = Some((begun.epoch, Target::Tcp(host.clone(), *port)));
-            }
+            Did::Found(target) => self.found = Some((begun.epoch, target.clone())),
             Did::Started => self.stirred_at = now,
-            Did::Stopped => (self.stirred_at, self.dropped_at) = (now, now),
+            Did::Stopped => self.stirred_at = now,
             Did::Job(_) if before.is_none_or(|(_, _, before)| before != *did) => self.stirred_at = now,
-            Did::Job(_) | Did::Missing(_) | Did::Failed(_) => {}
+            Did::Job(_) | Did::Missing(_) | Did::Ended(_) | Did::Failed(_) => {}
         }
     }
 

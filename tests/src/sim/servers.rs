@@ -48,6 +48,8 @@ pub struct Server {
     pub job: Option<ClusterJob>,
     /// Counts what was begun: what comes of an earlier start is no news.
     pub life: u64,
+    /// What was started last ended before it was there.
+    pub ended: bool,
     /// When any of this changed last.
     pub changed_at: At,
 }
@@ -63,22 +65,23 @@ impl Server {
             in_cluster,
             job: (runs && in_cluster).then_some(ClusterJob { id: 1, node: Some(1) }),
             life: 1,
+            ended: false,
             changed_at: At::ZERO,
         }
     }
 
     /// Where it is, seen from the far end.
-    pub fn place(&self) -> Option<(String, u16)> {
+    pub fn place(&self) -> Option<Target> {
         let host = match self.in_cluster {
             true => format!("n{}", self.job?.node?),
             false => "localhost".to_owned(),
         };
-        Some((host, self.port?))
+        Some(Target::Tcp(host, self.port?))
     }
 
     /// Whether whoever is led to `target` finds it there.
     pub fn is_at(&self, target: &Target) -> bool {
-        self.place().is_some_and(|(host, port)| *target == Target::Tcp(host, port))
+        self.place().as_ref() == Some(target)
     }
 
     /// It is gone, with whatever was on its way.
@@ -104,11 +107,19 @@ impl Server {
         }
     }
 
-    /// What whoever looks sees.
-    pub fn seen(&self) -> Did {
+    /// What whoever looks sees, if `task` is a look.
+    pub fn looked_at(&self, task: Task) -> Option<Did> {
+        match (task, self.seen()) {
+            (Task::Await, Did::Missing(why)) if self.ended => Some(Did::Ended(why)),
+            (Task::Find | Task::Await, seen) => Some(seen),
+            (Task::Start | Task::Stop | Task::Queue | Task::Submit, _) => None,
+        }
+    }
+
+    fn seen(&self) -> Did {
         match (self.looks, self.place()) {
             (Looks::Fail, _) => Did::Failed(failure(FailureKind::NotebookFailed)),
-            (_, Some((host, port))) => Did::Found(host, port),
+            (_, Some(target)) => Did::Found(target),
             (_, None) if self.stranger => Did::Missing(failure(FailureKind::NotYours)),
             (_, None) => Did::Missing(failure(FailureKind::NotebookMissing)),
         }
@@ -120,10 +131,11 @@ impl Server {
             return (Did::Failed(failure(FailureKind::NotebookFailed)), false);
         }
         match task {
-            Task::Find => (self.seen(), false),
+            Task::Find | Task::Await => (self.seen(), false),
             Task::Start => {
                 let begins = self.port.is_none();
                 self.life += u64::from(begins);
+                self.ended &= !begins;
                 (Did::Started, begins)
             }
             Task::Stop => {

@@ -312,8 +312,8 @@ impl<M: Machine> Sim<M> {
             Event::Look(slot) => return self.look(slot),
             Event::Fate => return self.fate(),
             Event::Dial(slot, epoch) => return self.dial(slot, epoch),
-            Event::Work { slot, seat, epoch, id, task, seen } => {
-                return self.work(slot, seat, epoch, id, task, seen);
+            Event::Work { slot, name, epoch, id, task, seen } => {
+                return self.work(slot, name, epoch, id, task, seen);
             }
             Event::Turn(slot, name, life, turn) => self.server_turns(slot, &name, life, turn),
             Event::LeftAlone(slot, name, arrivals) => self.left_alone(slot, &name, arrivals),

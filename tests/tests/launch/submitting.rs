@@ -53,7 +53,14 @@ impl Cluster {
 
     fn batch(&self) -> Batch {
         let launch = self.yard.launch("true");
-        Batch { name: launch.name, spec: SlurmSpec::default(), command: Some(launch.command), dir: None }
+        Batch {
+            name: launch.name,
+            spec: SlurmSpec::default(),
+            command: Some(launch.command),
+            dir: None,
+            port: None,
+            ports: None,
+        }
     }
 
     fn submit(&self) -> Result<u64, Failure> {

@@ -1,8 +1,9 @@
 //! What came of the tasks of a notebook, and whom that answers.
 
 use super::{
-    Did, Job, JobState, Launcher, Notebook, NotebookSpec, Pause, QUEUE_AT_LEAST_EVERY, QUEUE_EVERY, Running,
-    SEEK_EVERY, START_LASTS, Search, TASK_LASTS, Task, TaskId, WARNED_BEFORE, WISH_LASTS, Wanted, Wish,
+    Did, Job, JobState, LONGEST_PAUSE, Launcher, Notebook, NotebookSpec, Pause, QUEUE_AT_LEAST_EVERY,
+    QUEUE_EVERY, Running, SEEK_EVERY, START_LASTS, Search, TASK_LASTS, Task, TaskId, WARNED_BEFORE,
+    WISH_LASTS, Wanted, Wish,
 };
 use crate::failure::{Failure, FailureKind};
 use crate::forward::Target;
@@ -13,7 +14,7 @@ impl Notebook {
     pub(super) fn did(&mut self, now: Moment, running: &Running, did: Did) {
         match if did.answers(running.task) { did } else { Did::Failed(unfit()) } {
             Did::Found(place) => {
-                (self.search, self.started_until, self.why) = (None, None, None);
+                (self.search, self.started_until, self.why, self.sought) = (None, None, None, false);
                 self.was_there = true;
                 (self.place, self.doubted) = (Some(place), false);
                 self.answer(now, running, &[Wish::Find, Wish::Open], &Settled::Reached);
@@ -32,6 +33,7 @@ impl Notebook {
             Did::Stopped => {
                 (self.place, self.started_until, self.job, self.was_there) = (None, None, None, false);
                 (self.search, self.queue, self.why) = (None, None, None);
+                self.seek_on(now);
                 self.answer(now, running, &[Wish::Stop], &Settled::Reached);
                 if self.is_wanted() {
                     self.look(now);
@@ -129,7 +131,13 @@ impl Notebook {
         let before = self.job.take();
         let node_before = before.as_ref().and_then(|(job, _)| job.node().map(str::to_owned));
         let Some(job) = job else {
-            (self.place, self.search, self.queue) = (None, None, None);
+            (self.place, self.search) = (None, None);
+            // Somebody else may submit one.
+            self.queue = self.queue.take().filter(|_| self.sought);
+            if let Some(queue) = &mut self.queue {
+                queue.pause = (queue.pause * 2).min(LONGEST_PAUSE);
+                queue.next_at = now + queue.pause;
+            }
             let wanted = self.wishes.iter().any(|w| w.wish == Wish::Open && w.since <= running.id);
             let adopts = matches!(&self.spec.launcher, Launcher::Slurm(slurm) if slurm.job.is_some());
             if wanted && !adopts && running.task == Task::Queue {

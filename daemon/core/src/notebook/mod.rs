@@ -62,6 +62,8 @@ pub struct Notebook {
     task: Option<Running>,
     next_task: u64,
     search: Option<Search>,
+    /// Somebody came for it and was not led there: until it is found, nothing ends the search but its pauses.
+    sought: bool,
     /// What the task that runs finds may be old already.
     again: bool,
     /// It was started, and is waited for until then.
@@ -96,8 +98,8 @@ struct Wanted {
 }
 
 impl Notebook {
-    /// Nothing is known of it.
-    pub fn new(spec: NotebookSpec) -> Self {
+    /// Nothing is known of it. `first` lies beyond the number of every task of an earlier one of its name.
+    pub fn new(spec: NotebookSpec, first: TaskId) -> Self {
         Notebook {
             spec,
             via: None,
@@ -105,8 +107,9 @@ impl Notebook {
             doubted: false,
             was_there: false,
             task: None,
-            next_task: 0,
+            next_task: first.0,
             search: None,
+            sought: false,
             again: false,
             started_until: None,
             job: None,
@@ -122,6 +125,11 @@ impl Notebook {
     /// What its section says.
     pub fn spec(&self) -> &NotebookSpec {
         &self.spec
+    }
+
+    /// Beyond the number of every task so far.
+    pub fn next_task(&self) -> TaskId {
+        TaskId(self.next_task)
     }
 
     /// Whether somebody waits for it.
@@ -176,7 +184,7 @@ impl Notebook {
         }
     }
 
-    /// What is known is about another time.
+    /// What is known is about another time. Whoever is held is looked for as before.
     fn forget(&mut self, now: Moment) {
         (self.task, self.again) = (None, false);
         self.place = None;
@@ -185,6 +193,7 @@ impl Notebook {
         let due = || Pause { next_at: now, pause: QUEUE_EVERY };
         self.queue = (self.via.is_some() && in_a_cluster).then(due);
         self.search = (self.via.is_some() && !in_a_cluster).then(|| Search::once(now));
+        self.seek_on(now);
     }
 
     /// Takes in what happened. Total, as every machine here.
@@ -240,8 +249,16 @@ impl Notebook {
         search.next_at = now;
     }
 
+    /// What is known is gone, and somebody may still be held.
+    fn seek_on(&mut self, now: Moment) {
+        if self.sought && self.via.is_some() {
+            self.seek(now);
+        }
+    }
+
     /// Looks until it is found, at a quick pace at first.
     fn seek(&mut self, now: Moment) {
+        self.sought = true;
         // Whoever comes while it is looked for quickly does not make it quicker.
         if !self.search.as_ref().is_some_and(|search| search.is_fast(now)) {
             self.look(now);
@@ -275,7 +292,7 @@ impl Notebook {
     pub fn settle(&mut self, now: Moment) {
         if let Some(via) = self.via
             && self.task.is_none()
-            && let Some(task) = self.next_task(now)
+            && let Some(task) = self.due_task(now)
         {
             let id = TaskId(self.next_task);
             self.next_task += 1;
@@ -285,7 +302,7 @@ impl Notebook {
         self.announce();
     }
 
-    fn next_task(&self, now: Moment) -> Option<Task> {
+    fn due_task(&self, now: Moment) -> Option<Task> {
         let wants = |wish| self.wishes.iter().any(|wanted| wanted.wish == wish);
         if wants(Wish::Stop) {
             return Some(Task::Stop);

@@ -1,5 +1,6 @@
 mod chance;
 mod cluster;
+mod held;
 
 use super::*;
 use crate::spec::Name;
@@ -27,7 +28,11 @@ impl Bed {
             owner_only: None,
         };
         change(&mut spec);
-        Bed { notebook: Notebook::new(spec), now: Moment::from_origin(Duration::from_secs(1000)), waits: 0 }
+        Bed {
+            notebook: Notebook::new(spec, TaskId(0)),
+            now: Moment::from_origin(Duration::from_secs(1000)),
+            waits: 0,
+        }
     }
 
     /// One whose link is there, and which was found at `port`.

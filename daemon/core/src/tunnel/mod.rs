@@ -73,6 +73,7 @@ use crate::backoff::Backoff;
 use crate::failure::{Failure, FailureKind};
 use crate::io::{AskerId, Epoch, Gate, Input, LoginKey, Order, Output, Timer, WaitFor, WaitId};
 use crate::moment::Moment;
+use crate::notebook::TaskId;
 use crate::session::Session;
 use crate::spec::{Start, TunnelSpec};
 use crate::view::State;
@@ -116,6 +117,10 @@ pub struct Tunnel {
     /// Forwards that listen at the far end.
     remotes: Vec<Remote>,
     seats: Vec<Seat>,
+    /// Beyond every task of notebooks that are gone.
+    first_task: TaskId,
+    /// Somebody waited for one of them a moment ago.
+    notebook_wanted: bool,
     next_forward: u32,
     next_request: u64,
 
@@ -166,7 +171,9 @@ impl Tunnel {
         let mut tunnel = Tunnel {
             forwards: spec.forwards.iter().cloned().map(Forward::new).collect(),
             remotes: spec.remotes.iter().cloned().map(Remote::new).collect(),
-            seats: spec.notebooks.iter().cloned().map(Seat::new).collect(),
+            seats: Vec::new(),
+            first_task: TaskId(0),
+            notebook_wanted: false,
             spec,
             order,
             removing: false,
@@ -197,6 +204,7 @@ impl Tunnel {
             failed_with: None,
             outputs: VecDeque::new(),
         };
+        tunnel.seat_notebooks();
         tunnel.settle(now);
         tunnel
     }

@@ -7,7 +7,7 @@ use crate::failure::{Failure, FailureKind};
 use crate::forward::Target;
 use crate::io::{About, Epoch, ForwardId, ForwardReport, Gate, Output, Settled, Timer, Transition, WaitId};
 use crate::moment::Moment;
-use crate::notebook::{Job, Launcher, Notebook, NotebookInput, NotebookSpec, NotebookView};
+use crate::notebook::{Job, Launcher, Notebook, NotebookInput, NotebookSpec, NotebookView, TaskId};
 use crate::spec::Name;
 
 /// A notebook and what its listener was told.
@@ -19,8 +19,8 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    pub(super) fn new(spec: NotebookSpec) -> Seat {
-        Seat { notebook: Notebook::new(spec), told: None }
+    fn new(spec: NotebookSpec, first: TaskId) -> Seat {
+        Seat { notebook: Notebook::new(spec, first), told: None }
     }
 }
 
@@ -59,8 +59,25 @@ impl Tunnel {
         self.seats.iter().find(|seat| seat.notebook.spec().name == *name)?.notebook.job()
     }
 
+    /// Beyond the number of every task so far, also of notebooks that are gone.
+    pub fn next_task(&self) -> TaskId {
+        self.seats.iter().map(|seat| seat.notebook.next_task()).fold(self.first_task, TaskId::max)
+    }
+
+    pub(super) fn seat_notebooks(&mut self) {
+        let seat = |spec: &NotebookSpec| Seat::new(spec.clone(), self.first_task);
+        self.seats = self.spec.notebooks.iter().map(seat).collect();
+    }
+
+    /// For one that did nothing yet: `first` lies beyond every task of an earlier tunnel of this name.
+    pub fn number_tasks_from(&mut self, first: TaskId) {
+        self.first_task = first;
+        self.seat_notebooks();
+    }
+
     /// Makes the notebooks those of the spec.
     pub(super) fn respec_notebooks(&mut self, now: Moment) {
+        self.first_task = self.next_task();
         let mut old = std::mem::take(&mut self.seats);
         for spec in &self.spec.notebooks {
             let kept = old.iter().position(|seat| seat.notebook.spec().name == spec.name);
@@ -69,7 +86,7 @@ impl Tunnel {
                     seat.notebook.respec(now, spec.clone());
                     seat
                 }
-                None => Seat::new(spec.clone()),
+                None => Seat::new(spec.clone(), self.first_task),
             };
             self.seats.push(seat);
         }
@@ -130,7 +147,8 @@ impl Tunnel {
             Gate::Hold | Gate::Reset => None,
         };
         let in_vain = self.in_vain(via);
-        if self.wants_a_notebook() {
+        let is_wanted = self.wants_a_notebook();
+        if std::mem::replace(&mut self.notebook_wanted, is_wanted) || is_wanted {
             // Whoever hears where it is comes next.
             self.unused_since = now;
         }

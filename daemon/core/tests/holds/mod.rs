@@ -2,6 +2,7 @@
 
 mod asked;
 mod fleet;
+mod notebooks;
 mod planted;
 mod progress;
 mod remotes;

@@ -2,9 +2,8 @@
 
 use nbtunnel_core::io::About;
 use nbtunnel_core::{
-    Epoch, Failure, FailureKind, ForwardId, ForwardReport, ForwardSpec, Input, Launcher, LinkReport,
-    ListenerReport, Moment, Name, NotebookSpec, Output, Scheme, Start, State, Target, Transition, Tunnel,
-    TunnelSpec, Which,
+    Epoch, Failure, FailureKind, ForwardId, ForwardReport, Input, LinkReport, ListenerReport, Moment, Output,
+    Start, State, Transition, Tunnel, TunnelSpec,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -81,44 +80,6 @@ fn held_connections_that_are_given_up_are_told_with_how_long_they_waited() -> Re
     );
     assert_eq!(told(ForwardReport::Expired(0)), []);
     Ok(())
-}
-
-#[test]
-fn held_connections_of_a_notebook_that_is_not_there_are_told_so_with_what_to_do() {
-    let name = Name::parse("alice").unwrap();
-    let listen = "6000:localhost:1".parse::<ForwardSpec>().unwrap().listen;
-    let told = |start: Option<&str>, count| {
-        let notebook = NotebookSpec {
-            name: name.clone(),
-            host: "localhost".into(),
-            which: Which::default(),
-            local_port: 6000,
-            scheme: Scheme::Auto,
-            start: start.map(str::to_owned),
-            dir: None,
-            launcher: Launcher::Here,
-            owner_only: None,
-        };
-        let forwards = vec![ForwardSpec::new(listen.clone(), Target::Notebook(name.clone()))];
-        let spec = TunnelSpec { start: Start::Login, forwards, notebooks: vec![notebook], ..any_spec() };
-        let mut tunnel = real(&spec);
-        while tunnel.poll_output().is_some() {}
-        tunnel.handle(Moment::ZERO, Input::Forward(ForwardId(0), ForwardReport::Missed(count)));
-        std::iter::from_fn(|| tunnel.poll_output()).find_map(|output| match output {
-            Output::Announce(Transition { from: "held", to: "reset", why, .. }) => why,
-            _ => None,
-        })
-    };
-    let one = told(None, 1).expect("it is told");
-    assert_eq!(one.message, "a connection waited in vain for the notebook alice and was reset");
-    assert!(one.hint.contains("set start"), "{one}");
-    let many = told(Some("jupyter lab"), 3).expect("it is told");
-    assert_eq!(many.message, "3 connections waited in vain for the notebook alice and were reset");
-    assert!(
-        many.hint.contains("nbctl open alice") && many.hint.contains("nbctl notebook log alice"),
-        "{many}"
-    );
-    assert_eq!(told(None, 0), None);
 }
 
 #[test]

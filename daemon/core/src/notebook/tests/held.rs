@@ -1,0 +1,31 @@
+//! Whoever was not led there yet.
+
+use super::*;
+
+#[test]
+fn whoever_is_held_is_looked_for_also_after_a_stop_and_another_section() {
+    for change in [true, false] {
+        let mut bed = Bed::found_at(7000, |_| ());
+        bed.notebook.sought(bed.now);
+        let (id, task) = bed.task().unwrap();
+        assert_eq!(task, Task::Find);
+        bed.did(id, missing());
+        if change {
+            let spec = NotebookSpec { local_port: 6001, ..bed.notebook.spec().clone() };
+            bed.notebook.respec(bed.now, spec);
+        } else {
+            let (_, outputs) = bed.wish(Wish::Stop);
+            let (id, task) = task_of(&outputs).unwrap();
+            assert_eq!(task, Task::Stop);
+            let outputs = bed.did(id, Did::Stopped);
+            bed.did(task_of(&outputs).expect("it is looked for at once").0, missing());
+        }
+        for _ in 0..5 {
+            while bed.task().is_none() {
+                bed.until_due();
+            }
+            bed.did(TaskId(bed.notebook.next_task().0 - 1), missing());
+        }
+        assert!(bed.notebook.poll_timeout().is_some(), "another section: {change}");
+    }
+}
