@@ -105,10 +105,13 @@ impl<M: Machine> Sim<M> {
         Went::On(Stage::Up, None, Duration::ZERO)
     }
 
-    /// A login that was to be closed asks nobody any more, however long its end takes.
+    /// A login that was to be closed asks nobody any more and takes no session, however long its end takes: its tunnel
+    /// may want that session by then.
     pub(super) fn is_given_up(&self, slot: usize, epoch: Epoch) -> bool {
         let link = self.rooms[slot].links.get(&epoch);
-        link.is_some_and(|link| link.asker.is_some() && link.known == Known::Closing)
+        link.is_some_and(|link| {
+            link.known == Known::Closing && (link.asker.is_some() || self.asks(link.host).is_typed())
+        })
     }
 
     pub(super) fn needs(&mut self, slot: usize, epoch: Epoch, host: usize) -> Went {
