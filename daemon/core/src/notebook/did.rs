@@ -45,6 +45,11 @@ impl Notebook {
         if std::mem::take(&mut self.again) && self.task.is_none() && self.search.is_none() {
             self.look(now);
         }
+        // What ends the wait for a start ends no search for those who are held.
+        let is_sought = self.sought && self.place.is_none() && !self.in_a_cluster();
+        if is_sought && self.task.is_none() && self.search.is_none() {
+            self.seek(now);
+        }
     }
 
     /// There is no server.

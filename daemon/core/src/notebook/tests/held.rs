@@ -29,3 +29,30 @@ fn whoever_is_held_is_looked_for_also_after_a_stop_and_another_section() {
         assert!(bed.notebook.poll_timeout().is_some(), "another section: {change}");
     }
 }
+
+#[test]
+fn whoever_is_held_is_looked_for_also_after_a_start_that_came_to_nothing() {
+    let why = || Failure::new(FailureKind::NotebookFailed, "it ended with status 3", "mend it");
+    for (is_begun, end) in
+        [(false, Did::Failed(why())), (true, Did::Failed(why())), (true, Did::Ended(why()))]
+    {
+        let mut bed = Bed::found_at(7000, |spec| spec.start = Some("jupyter lab".into()));
+        bed.notebook.sought(bed.now);
+        let (id, _) = bed.task().unwrap();
+        let (wait, _) = bed.wish(Wish::Open);
+        bed.did(id, missing());
+        bed.until_due();
+        let (id, _) = bed.task().expect("another look for who came meanwhile");
+        let (mut id, task) = task_of(&bed.did(id, missing())).unwrap();
+        assert_eq!(task, Task::Start);
+        if is_begun {
+            (id, _) = task_of(&bed.did(id, Did::Started)).unwrap();
+        }
+        let outputs = bed.did(id, end.clone());
+        assert_eq!(answers(&outputs), [(wait, &Settled::Stuck(why()))], "{end:?}");
+        let (id, _) = task_of(&outputs).expect("who is held is looked for at once");
+        bed.did(id, found(7001));
+        assert_eq!(bed.notebook.target(), Target::Tcp("localhost".into(), 7001));
+        assert_eq!(bed.notebook.poll_timeout(), None, "and not once it is found");
+    }
+}
