@@ -17,7 +17,16 @@ main() {
         }
         numbers=$(printf '%s\n' "$jobs" |
             awk -F "$unit" -v only="$only" '$2 != "COMPLETING" && (only == "" || $1 == only) { print $1 }')
-        [ -z "$ours" ] || [ -n "$numbers" ] || ! recorded || numbers=$(cat job)
+        [ -z "$ours" ] || [ -n "$numbers" ] || {
+            recorded
+            case $? in
+                0) numbers=$(cat job) ;;
+                2)
+                    say_unrecorded
+                    return
+                    ;;
+            esac
+        }
         [ -n "$numbers" ] || break
         if [ -n "$ours" ]; then
             rm -f doubt

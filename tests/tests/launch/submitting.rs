@@ -242,6 +242,40 @@ fn who_dies_while_he_submits_leaves_a_doubt() -> Result<()> {
 }
 
 #[test]
+fn while_nobody_says_whether_the_last_job_is_over_none_is_submitted_and_none_called_cancelled() -> Result<()>
+{
+    let cluster = Cluster::new("echo 5")?;
+    let submit = || cluster.submit().map_err(|why| anyhow::anyhow!("{why}"));
+    ensure!(submit()? == 5);
+    // The queue answers with what was true before.
+    let down =
+        "echo 'slurm_load_jobs error: Unable to contact slurm controller (connect failure)' >&2; exit 1";
+    cluster.yard.stand_in("scontrol", down)?;
+    let why = cluster.submit().expect_err("it may still be there");
+    ensure!(why.message.contains("does not say") && why.message.contains("Unable to contact"), "{why}");
+    let why = cluster.cancel().expect_err("it may still be there");
+    ensure!(why.message.contains("does not say") && why.message.contains("Unable to contact"), "{why}");
+    ensure!(cluster.asked() == 1, "sbatch was called once more");
+
+    let gone =
+        "[ ! -e ~/cancelled ] || { echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1; }";
+    let there = "echo \"JobId=5 JobName=$(cat ~/name) JobState=RUNNING\"";
+    cluster.yard.stand_in("scontrol", &format!("{gone}\n{there}"))?;
+    ensure!(submit()? == 5 && cluster.asked() == 1);
+    cluster.cancel().map_err(|why| anyhow::anyhow!("{why}"))?;
+    ensure!(cluster.read("cancelled") == "5\n", "{}", cluster.read("cancelled"));
+
+    // It never answers for several clusters, and that is no reason to wait for it.
+    let one = "echo 'scontrol: fatal: Only one cluster can be used at a time with scontrol' >&2; exit 1";
+    for scontrol in [NO_SUCH_JOB, one] {
+        let before = cluster.asked();
+        cluster.yard.stand_in("scontrol", scontrol)?;
+        ensure!(submit()? == 5 && cluster.asked() == before + 1, "{scontrol}");
+    }
+    Ok(())
+}
+
+#[test]
 fn of_several_jobs_of_an_adopted_name_only_the_one_that_is_meant_is_cancelled() -> Result<()> {
     let cluster = Cluster::new("exit 1")?;
     let mut batch = cluster.batch();
