@@ -45,6 +45,11 @@ impl Notebook {
         if std::mem::take(&mut self.again) && self.task.is_none() && self.search.is_none() {
             self.look(now);
         }
+        // What ends the wait for a start ends no search for those who are held.
+        let is_sought = self.sought && self.place.is_none() && !self.in_a_cluster();
+        if is_sought && self.task.is_none() && self.search.is_none() {
+            self.seek(now);
+        }
     }
 
     /// There is no server.
@@ -102,7 +107,13 @@ impl Notebook {
                 self.search = None;
                 self.give_up(now, running, &why);
             }
+            // A machine that is busy with what was started there: it is waited for all the same.
+            Task::Find | Task::Await if self.is_awaited(now) && self.may_pass(why.kind) => {
+                let next_at = now + QUEUE_EVERY;
+                self.search = Some(Search { next_at, fast_until: None, pause: SEEK_EVERY });
+            }
             Task::Find | Task::Await => {
+                self.started_until = None;
                 // Where nothing may be run, nobody can look: its port is what its file says.
                 let nobody_looks = matches!(why.kind, FailureKind::NoShell | FailureKind::ForwardingDenied);
                 let fixed = self.spec.which.port.filter(|_| nobody_looks && !self.in_a_cluster());
@@ -124,6 +135,16 @@ impl Notebook {
                 self.give_up(now, running, &why);
             }
         }
+    }
+
+    fn is_awaited(&self, now: Moment) -> bool {
+        self.started_until.is_some_and(|until| now < until)
+    }
+
+    /// Whether a look that failed may succeed in a moment.
+    fn may_pass(&self, kind: FailureKind) -> bool {
+        self.in_a_cluster()
+            || matches!(kind, FailureKind::TimedOut | FailureKind::Refused | FailureKind::Disconnected)
     }
 
     /// How its job stands; none: there is none.
