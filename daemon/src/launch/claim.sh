@@ -1,6 +1,6 @@
 # Who may do what only one may do at a time, on this machine or on all that share the directory. A claim is a
 # symbolic link, made together with its words in one step, also over NFS:
-#     claim.NUMBER -> HOST PID BEGAN COMMAND
+#     claim.NUMBER -> HOST PID BEGAN@BOOT COMMAND
 # Only the highest counts. It is never removed, only followed by the next one: so nobody who looked too long ago can
 # take what somebody else holds now. It is over once over.NUMBER is there, or its process is not. Another machine
 # cannot ask for that process: it sees by alive.NUMBER, see `vigil.sh`, that somebody still watches it.
@@ -54,13 +54,21 @@ began() {
     fi
 }
 
+# Which boot of this machine it is, where that can be told: processes get the same numbers again after another.
+boot() {
+    ! boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null) || echo "${boot%%-*}"
+}
+
 # Whether process $1, which began at $2, lives, or what it left behind in its process group.
 lives() {
+    case $2 in *@?*) [ "${2#*@}" = "$(boot)" ] || return 1 ;; esac
     since=$(began "$1")
     case $since in
-        '') { ps -A -o pgid= -o stat= 2>/dev/null || ps -o pgid,stat; } |
-            awk -v group="$1" '$1 == group && $2 !~ /^Z/ { found = 1 } END { exit !found }' ;;
-        *) [ "$since" = "$2" ] ;;
+        # Not what another user has there by now. Of who has what, not every `ps` tells.
+        '') { ps -A -o pgid= -o stat= -o uid= 2>/dev/null || ps -o pgid,stat; } |
+            awk -v group="$1" -v me="$(id -u)" \
+                '$1 == group && $2 !~ /^Z/ && ($3 !~ /[0-9]/ || $3 == me) { found = 1 } END { exit !found }' ;;
+        *) [ "$since" = "${2%@*}" ] ;;
     esac
 }
 
@@ -112,7 +120,7 @@ judge() {
 # Takes the claim and sets `number`, and `before`: what became of the one before it, on the machine `forsaken` if that
 # is gone. Or says who has it. To be called by the process that does the work.
 take() {
-    me="$(uname -n) $$ $(began $$) ${command:--}"
+    me="$(uname -n) $$ $(began $$)@$(boot) ${command:--}"
     while :; do
         judge
         case $claim in

@@ -210,17 +210,21 @@ async fn stands(far: Arc<dyn FarSide>, batch: &Batch, id: Option<u64>) -> Result
 }
 
 /// Ends the job, and waits until it is gone or on its way, also for one that is being submitted. That there is none is
-/// no failure.
+/// no failure. Of those that have the name in the file it is `only` that one, where it is known.
 ///
 /// # Errors
-/// `notebook_failed`: the cluster does not answer, or does not end it, or nobody knows yet whether it took one. Otherwise those of [`FarSide::run`].
-pub async fn cancel(far: Arc<dyn FarSide>, batch: &Batch) -> Result<(), Failure> {
-    let ran = far.run([&batch.head()?, CLAIM, SLURM, CANCEL].concat(), CANCELLING).await?;
+/// `notebook_failed`: the cluster does not answer, or does not end it, or nobody knows yet whether it took one, or
+/// which of several with the name in the file is meant. Otherwise those of [`FarSide::run`].
+pub async fn cancel(far: Arc<dyn FarSide>, batch: &Batch, only: Option<u64>) -> Result<(), Failure> {
+    let only = only.map(|id| id.to_string()).unwrap_or_default();
+    let head = format!("{}only={only}\n", batch.head()?);
+    let ran = far.run([&head, CLAIM, SLURM, CANCEL].concat(), CANCELLING).await?;
     let answer = Answer::of(&ran)?;
     match answer.kind() {
         "cancelled" => Ok(()),
         "running" => Err(too_long(&answer, "stop it again in a moment; nothing was cancelled yet")),
         "doubtful" => Err(in_doubt(&answer, &batch.name, STOP_LATER)),
+        "several" => Err(several(&answer, batch)),
         "uncancelled" => Err(slurm_says("the cluster does not end the job", &answer.text)),
         "stubborn" => Err(Failure::new(
             FailureKind::NotebookFailed,
@@ -281,6 +285,16 @@ fn too_long(answer: &Answer, hint: &str) -> Failure {
             answer.name(3).unwrap_or_default()
         ),
         hint,
+    )
+}
+
+/// Whose job is whose, the name does not tell.
+fn several(answer: &Answer, batch: &Batch) -> Failure {
+    let job = batch.spec.job.as_deref().unwrap_or_default();
+    Failure::new(
+        FailureKind::NotebookFailed,
+        format!("several jobs are called {job}: {}", answer.rest(1)),
+        "on the cluster, run scancel with the number of the one that is meant",
     )
 }
 

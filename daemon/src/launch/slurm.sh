@@ -50,14 +50,24 @@ ask() {
 unit=$(printf '\037')
 
 # Whether the job that was submitted last is not over; some sites answer `squeue` with what was true a minute ago.
+# It is 2 where the cluster does not say.
 recorded() {
-    [ -s job ] || return
-    said=$(scontrol show job -o "$(cat job)" 2>/dev/null) || return
+    [ -s job ] && command -v scontrol >/dev/null 2>&1 || return 1
+    said=$(scontrol show job -o "$(cat job)" 2>&1) || case $said in
+        # Of several clusters it never tells.
+        *'Invalid job id'* | *'Only one cluster'*) return 1 ;;
+        *) return 2 ;;
+    esac
     case $said in *"JobName=$job "*) ;; *) return 1 ;; esac
     case $said in
         *JobState=PENDING* | *JobState=RUNNING* | *JobState=SUSPENDED* | *JobState=CONFIGURING* | *JobState=REQUEUED*) ;;
         *) return 1 ;;
     esac
+}
+
+say_unrecorded() {
+    echo unasked
+    printf '%s\n' "$said" | tail -n 3
 }
 
 # Whether there may be a job that nobody sees yet. Before sbatch is called, `doubt` is written, and it is removed once

@@ -1,4 +1,5 @@
-# Ends all jobs of the name, and waits until they are at least on their way out; also one that is being submitted.
+# Ends all jobs of the name, and waits until they are at least on their way out; also one that is being submitted. A
+# name that the file gives may be that of other jobs of the user, too: then it is job `only`, or the one there is.
 main() {
     enter make || {
         echo "unwritable $state"
@@ -7,17 +8,36 @@ main() {
     # One that is there already was not submitted by us.
     ours=$([ -n "$job" ] || echo yes)
     find_slurm && find_name || return
-    [ -z "$ours" ] || submitted || return
+    [ -z "$ours" ] || { only= && submitted; } || return
     looks=0
     while :; do
         jobs=$(ask) || {
             echo unasked
             return
         }
-        numbers=$(printf '%s\n' "$jobs" | awk -F "$unit" '$2 != "COMPLETING" { print $1 }')
-        [ -z "$ours" ] || [ -n "$numbers" ] || ! recorded || numbers=$(cat job)
+        numbers=$(printf '%s\n' "$jobs" |
+            awk -F "$unit" -v only="$only" '$2 != "COMPLETING" && (only == "" || $1 == only) { print $1 }')
+        [ -z "$ours" ] || [ -n "$numbers" ] || {
+            recorded
+            case $? in
+                0) numbers=$(cat job) ;;
+                2)
+                    say_unrecorded
+                    return
+                    ;;
+            esac
+        }
         [ -n "$numbers" ] || break
-        [ -z "$ours" ] || rm -f doubt
+        if [ -n "$ours" ]; then
+            rm -f doubt
+        else
+            set -- $numbers
+            [ "$#" = 1 ] || {
+                echo "several" $numbers
+                return
+            }
+            only=$1
+        fi
         [ "$looks" -lt 20 ] || {
             echo "stubborn" $numbers
             return

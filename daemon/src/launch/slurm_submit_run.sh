@@ -16,7 +16,14 @@ main() {
         tail -n 3 errors
         return
     }
-    if [ -n "$jobs" ] || recorded; then
+    [ -n "$jobs" ] || recorded
+    is_there=$?
+    [ "$is_there" != 2 ] || {
+        over 1
+        say_unrecorded
+        return
+    }
+    if [ "$is_there" = 0 ]; then
         [ -z "$jobs" ] || note_job "$(printf '%s\n' "$jobs" | awk -F "$unit" '{ print $1 }' | sort -n | tail -n 1)"
         over 0
         echo "there $(cat job 2>/dev/null)"

@@ -20,7 +20,7 @@ const VIGIL: &str = include_str!("vigil.sh");
 
 /// It takes under 2 s where neither disk nor login files are slow.
 const STARTING: Duration = Duration::from_secs(30);
-/// A server has 10 s to end, and what was found beside it as long.
+/// A server has 13 s to end, whether it was started or found.
 const STOPPING: Duration = Duration::from_secs(40);
 const LOOKING: Duration = Duration::from_secs(15);
 
@@ -198,9 +198,9 @@ fn no_port(launch: &Launch) -> Failure {
     Failure::new(FailureKind::NotebookFailed, message, hint)
 }
 
-/// Ends the server that [`start`] started, and the one with the process id `pid`: one that was found just now, and
-/// only if it is the user's. Both get 10 s to end by themselves. That nothing is there is no failure. Returns what a
-/// user should know of it.
+/// Ends the server that [`start`] started, or if none lives the one with the process id `pid`: one that was found just
+/// now, and only if it is the user's. It gets 10 s to end by itself. That nothing is there is no failure. Returns what
+/// a user should know of it.
 ///
 /// # Errors
 /// `not_yours`: `pid` is another user's. `notebook_failed`: it does not end, or lives on another machine.

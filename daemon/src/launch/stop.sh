@@ -1,4 +1,4 @@
-# Ends the server that holds the claim, and the process `found`, if that is the user's.
+# Ends the server that holds the claim, or if none does the process `found`, if that is the user's.
 main() {
     if enter; then
         judge
@@ -13,6 +13,8 @@ main() {
                 }
                 number=$top
                 over stopped
+                # It was this one's child, or is somebody else's: another notebook's, or started by hand.
+                found=
                 ;;
         esac
     fi

@@ -50,7 +50,10 @@ pub async fn carry_out(far: Arc<dyn FarSide>, errand: Errand, task: Task) -> Don
             Err(why) => Err(why),
         },
         Task::Stop => match errand.batch() {
-            Some(batch) => launch::cancel(far, &batch).await.map(|()| Did::Stopped),
+            Some(batch) => {
+                let known = errand.job.as_ref().map(|job| job.id);
+                launch::cancel(far, &batch, known).await.map(|()| Did::Stopped)
+            }
             None => {
                 let pid = errand.pid_now(&far).await;
                 match launch::stop(far, &errand.launch(), pid).await {

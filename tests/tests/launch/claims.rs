@@ -47,6 +47,52 @@ fn a_process_that_has_a_dead_ones_number_is_neither_taken_for_it_nor_killed() ->
     Ok(())
 }
 
+/// A process group without its leader, and the process of user `uid` that is left in it.
+fn left_behind(yard: &Yard, uid: &str) -> Result<(u32, u32)> {
+    let line = "sleep 600 >/dev/null 2>&1 & echo $$ $!";
+    let words = ["--reuid", uid, "--clear-groups", "setsid", "-f", "sh", "-c", line];
+    let said = Command::new("setpriv").args(words).env("HOME", yard.home()).output()?.stdout;
+    let said = String::from_utf8(said)?;
+    let (group, left) = said.trim().split_once(' ').context("two numbers")?;
+    let (group, left) = (group.parse()?, left.parse()?);
+    wait::until("its leader is gone", wait::SOON, || !lives(group))?;
+    Ok((group, left))
+}
+
+/// That a claim of such a group is neither taken for one that lives nor has that group killed.
+fn is_left_alone(uid: &str, began: &str) -> Result<()> {
+    let bystanders = Yard::new()?;
+    let (group, left) = left_behind(&bystanders, uid)?;
+    let (yard, launch) = claimed(&format!("{} {group} {began}", host()?))?;
+    did(stop(yard.far(), &launch, None))?;
+    ensure!(lives(left), "it is not killed");
+    ask(ours(&did(start(yard.far(), &launch))?)?.1)?;
+    ensure!(lives(left), "it is not killed");
+    Ok(())
+}
+
+#[test]
+fn what_another_user_runs_in_a_group_of_a_dead_ones_number_is_not_taken_for_it() -> Result<()> {
+    is_left_alone("12345", "1")
+}
+
+#[test]
+fn a_claim_from_before_the_machine_was_booted_is_one_of_the_dead() -> Result<()> {
+    is_left_alone("0", "1@00000000")?;
+    // Whatever has that number now, and should it have begun as long after this boot.
+    let mut bystander = Running::spawn(Command::new("sleep").arg("600"))?;
+    let stat = fs::read_to_string(format!("/proc/{}/stat", bystander.id()))?;
+    let began = stat.rsplit(") ").next().and_then(|rest| rest.split(' ').nth(19)).context("22 words")?;
+    let (yard, launch) = claimed(&format!("{} {} {began}@00000000", host()?, bystander.id()))?;
+    did(stop(yard.far(), &launch, None))?;
+    ensure!(bystander.ended().is_none(), "it is not killed");
+    ours(&did(start(yard.far(), &launch))?)?;
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let claim = yard.claim().context("it is claimed")?;
+    ensure!(claim.contains(&format!("@{} ", &boot[..8])), "{claim}");
+    Ok(())
+}
+
 #[test]
 fn a_claim_of_another_machine_stands_and_names_it_until_that_machine_says_it_is_over() -> Result<()> {
     let (yard, launch) = claimed("login7 4242 12")?;

@@ -164,6 +164,19 @@ fn a_server_that_was_found_is_ended_if_it_is_the_users() -> Result<()> {
 }
 
 #[test]
+fn a_server_that_was_found_beside_the_one_that_was_started_is_left_alone() -> Result<()> {
+    let yard = Yard::new()?;
+    let launch = yard.launch(yard.small("started"));
+    let (pid, port) = ours(&did(start(yard.far(), &launch))?)?;
+    let server = ask(port)?.pid;
+    let mut bystander = Running::spawn(Command::new("sleep").arg("600"))?;
+    did(stop(yard.far(), &launch, Some(bystander.id())))?;
+    ensure!(!lives(server) && !lives(pid), "what was started is ended");
+    ensure!(bystander.ended().is_none(), "what was found may be another notebook's");
+    Ok(())
+}
+
+#[test]
 fn where_nothing_was_started_there_is_no_log() -> Result<()> {
     let yard = Yard::new()?;
     let why = on_runtime(log(yard.far(), &yard.launch("true"), 9)).expect_err("no log");

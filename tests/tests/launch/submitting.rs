@@ -16,6 +16,8 @@ use super::yard::{Yard, did, on_runtime};
 const TIMES_OUT: &str =
     "echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv operation' >&2; exit 1";
 
+const NO_SUCH_JOB: &str = "echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1";
+
 struct Cluster {
     yard: Yard,
 }
@@ -33,10 +35,10 @@ impl Cluster {
         yard.stand_in(
             "squeue",
             "[ ! -e ~/down ] || { echo 'slurm_load_jobs error: Unable to contact slurm controller' >&2; exit 1; }\n\
-             [ ! -e ~/queue ] || printf '%s\\037PENDING\\037\\037\\037N/A\\037Priority\\037%s\\n' \"$(cat ~/queue)\" \
-             \"$(cat ~/name)\"",
+             [ ! -e ~/queue ] || for id in $(cat ~/queue); do\n\
+             printf '%s\\037PENDING\\037\\037\\037N/A\\037Priority\\037%s\\n' $id \"$(cat ~/name)\"; done",
         )?;
-        yard.stand_in("scontrol", "exit 1")?;
+        yard.stand_in("scontrol", NO_SUCH_JOB)?;
         yard.stand_in("scancel", "echo \"$@\" >>~/cancelled; rm -f ~/queue")?;
         cluster.answers(sbatch)?;
         Ok(cluster)
@@ -68,7 +70,7 @@ impl Cluster {
     }
 
     fn cancel(&self) -> Result<(), Failure> {
-        on_runtime(cancel(self.far(), &self.batch()))
+        on_runtime(cancel(self.far(), &self.batch(), None))
     }
 
     /// How often `sbatch` was called.
@@ -179,7 +181,7 @@ fn who_stops_it_while_it_is_submitted_ends_what_was_submitted() -> Result<()> {
             async move { submit(far, &batch).await }
         });
         wait_for(home.join("begun")).await?;
-        let stops = tokio::spawn(async move { cancel(far, &batch).await });
+        let stops = tokio::spawn(async move { cancel(far, &batch, None).await });
         let waits = stops.abort_handle();
         let look = move || {
             wait::throughout("it does not end before it is known", Duration::from_secs(3), || {
@@ -236,5 +238,65 @@ fn who_dies_while_he_submits_leaves_a_doubt() -> Result<()> {
     let why = cluster.submit().expect_err("it may have been heard");
     ensure!(why.message.contains("nobody knows yet") && cluster.asked() == 1, "{why}");
     did(queue(cluster.far(), &cluster.batch()))?;
+    Ok(())
+}
+
+#[test]
+fn while_nobody_says_whether_the_last_job_is_over_none_is_submitted_and_none_called_cancelled() -> Result<()>
+{
+    let cluster = Cluster::new("echo 5")?;
+    let submit = || cluster.submit().map_err(|why| anyhow::anyhow!("{why}"));
+    ensure!(submit()? == 5);
+    // The queue answers with what was true before.
+    let down =
+        "echo 'slurm_load_jobs error: Unable to contact slurm controller (connect failure)' >&2; exit 1";
+    cluster.yard.stand_in("scontrol", down)?;
+    let why = cluster.submit().expect_err("it may still be there");
+    ensure!(why.message.contains("does not say") && why.message.contains("Unable to contact"), "{why}");
+    let why = cluster.cancel().expect_err("it may still be there");
+    ensure!(why.message.contains("does not say") && why.message.contains("Unable to contact"), "{why}");
+    ensure!(cluster.asked() == 1, "sbatch was called once more");
+
+    let gone =
+        "[ ! -e ~/cancelled ] || { echo 'slurm_load_jobs error: Invalid job id specified' >&2; exit 1; }";
+    let there = "echo \"JobId=5 JobName=$(cat ~/name) JobState=RUNNING\"";
+    cluster.yard.stand_in("scontrol", &format!("{gone}\n{there}"))?;
+    ensure!(submit()? == 5 && cluster.asked() == 1);
+    cluster.cancel().map_err(|why| anyhow::anyhow!("{why}"))?;
+    ensure!(cluster.read("cancelled") == "5\n", "{}", cluster.read("cancelled"));
+
+    // It never answers for several clusters, and that is no reason to wait for it.
+    let one = "echo 'scontrol: fatal: Only one cluster can be used at a time with scontrol' >&2; exit 1";
+    for scontrol in [NO_SUCH_JOB, one] {
+        let before = cluster.asked();
+        cluster.yard.stand_in("scontrol", scontrol)?;
+        ensure!(submit()? == 5 && cluster.asked() == before + 1, "{scontrol}");
+    }
+    Ok(())
+}
+
+#[test]
+fn of_several_jobs_of_an_adopted_name_only_the_one_that_is_meant_is_cancelled() -> Result<()> {
+    let cluster = Cluster::new("exit 1")?;
+    let mut batch = cluster.batch();
+    batch.spec.job = Some("train".into());
+    let cancel = |only| on_runtime(cancel(cluster.far(), &batch, only));
+    let done = |ended: Result<(), Failure>| ended.map_err(|why| anyhow::anyhow!("{why}"));
+    cluster.yard.write("name", "train")?;
+    cluster.yard.stand_in("scancel", "echo \"$@\" >>~/cancelled; sed -i \"/^$1\\$/d\" ~/queue")?;
+    cluster.yard.write("queue", "11\n12\n13\n")?;
+    let why = cancel(None).expect_err("it is not known which is meant");
+    ensure!(
+        why.message.contains("several jobs are called train") && why.message.contains("11 12 13"),
+        "{why}"
+    );
+    ensure!(why.hint.contains("scancel") && cluster.read("cancelled").is_empty(), "{why}");
+    done(cancel(Some(12)))?;
+    ensure!(cluster.read("cancelled") == "12\n", "{}", cluster.read("cancelled"));
+    done(cancel(Some(12)))?;
+    ensure!(cluster.read("queue") == "11\n13\n", "who is gone is not followed by another");
+    cluster.yard.write("queue", "13\n")?;
+    done(cancel(None))?;
+    ensure!(cluster.read("cancelled") == "12\n13\n", "the only one is meant: {}", cluster.read("cancelled"));
     Ok(())
 }

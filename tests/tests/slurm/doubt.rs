@@ -28,14 +28,14 @@ fn what_a_frozen_controller_takes_later_is_one_job_and_no_stop_says_it_is_cancel
     })?;
     let why = first.expect_err("nobody answers");
     ensure!(why.message.contains("nobody knows yet"), "{why}");
-    let why = on_runtime(cancel(far(), &batch)).expect_err("nobody knows what to cancel");
+    let why = on_runtime(cancel(far(), &batch, None)).expect_err("nobody knows what to cancel");
     ensure!(why.message.contains("does not say which jobs there are"), "{why}");
 
     cluster.slurm.signal_controller(Signal::Cont)?;
     let job = wait::until_some("the job shows up", SCHEDULED, || on_runtime(submit(far(), &batch)).ok())?;
     ensure!(cluster.count()? == 1, "{job:?} {:?}", cluster.slurm.jobs());
     ensure!(fs::read_to_string(&asked)?.lines().count() == 1, "sbatch was called again");
-    did(cancel(far(), &batch))?;
+    did(cancel(far(), &batch, None))?;
     cluster.until("it is gone", || Ok(cluster.count()? == 0))
 }
 

@@ -169,10 +169,10 @@ fn a_job_waits_with_its_reason_runs_where_it_is_found_and_is_cancelled() -> Resu
         "the server answers through the login machine"
     );
 
-    did(cancel(cluster.far(), &batch))?;
+    did(cancel(cluster.far(), &batch, None))?;
     cluster.until("it is gone", || Ok(cluster.count()? == 0))?;
     ensure!(did(queue(cluster.far(), &batch))?.is_none());
-    did(cancel(cluster.far(), &batch)).context("a second time is none")?;
+    did(cancel(cluster.far(), &batch, None)).context("a second time is none")?;
     Ok(())
 }
 
@@ -257,7 +257,7 @@ fn a_job_that_is_there_is_adopted_by_its_name_and_never_submitted() -> Result<()
     wait::until("it has written", wait::SOON, || {
         did(job_log(cluster.far(), &batch, 5)).is_ok_and(|log| log == "hello\n")
     })?;
-    did(cancel(cluster.far(), &batch))?;
+    did(cancel(cluster.far(), &batch, None))?;
     cluster.until("it is gone", || Ok(cluster.slurm.jobs()?.is_empty()))
 }
 
