@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nbtunnel_proto::{NotebookAsk, NotebookAt, Reply, Request};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::sleep;
 
 use crate::args::Face;
 use crate::daemon::{Daemon, hung_up, unexpected};
@@ -31,15 +31,12 @@ pub(crate) async fn ask(
     let is_patient = matches!(ask, NotebookAsk::Open | NotebookAsk::Restart);
     let mut progress = printer.progress();
     let patience = if ask == NotebookAsk::Stop { STOPPING } else { SILENCE };
-    let until = Instant::now() + patience;
+    let mut late = std::pin::pin!(sleep(patience));
     let mut said = None;
     loop {
-        let reply = match is_patient {
-            true => client.next().await?,
-            false => {
-                let next = timeout_at(until, client.next()).await;
-                next.map_err(|_| silent(patience, said.as_deref()))??
-            }
+        let reply = tokio::select! {
+            reply = client.next() => reply?,
+            () = &mut late, if !is_patient => return Err(silent(patience, said.as_deref())),
         };
         match reply {
             Some(Reply::Progress(text)) => {
