@@ -1,5 +1,6 @@
 # Ends the server that holds the claim, and the process `found`, if that is the user's.
 main() {
+    ended=
     if enter; then
         judge
         case $claim in
@@ -13,6 +14,7 @@ main() {
                 }
                 number=$top
                 over stopped
+                ended=ended
                 ;;
         esac
     fi
@@ -26,7 +28,7 @@ main() {
             return
         }
     fi
-    echo "stopped ${forsaken:--}"
+    echo "stopped ${forsaken:--} ${ended:--}"
 }
 
 lives_yet() {
