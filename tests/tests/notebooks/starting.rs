@@ -105,3 +105,14 @@ fn on_a_strangers_port_nothing_is_said_to_be_stopped() -> Result<()> {
     assert!(told.stderr.contains("belongs to another user"), "{told:?}");
     Ok(())
 }
+
+#[test]
+fn a_server_that_its_login_files_have_write_elsewhere_is_found() -> Result<()> {
+    let elsewhere = tempfile::tempdir()?;
+    let command = format!("export JUPYTER_RUNTIME_DIR={}; ", elsewhere.path().display());
+    let lab = Lab::new(&section().replace("start = \"", &format!("start = \"{command}")))?;
+    let told = lab.nbctl(&["open", "alice", "--print"])?;
+    let stopped = lab.nbctl(&["notebook", "stop", "alice"])?;
+    assert_eq!((told.code, stopped.code), (0, 0), "{told:?} {stopped:?}");
+    Ok(())
+}
