@@ -3,15 +3,18 @@
 use std::time::Duration;
 
 use nbtunnel_proto::{NotebookAsk, NotebookAt, Reply, Request};
+use tokio::time::{Instant, timeout_at};
 
 use crate::args::Face;
 use crate::daemon::{Daemon, hung_up, unexpected};
 use crate::exit::{CommandError, Exit};
 use crate::printer::Printer;
 
-/// How long the daemon may be silent about a notebook that is only looked for. One that is started may take its time,
-/// a cluster's job longer than anybody's patience.
+/// How long a notebook may be looked for, whatever the daemon says meanwhile: its host may be away for days. One that is
+/// started may take its time, a cluster's job longer than anybody's patience.
 const SILENCE: Duration = Duration::from_secs(60);
+/// A server, or a job, that is to end gets its time for that.
+const STOPPING: Duration = Duration::from_secs(120);
 
 /// Asks, shows what is being done meanwhile, and returns the last word.
 ///
@@ -27,13 +30,22 @@ pub(crate) async fn ask(
     client.send(&Request::Notebook { name: name.to_owned(), ask }).await?;
     let is_patient = matches!(ask, NotebookAsk::Open | NotebookAsk::Restart);
     let mut progress = printer.progress();
+    let patience = if ask == NotebookAsk::Stop { STOPPING } else { SILENCE };
+    let until = Instant::now() + patience;
+    let mut said = None;
     loop {
         let reply = match is_patient {
             true => client.next().await?,
-            false => tokio::time::timeout(SILENCE, client.next()).await.map_err(|_| silent())??,
+            false => {
+                let next = timeout_at(until, client.next()).await;
+                next.map_err(|_| silent(patience, said.as_deref()))??
+            }
         };
         match reply {
-            Some(Reply::Progress(text)) => progress.show(&text),
+            Some(Reply::Progress(text)) => {
+                progress.show(&text);
+                said = Some(text);
+            }
             Some(reply) => return Ok(reply),
             None => return Err(hung_up()),
         }
@@ -59,10 +71,11 @@ pub(crate) async fn locate(
     }
 }
 
-fn silent() -> CommandError {
+fn silent(patience: Duration, said: Option<&str>) -> CommandError {
+    let said = said.map(|said| format!(": {said}")).unwrap_or_default();
     CommandError::new(
         Exit::TimedOut,
-        format!("nbtunneld said nothing of the notebook for {} s", SILENCE.as_secs()),
+        format!("nbtunneld does not know where the notebook is after {} s{said}", patience.as_secs()),
         "look at `nbctl status`; `nbctl doctor` says which part of the way does not answer",
     )
 }

@@ -96,7 +96,9 @@ pub struct SshHost {
     pub identity_agent: Option<String>,
     /// `UserKnownHostsFile`; may be those that are usual; empty: `none`.
     pub known_hosts: Vec<String>,
-    /// Its last login took a person.
+    /// What else it takes to log in there: keywords and their values.
+    pub options: Vec<(String, String)>,
+    /// Its last login took a person, or the next one does.
     pub asks: bool,
     /// What ssh calls the machines on its way: a Host of such a name would lead it into itself.
     pub on_the_way: Vec<String>,

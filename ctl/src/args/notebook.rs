@@ -15,7 +15,7 @@ Examples:
 
 pub(crate) const TOKEN_EXAMPLES: &str = "\
 Example:
-  curl -H \"Authorization: token $(nbctl token alice)\" http://localhost:6000/api/status";
+  printf 'Authorization: token %s\\n' \"$(nbctl token alice)\" | curl -H @- http://localhost:6000/api/status";
 
 pub(crate) const NOTEBOOK_EXAMPLES: &str = "\
 Examples:

@@ -70,6 +70,11 @@ impl Splitter<'_> {
     fn take(&mut self, c: char) -> Result<(), Refusal> {
         match c {
             ' ' | '\t' => self.end_word()?,
+            // Copied out of a page or a mail, where it looks like a space.
+            '\u{a0}' | '\u{2007}' | '\u{202f}' => {
+                self.end_word()?;
+                self.leave_out("a no-break space", "it is taken for a space");
+            }
             '\n' => {
                 self.end_word()?;
                 if self.is_target {

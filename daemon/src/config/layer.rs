@@ -47,7 +47,7 @@ pub(super) struct Layer {
     options: Option<Vec<String>>,
     share: Option<bool>,
     remember: Option<String>,
-    owner_only: Option<bool>,
+    pub(super) owner_only: Option<bool>,
 }
 
 impl From<Keys> for Layer {

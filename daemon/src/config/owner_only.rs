@@ -74,6 +74,25 @@ mod tests {
     }
 
     #[test]
+    fn whoever_asked_for_it_in_whichever_file_hears_that_it_is_in_vain() {
+        let noted = |defaults: &str, file: &str| {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::create_dir(dir.path().join("tunnels")).unwrap();
+            std::fs::write(dir.path().join("nbtunnel.toml"), defaults).unwrap();
+            let file = format!("host = \"h\"\nforward = [\"*:6000:h:1\"]\n{file}");
+            std::fs::write(dir.path().join("tunnels/a.toml"), file).unwrap();
+            let ctx = Context { ask_ssh: false, ..Context::of_this_user() };
+            let notes = load(dir.path(), &ctx).notes;
+            notes.iter().any(|note| note.message.contains("owner_only"))
+        };
+        let by_all = "[defaults]\nowner_only = true\n";
+        assert!(noted("", "owner_only = true"));
+        assert!(noted(by_all, ""));
+        assert!(!noted(by_all, "owner_only = false"));
+        assert!(!noted("", ""));
+    }
+
+    #[test]
     fn it_is_said_where_others_can_connect_all_the_same() {
         let forwards = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>();
         let mine =

@@ -227,6 +227,9 @@ impl<'a> Reader<'a> {
         spans.extend(keys.notebook.place().map(|place| ("notebook", place)));
         let wants_owner_only = keys.owner_only.as_ref().filter(|wanted| *wanted.get_ref());
         spans.extend(wants_owner_only.map(|wanted| ("owner_only", wanted.span())));
+        let by_all = keys.owner_only.as_ref().map_or(self.defaults.owner_only, |its| Some(*its.get_ref()));
+        let asks_owner_only = by_all == Some(true)
+            || !TELLS_OWNERS && notebooks.iter().any(|notebook| notebook.owner_only == Some(true));
         let problem = |keys: &[&str], flaw: Flaw| {
             let place = keys.iter().find_map(|key| spans.get(key).cloned());
             document.problem(place, flaw)
@@ -239,9 +242,8 @@ impl<'a> Reader<'a> {
         let (spec, _) = lay(None)?;
         let of_host = |flaw| problem(&["host"], flaw);
         let owner_only = |spec: &TunnelSpec| {
-            let flaw = owner_only::in_vain(&spec.forwards, TELLS_OWNERS)
-                .filter(|_| spans.contains_key("owner_only"));
-            flaw.map(|flaw| problem(&["owner_only"], flaw))
+            let flaw = owner_only::in_vain(&spec.forwards, TELLS_OWNERS).filter(|_| asks_owner_only);
+            flaw.map(|flaw| problem(&["owner_only", "notebook", "host"], flaw))
         };
         let (spec, mut notes) = match self.answers.get(&Query::of(&spec.route)) {
             None | Some(Ok(None)) => (spec, Vec::new()),

@@ -201,7 +201,8 @@ fn who_asks_for_owner_only_where_it_is_in_vain_is_told() {
     ]);
     let told: Vec<_> =
         loaded.notes.iter().map(|note| (note.file.as_deref(), note.line, note.column)).collect();
-    assert_eq!(told, [(Some("tunnels/a.toml"), Some(3), Some(14))], "{:?}", loaded.problems);
+    let (a, c) = (Some("tunnels/a.toml"), Some("tunnels/c.toml"));
+    assert_eq!(told, [(a, Some(3), Some(14)), (c, Some(1), Some(8))], "{:?}", loaded.problems);
     let asked: Vec<bool> = loaded.tunnels.values().map(|spec| spec.policy.owner_only).collect();
     assert_eq!(asked, [true, false, true]);
 }

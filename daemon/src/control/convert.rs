@@ -44,6 +44,7 @@ pub fn finding(tunnel: Option<&str>, found: finding::Finding) -> Finding {
 
 /// Where a tunnel leads, as other SSH clients have to know it.
 pub fn ssh_host(name: &Name, server: Hop, on_the_way: Vec<String>, asks: bool) -> SshHost {
+    let options = options(&server);
     let texts = |paths: Vec<PathBuf>| paths.iter().map(|path| path.display().to_string()).collect();
     SshHost {
         name: name.to_string(),
@@ -61,9 +62,28 @@ pub fn ssh_host(name: &Name, server: Hop, on_the_way: Vec<String>, asks: bool) -
             AgentAt::Socket(path) => Some(path.display().to_string()),
         }),
         known_hosts: texts(server.host_keys.known_hosts),
+        options,
         asks,
         on_the_way,
     }
+}
+
+/// What is spoken with a machine and how one logs in, where that is not the usual.
+fn options(server: &Hop) -> Vec<(String, String)> {
+    let (spoken, login) = (&server.algorithms, &server.login);
+    let lists = [
+        ("HostKeyAlgorithms", &spoken.host_keys),
+        ("KexAlgorithms", &spoken.kex),
+        ("Ciphers", &spoken.ciphers),
+        ("MACs", &spoken.macs),
+        ("PubkeyAcceptedAlgorithms", &login.key_algorithms),
+        ("PreferredAuthentications", &login.preferred),
+    ];
+    let lists = lists.into_iter().filter_map(|(keyword, list)| Some((keyword, list.as_ref()?.join(","))));
+    let words =
+        [("GSSAPIAuthentication", login.gssapi), ("GSSAPIDelegateCredentials", login.gssapi_delegate)];
+    let words = words.into_iter().filter(|(_, is_so)| *is_so).map(|(keyword, _)| (keyword, "yes".to_owned()));
+    lists.chain(words).map(|(keyword, value)| (keyword.to_owned(), value)).collect()
 }
 
 /// Keys, and what a server makes of them.

@@ -20,10 +20,13 @@ impl Driver {
     pub(super) fn ssh_hosts(&self, asked: &Asked, names: &[String]) -> Result<(), Fault> {
         let mut all: Vec<_> = self.present().cloned().collect();
         all.sort();
+        let now = self.clock.now();
         let chosen = if names.is_empty() { all.clone() } else { self.select(names)? };
         let wanted = all.into_iter().filter_map(|name| {
-            let route = self.fleet.tunnels().get(&name)?.spec().route.clone();
-            let (is_chosen, asks) = (chosen.contains(&name), self.effects.asked(&name));
+            let tunnel = self.fleet.tunnels().get(&name)?;
+            let route = tunnel.spec().route.clone();
+            let waits = tunnel.view(now).problem.is_some_and(|why| why.kind.wants_an_answer());
+            let (is_chosen, asks) = (chosen.contains(&name), waits || self.effects.asked(&name));
             Some((name, route, is_chosen, asks))
         });
         let wanted: Vec<_> = wanted.collect();

@@ -175,6 +175,10 @@ impl Driver {
             self.notebooks.progress(&key.0, &About::Notebook(key.1.to_string()), &text);
             self.note(Some(&key.0), &text);
         }
+        // What an older task says is about a section or a link of another time.
+        if !self.fleet.tunnels().get(&key.0).is_some_and(|tunnel| tunnel.awaits_task(&key.1, id)) {
+            return;
+        }
         if did == Did::Stopped {
             self.notebooks.lives.stopped(&key);
         }

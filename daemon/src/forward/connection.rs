@@ -37,8 +37,14 @@ pub(super) async fn attend(mut local: Accepted, standing: Arc<Standing>) {
                 local.move_to(Place::Open);
                 standing.carried_by(&carrier);
                 let Some(target) = local.destination(target).await else { return };
+                let heard = standing.tally.snapshot().bytes_in;
                 match carrier.carry(local, target.clone()).await {
-                    Carried::Over => return standing.left_alone(),
+                    Carried::Over => {
+                        if standing.tally.snapshot().bytes_in == heard {
+                            standing.heard_nothing(&target);
+                        }
+                        return standing.left_alone();
+                    }
                     Carried::Denied(failure, back) => {
                         let again = standing.seeks_again(&target, &failure);
                         standing.denied(failure.clone());

@@ -25,6 +25,22 @@ impl Standing {
         true
     }
 
+    /// A connection to `target` came to its end without a byte from there. Whoever made a socket at the far end takes
+    /// connections also for a server that is gone.
+    pub(super) fn heard_nothing(&self, target: &Target) {
+        if !matches!(target, Target::Socket(_)) {
+            return;
+        }
+        let why = Failure::new(
+            FailureKind::Refused,
+            "nothing answers at the other end of the way to its node",
+            "it is looked for again",
+        );
+        if self.seeks_again(target, &why) {
+            self.denied(why);
+        }
+    }
+
     /// Nobody uses it at the moment: who comes later than the next one is led there only after another look.
     pub(super) fn left_alone(self: &Arc<Self>) {
         let Some(notebook) = self.notebook.clone() else { return };

@@ -236,6 +236,7 @@ fn replies() -> Vec<(&'static str, Reply)> {
         identities_only: true,
         identity_agent: Some("a".into()),
         known_hosts: vec!["k".into()],
+        options: vec![("o".into(), "v".into())],
         asks: true,
         on_the_way: vec!["w".into()],
     };

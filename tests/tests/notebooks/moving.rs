@@ -10,7 +10,7 @@ use super::lab::Lab;
 
 #[test]
 fn a_server_that_comes_back_with_another_port_and_token_is_reached_by_the_same_url() -> Result<()> {
-    let lab = Lab::new("[notebook.alice]\nfind = \"auto\"\n")?;
+    let lab = Lab::with("hold = \"180s\"\n", "[notebook.alice]\nfind = \"auto\"\n")?;
     let mut before = lab.recipe().token("yesterday").start()?;
     lab.found("alice")?;
     let (port, url) = (lab.port("alice")?, lab.notebook("alice")?["url"].clone());
@@ -19,7 +19,7 @@ fn a_server_that_comes_back_with_another_port_and_token_is_reached_by_the_same_u
     assert_eq!(before.run_code(port, &kernel, "x = 6 * 7\nprint(x)")?, "42\n");
     before.kill()?;
     // Whoever comes while there is none is held, and carried to the next one.
-    let early = std::thread::spawn(move || http::get(port, "/api", &[], wait::SOON));
+    let early = std::thread::spawn(move || http::get(port, "/api", &[], wait::SOON * 8));
     let after = lab.recipe().token("today").start()?;
     let came_back = Instant::now();
     assert_ne!(before.port(), after.port());

@@ -63,6 +63,7 @@ impl Block {
             files if are_usual(files, &USUAL_KNOWN_HOSTS) => {}
             files => say("UserKnownHostsFile", &files.iter().map(path).collect::<Vec<_>>().join(" ")),
         }
+        to.options.iter().for_each(|(keyword, value)| say(keyword, value));
         say("ProxyCommand", &rules.command(proxy));
         Block { host: host.to_owned(), tunnel: to.name.clone(), text }
     }
@@ -125,6 +126,7 @@ pub(super) mod tests {
             identity_agent: Some("/run/my agent".into()),
             known_hosts: vec!["/home/me/.ssh/known_hosts".into()],
             asks: false,
+            options: vec![("Ciphers".into(), "aes256-cbc".into())],
             on_the_way: vec![],
         }
     }
@@ -142,6 +144,7 @@ pub(super) mod tests {
             "\n# Tunnel alice\nHost alice\n    HostName fe80::1%%eth0\n    Port 2222\n    User me\n    HostKeyAlias gpu\n\
              \x20   IdentityFile /home/me/.ssh/id_ed25519\n    IdentityFile \"/home/me/my keys/100%%\"\n\
              \x20   CertificateFile /c-cert.pub\n    IdentitiesOnly yes\n    IdentityAgent \"/run/my agent\"\n\
+             \x20   Ciphers aes256-cbc\n\
              \x20   ProxyCommand '/opt/my tools/nbctl' proxy alice\n"
         ), "{text}");
         assert_eq!(read(text.as_bytes()), [block]);

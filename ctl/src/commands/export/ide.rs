@@ -20,7 +20,14 @@ pub(super) async fn vscode(
     words.extend(args.dir);
     printer.data(&shell_words::join(&words))?;
     printer.say("it takes the extension Remote - SSH, and asks where the server runs: Linux");
-    if args.open { start(&words) } else { Ok(Exit::Done) }
+    if !args.open {
+        return Ok(Exit::Done);
+    }
+    if cfg!(windows) {
+        // It is a batch file there, which is not found by its bare name.
+        words[0] = "code.cmd".to_owned();
+    }
+    start(&words)
 }
 
 pub(super) async fn pycharm(
@@ -43,7 +50,7 @@ pub(super) async fn pycharm(
     match (args.open, cfg!(target_os = "macos"), cfg!(windows)) {
         (false, _, _) => Ok(Exit::Done),
         (true, true, _) => start(&["open".to_owned(), link]),
-        (true, _, true) => start(&["explorer".to_owned(), link]),
+        (true, _, true) => start(&["rundll32".to_owned(), "url.dll,FileProtocolHandler".to_owned(), link]),
         (true, false, false) => start(&["xdg-open".to_owned(), link]),
     }
 }

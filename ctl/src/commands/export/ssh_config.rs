@@ -16,6 +16,7 @@ use super::{Found, find, proxy, text};
 use crate::args::ExportSshArgs;
 use crate::daemon::Daemon;
 use crate::exit::{CommandError, Exit};
+use crate::keys::home;
 use crate::printer::Printer;
 use crate::tunnel_file::Draft;
 
@@ -46,7 +47,11 @@ pub(super) async fn run(
         let theirs = excluded(&user, &line).unwrap_or_else(|| user.clone());
         let known = Meanings::of(&theirs).await.map_err(|error| {
             let why = format!("what ssh knows already cannot be looked up: {error}");
-            CommandError::new(Exit::Failed, why, "make room in the directory for temporary files")
+            CommandError::new(
+                Exit::Failed,
+                why,
+                "mend it (a `Match exec` that hangs, a full temporary directory) and try again",
+            )
         })?;
         blocks(&found, old, !args.names.is_empty(), &known, daemon, printer).await?
     };
@@ -71,6 +76,8 @@ pub(super) async fn run(
         let shown = diff(&change.path.display().to_string(), before, after);
         if args.dry_run && !printer.is_json() {
             printer.data(&shown)?;
+        } else if !args.dry_run && !args.yes && printer.can_ask() {
+            printer.ask_about(&shown);
         } else {
             printer.say(&shown);
         }
@@ -163,10 +170,8 @@ pub(super) async fn ours(daemon: &Daemon) -> Result<PathBuf, CommandError> {
 }
 
 fn usual() -> Result<PathBuf, CommandError> {
-    let home = std::env::home_dir().filter(|home| home.is_absolute()).ok_or_else(|| {
-        CommandError::new(Exit::Failed, "there is no home directory", "name the file with --into")
-    })?;
-    Ok(home.join(".ssh").join("config"))
+    // Where ssh looks, whatever $HOME says.
+    Ok(home::ssh_dir()?.join("config"))
 }
 
 /// What stands in a file; nothing if there is none.
@@ -183,7 +188,10 @@ fn write(change: &Change) -> Result<(), CommandError> {
     let failed = |error: io::Error| CommandError::file("written", &change.path, &error);
     let place = match change.path.canonicalize() {
         Ok(place) => place,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => change.path.clone(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !change.path.is_symlink() => {
+            change.path.clone()
+        }
+        // Where a link leads to nothing, that is not there at the moment.
         Err(error) => return Err(failed(error)),
     };
     if read(&place)? != change.before {

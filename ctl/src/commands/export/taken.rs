@@ -16,7 +16,7 @@ use tokio::time::timeout;
 const STRANGER: &str = "qxzvkwj";
 
 /// ssh answers in 5 ms; somebody's `Match exec` may take longer.
-const DEADLINE: Duration = Duration::from_secs(5);
+const DEADLINE: Duration = Duration::from_secs(20);
 
 /// What the user's ssh_config means without our line.
 pub(super) struct Meanings {
@@ -40,7 +40,7 @@ impl Meanings {
     /// Those of a file that holds `config`.
     ///
     /// # Errors
-    /// There is no place for a temporary file.
+    /// There is no place for a temporary file, or ssh does not answer.
     pub(super) async fn of(config: &[u8]) -> io::Result<Meanings> {
         let mut without = NamedTempFile::new()?;
         without.write_all(config)?;
@@ -50,10 +50,18 @@ impl Meanings {
             Meanings { files: vec![], hosts: BTreeSet::new(), ways: BTreeSet::new(), _without: without };
         meanings.learn(config);
         for file in places.into_iter().flatten() {
-            // Where there is no ssh, or it does not like the file, the words of the file have to do.
-            let Some((of_stranger, read)) = ask(&file, STRANGER).await else { continue };
-            read.iter().for_each(|read| meanings.learn(&fs::read(read).unwrap_or_default()));
-            meanings.files.push(Said { file, of_stranger });
+            match ask(&file, STRANGER).await {
+                Answer::Said(of_stranger, read) => {
+                    read.iter().for_each(|read| meanings.learn(&fs::read(read).unwrap_or_default()));
+                    meanings.files.push(Said { file, of_stranger });
+                }
+                // Where there is no ssh, or it does not like the file, the words of the file have to do.
+                Answer::Nothing => {}
+                Answer::Late => {
+                    let seconds = DEADLINE.as_secs();
+                    return Err(io::Error::other(format!("ssh -G was not over after {seconds} s")));
+                }
+            }
         }
         Ok(meanings)
     }
@@ -66,7 +74,13 @@ impl Meanings {
         }
         for Said { file, of_stranger } in &self.files {
             let stranger = of_stranger.replace(STRANGER, &lower);
-            if ask(file, name).await.is_some_and(|(said, _)| !said.eq_ignore_ascii_case(&stranger)) {
+            let is_taken = match ask(file, name).await {
+                Answer::Said(said, _) => !said.eq_ignore_ascii_case(&stranger),
+                Answer::Nothing => false,
+                // It thinks about this name longer than about another.
+                Answer::Late => true,
+            };
+            if is_taken {
                 return true;
             }
         }
@@ -103,17 +117,31 @@ fn system_file() -> Option<PathBuf> {
     Some(PathBuf::from("/etc/ssh/ssh_config"))
 }
 
-/// What ssh would do for `name` by this file alone, and which files it read. Asks no name server.
-async fn ask(file: &Path, name: &str) -> Option<(String, Vec<PathBuf>)> {
+/// What ssh says.
+enum Answer {
+    /// What it would do, and which files it read.
+    Said(String, Vec<PathBuf>),
+    /// There is no ssh, or it does not like the file.
+    Nothing,
+    /// It was not over in time.
+    Late,
+}
+
+/// What ssh would do for `name` by this file alone. Asks no name server.
+async fn ask(file: &Path, name: &str) -> Answer {
     let mut ssh = Command::new("ssh");
     ssh.args(["-G", "-v", "-o", "CanonicalizeHostname=no", "-F"]).arg(file).args(["--", name]);
     ssh.stdin(Stdio::null()).kill_on_drop(true);
-    let output = timeout(DEADLINE, ssh.output()).await.ok()?.ok().filter(|output| output.status.success())?;
+    let output = match timeout(DEADLINE, ssh.output()).await {
+        Ok(Ok(output)) if output.status.success() => output,
+        Ok(_) => return Answer::Nothing,
+        Err(_) => return Answer::Late,
+    };
     // The name itself, and a path with a hash of it.
     let own = |line: &&str| !line.starts_with("host ") && !line.starts_with("controlpath ");
     let said = String::from_utf8_lossy(&output.stdout).lines().filter(own).collect::<Vec<_>>().join("\n");
     let heard = String::from_utf8_lossy(&output.stderr);
     let read =
         heard.lines().filter_map(|line| line.trim_end().strip_prefix("debug1: Reading configuration data "));
-    Some((said, read.map(PathBuf::from).collect()))
+    Answer::Said(said, read.map(PathBuf::from).collect())
 }

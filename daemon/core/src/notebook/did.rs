@@ -28,6 +28,7 @@ impl Notebook {
             Did::Ended(why) => {
                 (self.place, self.search, self.started_until) = (None, None, None);
                 self.why = Some(why.clone());
+                self.seek_on(now);
                 self.give_up(now, running, &why);
             }
             Did::Stopped => {
@@ -58,6 +59,7 @@ impl Notebook {
                 return;
             }
             self.started_until = None;
+            self.seek_on(now);
             self.give_up(now, running, &not_come_up(&self.spec, &why));
             return;
         }
@@ -100,9 +102,16 @@ impl Notebook {
             Task::Stop => self.answer(now, running, &[Wish::Stop], &Settled::Stuck(why)),
             Task::Start | Task::Submit => {
                 self.search = None;
+                self.seek_on(now);
                 self.give_up(now, running, &why);
             }
+            // A machine that is busy with what was started there: it is waited for all the same.
+            Task::Find | Task::Await if self.is_awaited(now) && self.may_pass(why.kind) => {
+                let next_at = now + QUEUE_EVERY;
+                self.search = Some(Search { next_at, fast_until: None, pause: SEEK_EVERY });
+            }
             Task::Find | Task::Await => {
+                self.started_until = None;
                 // Where nothing may be run, nobody can look: its port is what its file says.
                 let nobody_looks = matches!(why.kind, FailureKind::NoShell | FailureKind::ForwardingDenied);
                 let fixed = self.spec.which.port.filter(|_| nobody_looks && !self.in_a_cluster());
@@ -124,6 +133,16 @@ impl Notebook {
                 self.give_up(now, running, &why);
             }
         }
+    }
+
+    fn is_awaited(&self, now: Moment) -> bool {
+        self.started_until.is_some_and(|until| now < until)
+    }
+
+    /// Whether a look that failed may succeed in a moment.
+    fn may_pass(&self, kind: FailureKind) -> bool {
+        self.in_a_cluster()
+            || matches!(kind, FailureKind::TimedOut | FailureKind::Refused | FailureKind::Disconnected)
     }
 
     /// How its job stands; none: there is none.

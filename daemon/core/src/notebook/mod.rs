@@ -70,6 +70,8 @@ pub struct Notebook {
     started_until: Option<Moment>,
     job: Option<(Job, Moment)>,
     queue: Option<Pause>,
+    /// When it was asked last.
+    queue_asked_at: Option<Moment>,
     /// The job of which users know that it ends soon.
     warned: Option<u64>,
     wishes: Vec<Wanted>,
@@ -114,6 +116,7 @@ impl Notebook {
             started_until: None,
             job: None,
             queue: None,
+            queue_asked_at: None,
             warned: None,
             wishes: Vec::new(),
             why: None,
@@ -203,6 +206,10 @@ impl Notebook {
                 let since = TaskId(self.next_task);
                 self.wishes.push(Wanted { wait, wish, since, vain_since: None });
                 self.look(now);
+                if wish == Wish::Open {
+                    // Its job may be over by now.
+                    self.ask_the_queue(now);
+                }
             }
             NotebookInput::Did(id, did) => {
                 if let Some(running) = self.task.take_if(|running| running.id == id) {
@@ -238,42 +245,9 @@ impl Notebook {
         self.seek(now);
     }
 
-    /// A look at where it is, now.
-    fn look(&mut self, now: Moment) {
-        if self.in_a_cluster() && !self.runs() {
-            let queue = self.queue.get_or_insert(Pause { next_at: now, pause: QUEUE_EVERY });
-            queue.next_at = now;
-            return;
-        }
-        let search = self.search.get_or_insert(Search::once(now));
-        search.next_at = now;
-    }
-
-    /// What is known is gone, and somebody may still be held.
-    fn seek_on(&mut self, now: Moment) {
-        if self.sought && self.via.is_some() {
-            self.seek(now);
-        }
-    }
-
-    /// Looks until it is found, at a quick pace at first.
-    fn seek(&mut self, now: Moment) {
-        self.sought = true;
-        // Whoever comes while it is looked for quickly does not make it quicker.
-        if !self.search.as_ref().is_some_and(|search| search.is_fast(now)) {
-            self.look(now);
-            if let Some(search) = &mut self.search {
-                (search.fast_until, search.pause) = (Some(now + SEEK_FAST), SEEK_EVERY);
-            }
-        }
-        self.ask_the_queue(now);
-    }
-
-    /// Perhaps its job went to another machine.
-    fn ask_the_queue(&mut self, now: Moment) {
-        if self.in_a_cluster() {
-            self.queue.get_or_insert(Pause { next_at: now, pause: QUEUE_EVERY }).next_at = now;
-        }
+    /// Whether what comes of this task is still waited for.
+    pub fn awaits(&self, id: TaskId) -> bool {
+        self.task.as_ref().is_some_and(|running| running.id == id)
     }
 
     /// Time passed.
@@ -296,6 +270,9 @@ impl Notebook {
         {
             let id = TaskId(self.next_task);
             self.next_task += 1;
+            if task == Task::Queue {
+                self.queue_asked_at = Some(now);
+            }
             self.task = Some(Running { id, task, deadline: now + TASK_LASTS });
             self.outputs.push_back(Output::Notebook(via, self.spec.name.clone(), id, task));
         }

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use super::{LONGEST_PAUSE, SEEK_EVERY};
+use super::{LONGEST_PAUSE, Notebook, QUEUE_EVERY, SEEK_EVERY, SEEK_FAST};
 use crate::moment::Moment;
+
+/// One that was looked for in vain is looked for within that time when somebody comes.
+const SOON: Duration = Duration::from_secs(2);
 
 /// A search that goes on until something is found.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +29,16 @@ impl Search {
         Search { next_at: now, fast_until: None, pause: SEEK_EVERY }
     }
 
+    /// Somebody came and was not led there. Whoever comes while it is looked for quickly does not make it quicker; one
+    /// that has been gone for long is looked for soon, and not twice a second again.
+    pub(super) fn seek(&mut self, now: Moment) {
+        match self.fast_until {
+            Some(until) if now < until => {}
+            Some(_) => (self.next_at, self.pause) = (self.next_at.min(now + SOON), SOON),
+            None => (self.next_at, self.fast_until, self.pause) = (now, Some(now + SEEK_FAST), SEEK_EVERY),
+        }
+    }
+
     pub(super) fn is_fast(&self, now: Moment) -> bool {
         self.fast_until.is_some_and(|until| now < until)
     }
@@ -33,5 +46,51 @@ impl Search {
     pub(super) fn later(&mut self, now: Moment) {
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         self.next_at = now + self.pause;
+    }
+}
+
+impl Notebook {
+    /// A look at where it is, now.
+    pub(super) fn look(&mut self, now: Moment) {
+        if self.in_a_cluster() && !self.runs() {
+            let queue = self.queue.get_or_insert(Pause { next_at: now, pause: QUEUE_EVERY });
+            queue.next_at = now;
+            return;
+        }
+        let search = self.search.get_or_insert(Search::once(now));
+        search.next_at = now;
+    }
+
+    /// What is known is gone, and somebody may still be held.
+    pub(super) fn seek_on(&mut self, now: Moment) {
+        if self.sought && self.via.is_some() {
+            self.seek(now);
+        }
+    }
+
+    /// Looks until it is found, at a quick pace at first.
+    pub(super) fn seek(&mut self, now: Moment) {
+        self.sought = true;
+        if !self.in_a_cluster() || self.runs() {
+            self.search.get_or_insert(Search::once(now)).seek(now);
+        }
+        self.ask_the_queue(now);
+    }
+
+    /// Perhaps its job went to another machine, or is over. However many come, it is asked every 2 s at most.
+    pub(super) fn ask_the_queue(&mut self, now: Moment) {
+        if self.in_a_cluster() {
+            let next_at = self.queue_asked_at.map_or(now, |asked_at| now.max(asked_at + QUEUE_EVERY));
+            let queue = self.queue.get_or_insert(Pause { next_at, pause: QUEUE_EVERY });
+            queue.next_at = queue.next_at.min(next_at);
+        }
+    }
+
+    /// Nobody is held. Who comes next says so, and what nobody waits for is not looked for.
+    pub fn rest(&mut self, now: Moment) {
+        let is_slow = |search: &mut Search| search.fast_until.is_some_and(|until| until <= now);
+        if self.wishes.is_empty() && self.started_until.is_none() && self.search.take_if(is_slow).is_some() {
+            self.sought = false;
+        }
     }
 }

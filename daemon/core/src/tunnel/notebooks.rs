@@ -54,6 +54,11 @@ impl Tunnel {
         self.seats.iter().map(|seat| seat.notebook.view()).collect()
     }
 
+    /// Whether what comes of this task of a notebook is still waited for.
+    pub fn awaits_task(&self, name: &Name, id: TaskId) -> bool {
+        self.seats.iter().any(|seat| seat.notebook.spec().name == *name && seat.notebook.awaits(id))
+    }
+
     /// The job of a notebook, as far as it is known.
     pub fn notebook_job(&self, name: &Name) -> Option<&Job> {
         self.seats.iter().find(|seat| seat.notebook.spec().name == *name)?.notebook.job()
@@ -156,6 +161,9 @@ impl Tunnel {
             seat.notebook.over(now, via);
             if let Some(settled) = &in_vain {
                 seat.notebook.strand(settled);
+            }
+            if self.held == 0 {
+                seat.notebook.rest(now);
             }
             seat.notebook.settle(now);
             let name = &seat.notebook.spec().name;

@@ -60,6 +60,7 @@ fn a_job_is_followed_to_another_machine_under_the_same_address() {
     bed.did(id, Did::Found(Target::Tcp("n1".into(), 8888)));
     assert_eq!(bed.notebook.target(), Target::Tcp("n1".into(), 8888));
     // A connection is refused: the job was requeued.
+    bed.now = bed.now + QUEUE_EVERY;
     bed.notebook.refused(bed.now);
     let (id, task) = bed.task().unwrap();
     assert_eq!(task, Task::Queue);
@@ -129,9 +130,31 @@ fn who_sees_that_its_server_is_gone_has_the_queue_asked() {
     let (id, _) = bed.up();
     let (id, _) = task_of(&bed.did(id, running_on("n1"))).unwrap();
     bed.did(id, Did::Found(Target::Tcp("n1".into(), 8888)));
+    bed.now = bed.now + QUEUE_EVERY;
     bed.notebook.handle(bed.now, NotebookInput::Doubt);
-    let (_, task) = bed.task().unwrap();
+    let (id, task) = bed.task().unwrap();
     assert_eq!(task, Task::Queue);
+    // However many see it: the cluster has others to serve.
+    bed.did(id, Did::Job(Some(job(JobState::Pending { reason: "Priority".into(), starts: None }))));
+    for _ in 0..100 {
+        bed.notebook.sought(bed.now);
+        assert_eq!(bed.task(), None);
+    }
+    assert!(bed.until_due() <= QUEUE_EVERY);
+    assert_eq!(bed.task().map(|(_, task)| task), Some(Task::Queue));
+}
+
+#[test]
+fn who_opens_it_just_after_its_job_ended_has_another_one_submitted() {
+    let mut bed = Bed::new(in_slurm);
+    let (id, _) = bed.up();
+    let (id, _) = task_of(&bed.did(id, running_on("n1"))).unwrap();
+    bed.did(id, Did::Found(Target::Tcp("n1".into(), 8888)));
+    bed.now = bed.now + QUEUE_EVERY;
+    let (_, outputs) = bed.wish(Wish::Open);
+    let (id, task) = task_of(&outputs).unwrap();
+    assert_eq!(task, Task::Queue);
+    assert_eq!(task_of(&bed.did(id, Did::Job(None))).map(|(_, task)| task), Some(Task::Submit));
 }
 
 #[test]

@@ -29,3 +29,91 @@ fn whoever_is_held_is_looked_for_also_after_a_stop_and_another_section() {
         assert!(bed.notebook.poll_timeout().is_some(), "another section: {change}");
     }
 }
+
+/// How many tasks it wants done within an hour in which somebody comes every 20 s and nothing is found.
+fn looks_in_an_hour(bed: &mut Bed, nothing: impl Fn(Task) -> Did) -> usize {
+    let (began, mut comes_at, mut looks) = (bed.now, bed.now, 0);
+    while bed.now.since(began) < Duration::from_secs(3600) {
+        if bed.now >= comes_at {
+            bed.notebook.sought(bed.now);
+            comes_at = bed.now + Duration::from_secs(20);
+        }
+        while let Some((id, task)) = bed.task() {
+            looks += 1;
+            bed.did(id, nothing(task));
+        }
+        let due = bed.notebook.poll_timeout().map_or(comes_at, |(at, _)| at.min(comes_at));
+        bed.now = due.max(bed.now + Duration::from_millis(1));
+        bed.notebook.timed_out(bed.now);
+    }
+    looks
+}
+
+#[test]
+fn a_page_that_asks_all_night_for_a_server_that_is_gone_is_no_burden_over_there() {
+    let mut bed = Bed::found_at(7000, |_| ());
+    let looks = looks_in_an_hour(&mut bed, |_| missing());
+    assert!((180..800).contains(&looks), "{looks}");
+}
+
+#[test]
+fn what_nobody_waits_for_is_looked_for_no_more_and_again_for_whoever_comes() {
+    let mut bed = Bed::found_at(7000, |_| ());
+    bed.notebook.handle(bed.now, NotebookInput::Doubt);
+    let began = bed.now;
+    while bed.now.since(began) < SEEK_FAST {
+        let (id, _) = bed.task().unwrap();
+        bed.did(id, missing());
+        bed.notebook.rest(bed.now);
+        bed.until_due();
+    }
+    let (id, _) = bed.task().unwrap();
+    bed.did(id, missing());
+    assert!(bed.notebook.poll_timeout().is_some(), "somebody may be held");
+    bed.notebook.rest(bed.now);
+    assert_eq!(bed.notebook.poll_timeout(), None);
+    bed.notebook.sought(bed.now);
+    assert_eq!(bed.task().map(|(_, task)| task), Some(Task::Find));
+}
+
+#[test]
+fn whoever_is_held_is_looked_for_also_after_a_start_that_failed() {
+    type Fails = fn(&mut Bed, TaskId);
+    let at_once: Fails =
+        |bed, id| drop(bed.did(id, Did::Failed(Failure::new(FailureKind::NotebookFailed, "no", ""))));
+    let later: Fails = |bed, id| {
+        let (id, task) = task_of(&bed.did(id, Did::Started)).unwrap();
+        assert_eq!(task, Task::Await);
+        bed.did(id, Did::Ended(Failure::new(FailureKind::NotebookFailed, "ended", "")));
+    };
+    for fails in [at_once, later] {
+        let mut bed = Bed::found_at(7000, |spec| spec.start = Some("jupyter lab".into()));
+        bed.notebook.sought(bed.now);
+        let (id, _) = bed.task().unwrap();
+        bed.did(id, missing());
+        let (_, outputs) = bed.wish(Wish::Open);
+        let (id, _) = task_of(&outputs).unwrap();
+        let (id, task) = task_of(&bed.did(id, missing())).unwrap();
+        assert_eq!(task, Task::Start);
+        fails(&mut bed, id);
+        assert!(bed.task().is_some() || bed.notebook.poll_timeout().is_some());
+    }
+}
+
+#[test]
+fn a_machine_that_is_busy_with_what_was_started_is_asked_again_and_whoever_opened_it_waits() {
+    let mut bed = Bed::new(|spec| spec.start = Some("jupyter lab".into()));
+    let (id, _) = bed.up();
+    bed.did(id, missing());
+    let (wait, outputs) = bed.wish(Wish::Open);
+    let (id, _) = task_of(&outputs).unwrap();
+    let (id, _) = task_of(&bed.did(id, missing())).unwrap();
+    let (id, _) = task_of(&bed.did(id, Did::Started)).unwrap();
+    let outputs = bed.did(id, Did::Failed(Failure::new(FailureKind::TimedOut, "busy", "")));
+    assert_eq!(answers(&outputs), []);
+    bed.until_due();
+    let (id, task) = bed.task().unwrap();
+    assert_eq!(task, Task::Await);
+    let outputs = bed.did(id, found(7000));
+    assert_eq!(answers(&outputs), [(wait, &Settled::Reached)]);
+}
