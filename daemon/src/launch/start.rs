@@ -199,6 +199,7 @@ fn no_port(launch: &Launch) -> Failure {
 }
 
 /// What came of [`stop`].
+#[derive(Debug)]
 pub struct Stopped {
     /// A server that [`start`] started lived until then.
     pub ended_ours: bool,
