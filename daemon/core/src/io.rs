@@ -211,7 +211,8 @@ pub enum LinkReport {
     /// This login cannot go on without an answer: nobody is there to give one, and `Lost` follows, or somebody is
     /// being asked, who may leave it standing.
     Needs(LoginKey),
-    /// This login took an answer and is there now, for everybody who needs it.
+    /// This login took an answer and is there now, for everybody who needs it. Comes before `Up` of each link over that
+    /// session, so that whoever is up already is up over another one.
     Opened(LoginKey),
     /// It logs in by this, for which somebody typed an answer, now or for another link over the same session.
     /// `Asked` comes before.

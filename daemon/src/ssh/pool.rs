@@ -305,7 +305,8 @@ async fn fly(links: Arc<Links>, key: Key, flight: Arc<Flight>, approach: Approac
     };
     links.pool.landed(&key, &flight, &result);
     if matches!(&result, Ok(session) if session.asked == Asked::Typed) {
-        // Only now: whoever comes because of it finds the session.
+        // Only now: whoever comes because of it finds the session. And before it is given to anybody: who is up by then
+        // is up over another one.
         reporter.tell(LinkEvent::Report(LinkReport::Opened(hop.login_key())));
     }
     let to_forget = result.as_ref().ok().filter(|session| session.asked != Asked::Nobody).map(Arc::clone);

@@ -43,6 +43,8 @@ pub(super) struct Session {
     number: u64,
     pub(super) bound_to: (u32, u32, u32),
     pub(super) opened_at: At,
+    /// When core hears that it is open.
+    told_at: At,
     silent_since: Option<At>,
 }
 
@@ -97,14 +99,19 @@ impl<M: Machine> Sim<M> {
     fn share(&mut self, slot: usize, epoch: Epoch, session: Session) -> Went {
         if let Some(link) = self.rooms[slot].links.get_mut(&epoch) {
             (link.asked, link.shared, link.bound_to) = (true, Some(session.number), session.bound_to);
+            // The daemon tells that it is open before it gives it to anybody, and one queue takes what all links tell.
+            link.told_at = link.told_at.max(session.told_at);
         }
         Went::On(Stage::Up, None, Duration::ZERO)
     }
 
-    /// A login that was to be closed asks nobody any more, however long its end takes.
+    /// A login that was to be closed asks nobody any more and takes no session, however long its end takes: its tunnel
+    /// may want that session by then.
     pub(super) fn is_given_up(&self, slot: usize, epoch: Epoch) -> bool {
         let link = self.rooms[slot].links.get(&epoch);
-        link.is_some_and(|link| link.asker.is_some() && link.known == Known::Closing)
+        link.is_some_and(|link| {
+            link.known == Known::Closing && (link.asker.is_some() || self.asks(link.host).is_typed())
+        })
     }
 
     pub(super) fn needs(&mut self, slot: usize, epoch: Epoch, host: usize) -> Went {
@@ -202,9 +209,11 @@ impl<M: Machine> Sim<M> {
             return;
         }
         link.shared = Some(number);
-        let session = Session { number, bound_to: link.bound_to, opened_at: self.now, silent_since: None };
-        self.desks[host] = Desk { asks: true, flight: None, session: Some(session), newest: Some(number) };
+        let (bound_to, opened_at) = (link.bound_to, self.now);
         self.report(slot, epoch, LinkReport::Opened(key(host)));
+        let told_at = self.rooms[slot].links.get(&epoch).map_or(opened_at, |link| link.told_at);
+        let session = Session { number, bound_to, opened_at, told_at, silent_since: None };
+        self.desks[host] = Desk { asks: true, flight: None, session: Some(session), newest: Some(number) };
     }
 
     /// The server or the network ended it, for all who share it.

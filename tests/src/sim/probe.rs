@@ -193,16 +193,20 @@ impl<M: Machine> Sim<M> {
     pub(super) fn close(&mut self, slot: usize, epoch: Epoch) {
         let path = self.path(slot, epoch);
         let Some(link) = self.rooms[slot].links.get(&epoch) else { return };
-        let host = link.host;
-        let takes = match link.stage {
-            Stage::Over => return,
+        let (host, stage) = (link.host, link.stage);
+        if stage == Stage::Over {
+            return;
+        }
+        // The daemon lets go of the session first: only the goodbye may take long, and whoever wants the session does
+        // not wait for that.
+        self.leave_session(slot, epoch);
+        let takes = match stage {
             _ if self.chance.one_in(200) => return self.connections_end(slot, epoch),
             _ if self.chance.one_in(50) => self.chance.secs(1, 12),
             Stage::Up if path == Path::Alive => self.far.answer_time(&mut self.chance, host).min(SECOND),
             Stage::Up => SECOND,
             _ => self.chance.millis(0, 3),
         };
-        self.leave_session(slot, epoch);
         self.connections_end(slot, epoch);
         self.push(takes, Event::Closed(slot, epoch));
     }

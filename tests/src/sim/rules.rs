@@ -19,8 +19,11 @@ use super::{Checked, hold};
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 /// The same where logging in took a person.
 const PATIENCE_WITH_PERSON: Duration = Duration::from_secs(15 * 60);
-/// Delays follow the backoff: no minute has more attempts, and some more for each encouragement.
+/// Delays follow the backoff: no minute has more attempts …
 const ATTEMPTS_A_MINUTE: usize = 20;
+/// … and so many more for each encouragement, which begins the backoff anew: with one every ten seconds there are
+/// attempts 0, 0, 0.5, 1.5, 3.5 and 7.5 s after each. Fewer would not do for any number of them in a minute.
+const ATTEMPTS_WHEN_ENCOURAGED: usize = 5;
 /// A refusal of keys that worked earlier is tried again after these.
 const REFUSAL_RETRIES: [u64; 4] = [60, 300, 900, 1800];
 /// So many timeouts at one moment are none too many: each may make another due at once.
@@ -217,10 +220,11 @@ impl<M: Machine> Sim<M> {
         let mut links = room.links.values();
         let dials = links.clone().any(|link| link.known == Known::Dialling);
         hold("one_successor_at_a_time", !dials, || format!("t{slot} dials already: {:?}", room.links))?;
-        // Where somebody opened the same login anew, another one takes nobody.
+        // Where somebody opened the same login anew, another one takes nobody. What only drains gets no new connection
+        // any more: once the link that followed it is lost, there is no other way up than to dial.
         let open = |link: &Link| self.desks.get(link.host).is_some_and(|desk| desk.opened_since(link));
-        let kept =
-            with_person || links.clone().all(|link| link.known != Known::Up || !link.asked || open(link));
+        let needs = |link: &Link| link.may_serve() && link.asked && !open(link);
+        let kept = with_person || !links.clone().any(needs);
         hold("a_link_that_needs_a_person_is_kept", kept, || format!("t{slot}: {:?}", room.links))?;
         let needed = room.desire() == Desire::Up
             || held > 0
@@ -238,7 +242,7 @@ impl<M: Machine> Sim<M> {
         room.attempts.retain(|at| *at + minute > now);
         room.encouraged.retain(|at| *at + minute > now);
         room.attempts.push_back(now);
-        let most = ATTEMPTS_A_MINUTE + 3 * room.encouraged.len();
+        let most = ATTEMPTS_A_MINUTE + ATTEMPTS_WHEN_ENCOURAGED * room.encouraged.len();
         let few = room.attempts.len() <= most;
         hold("attempts_are_bounded", few, || format!("{} in a minute for t{slot}", room.attempts.len()))
     }

@@ -28,7 +28,6 @@ impl Notebook {
             Did::Ended(why) => {
                 (self.place, self.search, self.started_until) = (None, None, None);
                 self.why = Some(why.clone());
-                self.seek_on(now);
                 self.give_up(now, running, &why);
             }
             Did::Stopped => {
@@ -46,6 +45,11 @@ impl Notebook {
         if std::mem::take(&mut self.again) && self.task.is_none() && self.search.is_none() {
             self.look(now);
         }
+        // What ends the wait for a start ends no search for those who are held.
+        let is_sought = self.sought && self.place.is_none() && !self.in_a_cluster();
+        if is_sought && self.task.is_none() && self.search.is_none() {
+            self.seek(now);
+        }
     }
 
     /// There is no server.
@@ -59,7 +63,6 @@ impl Notebook {
                 return;
             }
             self.started_until = None;
-            self.seek_on(now);
             self.give_up(now, running, &not_come_up(&self.spec, &why));
             return;
         }
@@ -102,7 +105,6 @@ impl Notebook {
             Task::Stop => self.answer(now, running, &[Wish::Stop], &Settled::Stuck(why)),
             Task::Start | Task::Submit => {
                 self.search = None;
-                self.seek_on(now);
                 self.give_up(now, running, &why);
             }
             // A machine that is busy with what was started there: it is waited for all the same.

@@ -252,6 +252,19 @@ fn who_is_stuck_in_a_login_that_somebody_opened_anew_joins_it_without_being_aske
 }
 
 #[test]
+fn who_came_up_by_what_was_opened_does_not_join_it_once_more() {
+    let (mut fleet, now) = stuck(["here", "here"]);
+    fleet.handle(now, FleetInput::Tunnel(Name::parse("a").unwrap(), Input::Unlock(PERSON)));
+    tell(&mut fleet, now, "a", LinkReport::Opened(LoginKey("here".into())));
+    tell(&mut fleet, now, "b", LinkReport::Asked);
+    tell(&mut fleet, now, "b", LinkReport::Typed(LoginKey("here".into())));
+    tell(&mut fleet, now, "b", LinkReport::Up);
+    dials(&mut fleet);
+    tell(&mut fleet, now, "b", LinkReport::AddressGone);
+    assert!(dials(&mut fleet).is_empty(), "what was opened is what it has");
+}
+
+#[test]
 fn who_is_stuck_in_another_login_or_finds_nothing_new_stays_where_it_is() {
     let (mut fleet, now) = stuck(["here", "there"]);
     fleet.handle(now, FleetInput::Tunnel(Name::parse("a").unwrap(), Input::Unlock(PERSON)));

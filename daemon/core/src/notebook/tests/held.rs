@@ -77,26 +77,29 @@ fn what_nobody_waits_for_is_looked_for_no_more_and_again_for_whoever_comes() {
 }
 
 #[test]
-fn whoever_is_held_is_looked_for_also_after_a_start_that_failed() {
-    type Fails = fn(&mut Bed, TaskId);
-    let at_once: Fails =
-        |bed, id| drop(bed.did(id, Did::Failed(Failure::new(FailureKind::NotebookFailed, "no", ""))));
-    let later: Fails = |bed, id| {
-        let (id, task) = task_of(&bed.did(id, Did::Started)).unwrap();
-        assert_eq!(task, Task::Await);
-        bed.did(id, Did::Ended(Failure::new(FailureKind::NotebookFailed, "ended", "")));
-    };
-    for fails in [at_once, later] {
+fn whoever_is_held_is_looked_for_also_after_a_start_that_came_to_nothing() {
+    let why = || Failure::new(FailureKind::NotebookFailed, "it ended with status 3", "mend it");
+    for (is_begun, end) in
+        [(false, Did::Failed(why())), (true, Did::Failed(why())), (true, Did::Ended(why()))]
+    {
         let mut bed = Bed::found_at(7000, |spec| spec.start = Some("jupyter lab".into()));
         bed.notebook.sought(bed.now);
         let (id, _) = bed.task().unwrap();
+        let (wait, _) = bed.wish(Wish::Open);
         bed.did(id, missing());
-        let (_, outputs) = bed.wish(Wish::Open);
-        let (id, _) = task_of(&outputs).unwrap();
-        let (id, task) = task_of(&bed.did(id, missing())).unwrap();
+        bed.until_due();
+        let (id, _) = bed.task().expect("another look for who came meanwhile");
+        let (mut id, task) = task_of(&bed.did(id, missing())).unwrap();
         assert_eq!(task, Task::Start);
-        fails(&mut bed, id);
-        assert!(bed.task().is_some() || bed.notebook.poll_timeout().is_some());
+        if is_begun {
+            (id, _) = task_of(&bed.did(id, Did::Started)).unwrap();
+        }
+        let outputs = bed.did(id, end.clone());
+        assert_eq!(answers(&outputs), [(wait, &Settled::Stuck(why()))], "{end:?}");
+        let (id, _) = task_of(&outputs).expect("who is held is looked for at once");
+        bed.did(id, found(7001));
+        assert_eq!(bed.notebook.target(), Target::Tcp("localhost".into(), 7001));
+        assert_eq!(bed.notebook.poll_timeout(), None, "and not once it is found");
     }
 }
 
