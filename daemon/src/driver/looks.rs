@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use nbtunnel_core::{FleetInput, Input, Moment, Name, NotebookInput};
+use nbtunnel_core::{FleetInput, Input, Launcher, Moment, Name, NotebookInput};
 use nbtunnel_proto::{Fault, FaultCode, Reply};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -133,13 +133,14 @@ impl Driver {
         let views = self.fleet.tunnels().get(tunnel).map(|tunnel| tunnel.view(now).notebooks);
         let mut under_way = Vec::new();
         for view in views.unwrap_or_default() {
-            let key = (tunnel.clone(), view.spec.name);
+            let (key, is_job) = ((tunnel.clone(), view.spec.name), view.spec.launcher != Launcher::Here);
             // What was found earlier may be another's by now.
-            let Some(server) = self.server_at(&key, view.target.as_deref()).cloned() else {
-                let look = Input::Notebook(key.1, NotebookInput::Look);
+            let server = self.server_at(&key, view.target.as_deref()).cloned();
+            if server.is_none() || is_job {
+                let look = Input::Notebook(key.1.clone(), NotebookInput::Look);
                 self.tell(FleetInput::Tunnel(tunnel.clone(), look));
-                continue;
-            };
+            }
+            let Some(server) = server else { continue };
             let in_job = self.errand(&key).is_some_and(|errand| errand.is_on_node());
             if self.notebooks.looks.is_due(&key, in_job, now) {
                 self.begin_look(key.clone(), Arc::clone(&far), server, true);

@@ -70,9 +70,8 @@ fn a_job_is_submitted_once_followed_to_another_node_by_the_same_address_and_canc
     slurm.run("scontrol", &["requeue", &id])?;
     let waits = |state: &str| slurm.jobs().is_ok_and(|jobs| jobs.iter().any(|(_, _, is)| is == state));
     wait::until("it waits again", SCHEDULED, || waits("PENDING"))?;
-    lab.until("alice", "its waiting is told", |notebook| {
-        notebook["state"] == "pending" && notebook["job"]["reason"].is_string()
-    })?;
+    let is_told = |notebook: Value| notebook["state"] == "pending" && notebook["job"]["reason"].is_string();
+    wait::until("its waiting is told", SCHEDULED, || lab.notebook("alice").is_ok_and(is_told))?;
     slurm.run("scontrol", &["update", &format!("JobId={id}"), "StartTime=now"])?;
     let told = lab.nbctl(&["open", "alice", "--print"])?;
     ensure!(told.code == 0, "{told:?}");

@@ -42,7 +42,9 @@ pub const START_LASTS: Duration = Duration::from_secs(120);
 const TASK_LASTS: Duration = Duration::from_secs(90);
 /// So long before the time of a job is up, users are told.
 const WARNED_BEFORE: Duration = Duration::from_secs(10 * 60);
-/// A job that waits is asked for so often at first; the pauses double …
+/// While somebody looks, the queue is asked so often …
+const QUEUE_LOOKED_AT: Duration = Duration::from_secs(10);
+/// … a job that waits is asked for so often at first; the pauses double …
 const QUEUE_EVERY: Duration = Duration::from_secs(2);
 /// … up to this.
 const QUEUE_AT_LEAST_EVERY: Duration = Duration::from_secs(30);
@@ -220,6 +222,8 @@ impl Notebook {
                 if self.place.is_none() && self.search.is_none() && self.queue.is_none() {
                     self.look(now);
                 }
+                // Its job may be on its way to another machine, where a look at its server would wait for it.
+                self.ask_the_queue_every(now, QUEUE_LOOKED_AT);
             }
             NotebookInput::Doubt => {
                 self.again = self.task.is_some();

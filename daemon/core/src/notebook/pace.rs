@@ -79,8 +79,12 @@ impl Notebook {
 
     /// Perhaps its job went to another machine, or is over. However many come, it is asked every 2 s at most.
     pub(super) fn ask_the_queue(&mut self, now: Moment) {
+        self.ask_the_queue_every(now, QUEUE_EVERY);
+    }
+
+    pub(super) fn ask_the_queue_every(&mut self, now: Moment, pause: Duration) {
         if self.in_a_cluster() {
-            let next_at = self.queue_asked_at.map_or(now, |asked_at| now.max(asked_at + QUEUE_EVERY));
+            let next_at = self.queue_asked_at.map_or(now, |asked_at| now.max(asked_at + pause));
             let queue = self.queue.get_or_insert(Pause { next_at, pause: QUEUE_EVERY });
             queue.next_at = queue.next_at.min(next_at);
         }

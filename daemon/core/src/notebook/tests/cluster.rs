@@ -183,3 +183,22 @@ fn a_notebook_that_is_no_job_any_more_has_none() {
     assert_eq!(bed.notebook.job(), None);
     assert_eq!(bed.task().map(|(_, task)| task), Some(Task::Find));
 }
+
+#[test]
+fn while_somebody_looks_the_queue_is_asked_every_ten_seconds() {
+    let mut bed = Bed::new(in_slurm);
+    let (id, _) = bed.up();
+    let (id, _) = task_of(&bed.did(id, running_on("n1"))).unwrap();
+    bed.did(id, Did::Found(Target::Tcp("n1".into(), 8888)));
+    let (mut asked, began) = (0, bed.now);
+    while bed.now.since(began) < Duration::from_secs(61) {
+        bed.notebook.handle(bed.now, NotebookInput::Look);
+        if let Some((id, task)) = bed.task() {
+            assert_eq!(task, Task::Queue);
+            asked += 1;
+            bed.did(id, running_on("n1"));
+        }
+        bed.now = bed.now + Duration::from_secs(1);
+    }
+    assert_eq!(asked, 6);
+}
