@@ -19,6 +19,8 @@ use crate::notebook::{self, Health, LookId, Server};
 
 /// What was looked at so lately is not looked at again.
 const FRESH: Duration = Duration::from_secs(2);
+/// The same of a server that was well in a job of a cluster: each look is a step of that job.
+const FRESH_IN_JOB: Duration = Duration::from_secs(30);
 /// Who asks waits so long for looks under way.
 const PATIENCE: Duration = Duration::from_millis(1500);
 
@@ -73,13 +75,24 @@ impl Looks {
         self.all.retain(|key, _| is_there(key));
     }
 
-    fn is_due(&self, key: &Key, now: Moment) -> bool {
-        let rests = |looked: &Looked| looked.under_way.is_some() || now.since(looked.begun_at) < FRESH;
+    fn is_due(&self, key: &Key, in_job: bool, now: Moment) -> bool {
+        let rests = |looked: &Looked| {
+            let fresh = fresh(in_job, looked.seen.as_ref().map(|seen| &seen.health));
+            looked.under_way.is_some() || now.since(looked.begun_at) < fresh
+        };
         !self.all.get(key).is_some_and(rests)
     }
 
     fn over(&self, key: &Key) -> Option<CancellationToken> {
         Some(self.all.get(key)?.under_way.as_ref()?.over.clone())
+    }
+}
+
+/// How long what was seen last is not looked at again.
+fn fresh(in_job: bool, seen: Option<&Health>) -> Duration {
+    match seen {
+        Some(Health::Fine(_)) if in_job => FRESH_IN_JOB,
+        _ => FRESH,
     }
 }
 
@@ -128,7 +141,8 @@ impl Driver {
                 self.tell(FleetInput::Tunnel(tunnel.clone(), look));
             }
             let Some(server) = server else { continue };
-            if self.notebooks.looks.is_due(&key, now) {
+            let in_job = self.errand(&key).is_some_and(|errand| errand.is_on_node());
+            if self.notebooks.looks.is_due(&key, in_job, now) {
                 self.begin_look(key.clone(), Arc::clone(&far), server, true);
             }
             under_way.extend(self.notebooks.looks.over(&key));
@@ -196,6 +210,24 @@ impl Driver {
         if look.was_asked_for && (is_doubtful || is_over) {
             let doubt = Input::Notebook(key.1.clone(), NotebookInput::Doubt);
             self.tell(FleetInput::Tunnel(key.0.clone(), doubt));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nbtunnel_core::{Failure, FailureKind};
+
+    use super::*;
+    use crate::notebook::Vitals;
+
+    #[test]
+    fn a_server_that_is_well_in_a_job_is_looked_at_seldom_and_one_that_is_not_at_once() {
+        let why = Failure::new(FailureKind::NotebookFailed, "it hangs", "");
+        let (well, ill) = (Health::Fine(Vitals::default()), Health::Silent(why));
+        assert_eq!(fresh(true, Some(&well)), FRESH_IN_JOB);
+        for often in [(true, Some(&ill)), (true, None), (false, Some(&well)), (false, None)] {
+            assert_eq!(fresh(often.0, often.1), FRESH, "{often:?}");
         }
     }
 }

@@ -15,4 +15,4 @@ mod start;
 
 pub use slurm::{Batch, cancel, job_log, queue, submit};
 pub use slurm_node::{KnownWays, Node};
-pub use start::{Begun, Launch, ended, log, start, stop};
+pub use start::{Begun, Launch, Stopped, ended, log, start, stop};

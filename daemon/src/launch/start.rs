@@ -198,18 +198,22 @@ fn no_port(launch: &Launch) -> Failure {
     Failure::new(FailureKind::NotebookFailed, message, hint)
 }
 
+/// What came of [`stop`].
+#[derive(Debug)]
+pub struct Stopped {
+    /// A server that [`start`] started lived until then.
+    pub ended_ours: bool,
+    /// What a user should know of it.
+    pub news: Option<String>,
+}
+
 /// Ends the server that [`start`] started, or if none lives the one with the process id `pid`: one that was found just
-/// now, and only if it is the user's. It gets 10 s to end by itself. That nothing is there is no failure. Returns what
-/// a user should know of it.
+/// now, and only if it is the user's. It gets 10 s to end by itself. That nothing is there is no failure.
 ///
 /// # Errors
 /// `not_yours`: `pid` is another user's. `notebook_failed`: it does not end, or lives on another machine.
 /// Otherwise those of [`FarSide::run`].
-pub async fn stop(
-    far: Arc<dyn FarSide>,
-    launch: &Launch,
-    pid: Option<u32>,
-) -> Result<Option<String>, Failure> {
+pub async fn stop(far: Arc<dyn FarSide>, launch: &Launch, pid: Option<u32>) -> Result<Stopped, Failure> {
     // 0 would be our own group, 1 is nobody's server.
     let found = pid.filter(|pid| *pid > 1).map(|pid| pid.to_string()).unwrap_or_default();
     let head = format!("{}found={found}\n", launch.named());
@@ -217,7 +221,10 @@ pub async fn stop(
     let answer = Answer::of(&ran)?;
     let pid = answer.rest(1);
     match answer.kind() {
-        "stopped" => Ok(answer.name(1).as_deref().map(of_the_forsaken)),
+        "stopped" => Ok(Stopped {
+            ended_ours: answer.name(2).is_some(),
+            news: answer.name(1).as_deref().map(of_the_forsaken),
+        }),
         "not_yours" => Err(Failure::new(
             FailureKind::NotYours,
             format!("process {pid} at the far end, which serves {}, is another user's", launch.name),

@@ -1,5 +1,6 @@
 # Ends the server that holds the claim, or if none does the process `found`, if that is the user's.
 main() {
+    ended=
     if enter; then
         judge
         case $claim in
@@ -14,7 +15,7 @@ main() {
                 number=$top
                 over stopped
                 # It was this one's child, or is somebody else's: another notebook's, or started by hand.
-                found=
+                found= ended=ended
                 ;;
         esac
     fi
@@ -28,7 +29,7 @@ main() {
             return
         }
     fi
-    echo "stopped ${forsaken:--}"
+    echo "stopped ${forsaken:--} ${ended:--}"
 }
 
 lives_yet() {

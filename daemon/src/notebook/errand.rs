@@ -5,7 +5,7 @@ use std::sync::Arc;
 use nbtunnel_core::{Did, Failure, FailureKind, Job, Launcher, NotebookSpec, Target, Task};
 use nbtunnel_proto::Secret;
 
-use super::{Checked, Kind, Last, Server, Wanted, find};
+use super::{Kind, Last, Server, Wanted, find, process_of};
 use crate::forward::FarSide;
 use crate::launch::{self, Batch, KnownWays, Launch, Node};
 
@@ -55,10 +55,13 @@ pub async fn carry_out(far: Arc<dyn FarSide>, errand: Errand, task: Task) -> Don
                 launch::cancel(far, &batch, known).await.map(|()| Did::Stopped)
             }
             None => {
-                let pid = errand.pid_now(&far).await;
-                match launch::stop(far, &errand.launch(), pid).await {
-                    Ok(news) => return Done { news, ..Did::Stopped.into() },
-                    Err(why) => Err(why),
+                let found = process_of(&far, &errand.wanted(None)).await;
+                let pid = found.as_ref().ok().copied().flatten();
+                match (launch::stop(far, &errand.launch(), pid).await, found) {
+                    // Whoever is there goes on.
+                    (Ok(stopped), Err(why)) if !stopped.ended_ours => Err(why),
+                    (Ok(stopped), _) => return Done { news: stopped.news, ..Did::Stopped.into() },
+                    (Err(why), _) => Err(why),
                 }
             }
         },
@@ -139,6 +142,11 @@ impl Errand {
         self.node(&far).map_or(far, |node| node as Arc<dyn FarSide>)
     }
 
+    /// Whether that is a node of a cluster.
+    pub fn is_on_node(&self) -> bool {
+        self.job.as_ref().is_some_and(|job| job.node().is_some())
+    }
+
     fn node(&self, far: &Arc<dyn FarSide>) -> Option<Arc<Node>> {
         Node::of(Arc::clone(far), self.job.as_ref()?, self.ways.clone())
     }
@@ -147,13 +155,6 @@ impl Errand {
     fn namesake(&self) -> Option<String> {
         let which = &self.spec.which;
         (which.port.is_some() && which.owner.is_none()).then(|| self.spec.name.to_string())
-    }
-
-    /// The process of its server, looked up now: a number that was seen earlier may be another's.
-    async fn pid_now(&self, far: &Arc<dyn FarSide>) -> Option<u32> {
-        let server = find(Arc::clone(far), &self.wanted(None)).await.ok()?;
-        let is_there = matches!(server.host.as_str(), "localhost" | "127.0.0.1" | "::1");
-        server.pid.filter(|_| is_there && server.checked == Checked::Mine && server.owner.is_none())
     }
 
     fn wanted(&self, node: Option<&Node>) -> Wanted {
@@ -256,6 +257,7 @@ impl Kind {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::notebook::Checked;
 
     #[test]
     fn a_server_on_either_loopback_is_told_from_one_that_is_elsewhere() {

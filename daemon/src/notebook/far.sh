@@ -51,6 +51,56 @@ servers() {
     done
 }
 
+# Where our own servers keep their files by what their environment says: a login shell's files may have set it, which
+# this script has not read.
+told_by_processes() {
+    # shellcheck disable=SC3067
+    for dir in /proc/[0-9]*; do
+        [ ! -O "$dir" ] || echo "${dir#/proc/}"
+    done | sort -rn | head -n 2000 | (
+        own=$(cat)
+        cd /proc && {
+            # shellcheck disable=SC2046
+            grep -ls NBTUNNEL_LINE= $(printf '%s/environ ' $own)
+            # shellcheck disable=SC2046
+            grep -ls jupyter $(printf '%s/cmdline ' $own)
+        } 2>/dev/null </dev/null | cut -d/ -f1 | sort -un | head -n 100 | while read -r pid; do places "$pid"; done
+    ) | sort -u | head -n 16
+}
+
+# Those that process $1 names, if it was started from here, or is of this home; of a job's only in that job.
+places() {
+    tr '\n\000' ' \n' 2>/dev/null <"/proc/$1/environ" | grep -e '^[HJNSX][A-Z_]*=' | (
+        mark='' its_home='' job='' conf='' found=''
+        while IFS= read -r one; do
+            value=${one#*=}
+            case $one in
+                HOME=*) its_home=$value ;;
+                NBTUNNEL_LINE=*) mark=$value ;;
+                SLURM_JOB_ID=*) job=$value ;;
+                SLURM_CONF=*) conf=$value ;;
+                JUPYTER_RUNTIME_DIR=/*) found=$found$value$newline ;;
+                JUPYTER_DATA_DIR=/*) found=$found$value/runtime$newline ;;
+                XDG_DATA_HOME=/*) found=$found$value/jupyter/runtime$newline ;;
+            esac
+        done
+        [ "$job" = "${SLURM_JOB_ID-}" ] || exit 0
+        [ -z "$job" ] || [ "$conf" = "${SLURM_CONF-}" ] || exit 0
+        case ${XDG_STATE_HOME-} in
+            /*) state=$XDG_STATE_HOME ;;
+            *) state=$HOME/.local/state ;;
+        esac
+        case $mark in
+            "$state"/nbtunnel/*) ;;
+            */nbtunnel/*/line) exit 0 ;;
+            *) [ "$its_home" = "$HOME" ] || exit 0 ;;
+        esac
+        printf %s "$found"
+    )
+}
+newline='
+'
+
 me=$(id -u) || exit 1
 who=$me
 home=$HOME
@@ -96,6 +146,9 @@ if [ -n "$written" ]; then
     for value in "$home/.local/share/jupyter/runtime" "$home/Library/Jupyter/runtime" "/run/user/$who/jupyter"; do
         (servers "$value")
     done
+    if [ "$who" = "$me" ] && [ -z "$elsewhere" ] && [ -r /proc/self/environ ]; then
+        told_by_processes | while IFS= read -r value; do (servers "$value" </dev/null); done
+    fi
     if command -v jupyter >/dev/null 2>&1; then echo "jupyter"; fi
 fi
 

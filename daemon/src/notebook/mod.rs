@@ -190,6 +190,24 @@ pub async fn find(far: Arc<dyn FarSide>, wanted: &Wanted) -> Result<Server, Fail
     Err(first.unwrap_or_else(|| words::missing(wanted, None)))
 }
 
+/// The process of the server that is wanted, looked up now: a number that was seen earlier may be another's. The server
+/// itself is not asked, since one that hangs is to be ended, too.
+///
+/// # Errors
+/// As [`find`], but that none is there is no failure; and that a server is there whose process nobody tells.
+async fn process_of(far: &Arc<dyn FarSide>, wanted: &Wanted) -> Result<Option<u32>, Failure> {
+    let candidates = match candidates(far, wanted).await {
+        Ok(choice) => choice.candidates,
+        Err(why) if choose::is_missing(&why) => return Ok(None),
+        Err(why) => return Err(why),
+    };
+    let pid = |candidate: &Candidate| candidate.file.as_ref().and_then(|file| file.pid);
+    match candidates.iter().find(|candidate| candidate.checked == Checked::Mine).and_then(pid) {
+        Some(pid) => Ok(Some(pid)),
+        None => Err(words::no_process(candidates.first().map_or(0, |first| first.port))),
+    }
+}
+
 /// Whether `server` is still there, and still theirs: asked before a target is set to it again.
 ///
 /// # Errors

@@ -135,6 +135,15 @@ pub(super) fn loopback_alone(node: &str, port: u16) -> String {
     format!("the server on {port} of {} listens on its loopback alone", shown(node))
 }
 
+/// A server is there, and it cannot be ended.
+pub(super) fn no_process(port: u16) -> Failure {
+    Failure::new(
+        FAILED,
+        format!("which process serves port {port} cannot be seen over there, so it was not ended"),
+        "end it where it runs, or by Shut Down on its page",
+    )
+}
+
 pub(super) fn of_another(name: &str, dir: &str) -> Failure {
     Failure::new(
         NOT_YOURS,

@@ -73,6 +73,11 @@ impl Jupyter {
         format!("{}api/status?token={}", self.base_url, self.token)
     }
 
+    /// Its home directory.
+    pub fn home(&self) -> std::path::PathBuf {
+        self.dir.path().join("home")
+    }
+
     /// Where it writes down that it runs.
     pub fn runtime_dir(&self) -> &Path {
         &self.runtime_dir

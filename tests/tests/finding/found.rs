@@ -183,3 +183,28 @@ fn a_scheme_that_is_named_is_kept_to() -> Result<()> {
     assert!(message.starts_with("http on an https forward"), "{message}");
     Ok(())
 }
+
+/// What a login shell's files set is not set for a script over there.
+#[test]
+fn a_server_of_this_home_is_found_where_its_own_environment_says() -> Result<()> {
+    let server = Recipe::new().start()?;
+    let home = server.home();
+    let usual = home.join(".local/share/jupyter/runtime");
+    fs::create_dir_all(&usual)?;
+    fs::set_permissions(&usual, fs::Permissions::from_mode(0o700))?;
+    for shell in
+        [&["sh"][..], &["bash", "--posix"], &["busybox", "ash"], &["ksh"], &["zsh", "--emulate", "sh"]]
+    {
+        let seen = found(&Here::in_shell(shell, [("HOME", home.clone().into())]), &Wanted::any())?;
+        assert_eq!((seen.port, seen.checked), (server.port(), Checked::Mine), "{shell:?}");
+    }
+    let other = tempfile::tempdir()?;
+    assert_eq!(
+        missed(&Here::with([("HOME", other.path().into())]), &Wanted::any())?.0,
+        FailureKind::NotebookMissing
+    );
+    // A job's processes are looked at within the job alone.
+    let job = Here::with([("HOME", home.into()), ("SLURM_JOB_ID", "7".into())]);
+    assert_eq!(missed(&job, &Wanted::any())?.0, FailureKind::NotebookMissing);
+    Ok(())
+}

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use nbtunnel_core::{FailureKind, HostKeyPolicy, Policy, Route, SshConfig};
 use nbtunnel_proto::Secret;
 use nbtunnel_tests::jupyter::{Recipe, Stranger};
+use nbtunnel_tests::wait::SOON;
 use nbtunnel_tests::{Sshd, net};
 use nbtunneld::forward::far_side::FarSide;
 use nbtunneld::notebook::{self, Checked, Health, Wanted};
@@ -51,6 +52,19 @@ async fn log_in(sshd: &Sshd) -> Result<Up> {
     Ok(Up { _link: link, _policy: policy, far })
 }
 
+/// What is found in the end, asked for while all else goes on.
+async fn holds<T>(what: &str, find: impl AsyncFn() -> Option<T>) -> Result<T> {
+    let asking = async {
+        loop {
+            match find().await {
+                Some(found) => return found,
+                None => tokio::time::sleep(Duration::from_millis(16)).await,
+            }
+        }
+    };
+    tokio::time::timeout(SOON, asking).await.with_context(|| format!("waited in vain: {what}"))
+}
+
 fn with_runtime<T>(test: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?.block_on(test)
 }
@@ -91,16 +105,21 @@ fn where_no_further_program_may_run_at_a_time_a_stranger_is_told_nothing_either(
         let up = log_in(&sshd).await?;
         let pid = sshd.path("pid");
         let hangs = format!("sleep 600 & echo $! >{}; wait", pid.display());
-        let hung = up.far.clone().run(hangs, Duration::from_secs(2)).await;
-        assert_eq!(hung.map_err(|why| why.kind), Err(FailureKind::TimedOut));
+        let hung = tokio::spawn(up.far.clone().run(hangs, SOON));
+        let sleeper: u32 =
+            holds("it hangs", async || std::fs::read_to_string(&pid).ok()?.trim().parse().ok()).await?;
+        hung.abort();
         let wanted = Wanted { token: Some(Secret::new("ours".to_owned())), ..on(port) };
         let found = notebook::find(up.far.clone(), &wanted).await;
         assert_eq!(found.map_err(|why| why.kind), Err(FailureKind::Refused));
-        let sleeper = std::fs::read_to_string(pid)?.trim().parse()?;
         nbtunnel_tests::child::signal_pid(sleeper, nbtunnel_tests::child::Signal::Kill)?;
         // Once it is gone, it is seen whose the port is.
-        let found = notebook::find(up.far, &wanted).await;
-        assert_eq!(found.map_err(|why| why.kind), Err(FailureKind::NotYours));
+        let found = holds("a program may run again", async || {
+            let found = notebook::find(up.far.clone(), &wanted).await.map_err(|why| why.kind);
+            assert_eq!(stranger.heard(), "");
+            (found != Err(FailureKind::Refused)).then_some(found)
+        });
+        assert_eq!(found.await?, Err(FailureKind::NotYours));
         assert_eq!(stranger.heard(), "");
         Ok(())
     })

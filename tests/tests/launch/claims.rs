@@ -131,8 +131,8 @@ fn what_a_machine_that_is_gone_had_is_ended_for_good_if_it_comes_back() -> Resul
     // It went before it gave any other sign than its claim.
     let claim = yard.state()?.join("claim.7");
     ensure!(Command::new("touch").args(["-h", "-d", "10 minutes ago"]).arg(&claim).status()?.success());
-    let news = did(stop(yard.far(), &launch, None))?;
-    ensure!(news.is_some_and(|news| news.contains("login7")));
+    let stopped = did(stop(yard.far(), &launch, None))?;
+    ensure!(stopped.news.is_some_and(|news| news.contains("login7")));
     let claim = yard.claim().context("what follows its claim tells it so")?;
     ensure!(claim.starts_with(&format!("{} ", host()?)), "{claim}");
     ours(&did(start(yard.far(), &launch))?)?;

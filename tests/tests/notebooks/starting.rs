@@ -1,9 +1,12 @@
 //! Servers that are started from here, and ended.
 
+use std::net::TcpStream;
 use std::thread;
 
 use anyhow::{Context, Result};
-use nbtunnel_tests::{http, programs, wait};
+use nbtunnel_tests::child::{Signal, signal_pid};
+use nbtunnel_tests::jupyter::Stranger;
+use nbtunnel_tests::{http, net, programs, wait};
 
 use super::lab::Lab;
 
@@ -75,5 +78,41 @@ fn a_command_that_ends_at_once_is_told_with_its_last_words() -> Result<()> {
     let alice = lab.until("alice", "it is told", |notebook| notebook["problem"].is_object())?;
     let message = alice["problem"]["message"].as_str().context("no message")?;
     assert!(message.contains("the licence"), "{alice:#}");
+    Ok(())
+}
+
+#[test]
+fn a_server_that_hangs_is_stopped_though_it_answers_nothing() -> Result<()> {
+    let lab = Lab::new("[notebook.alice]\nfind = \"auto\"\n")?;
+    let jupyter = lab.recipe().start()?;
+    lab.found("alice")?;
+    signal_pid(jupyter.pid(), Signal::Stop)?;
+    let told = lab.nbctl(&["notebook", "stop", "alice"])?;
+    assert_eq!(told.code, 0, "{told:?}");
+    wait::until("nobody listens there", wait::SOON, || {
+        TcpStream::connect(("127.0.0.1", jupyter.port())).is_err()
+    })
+}
+
+#[test]
+fn on_a_strangers_port_nothing_is_said_to_be_stopped() -> Result<()> {
+    let port = net::free_port()?;
+    let lab = Lab::new(&format!("[notebook.alice]\nremote_port = {port}\n"))?;
+    lab.world.wait_for("lab", "up")?;
+    let _stranger = Stranger::on(port)?;
+    let told = lab.nbctl(&["notebook", "stop", "alice"])?;
+    assert_ne!(told.code, 0, "{told:?}");
+    assert!(told.stderr.contains("belongs to another user"), "{told:?}");
+    Ok(())
+}
+
+#[test]
+fn a_server_that_its_login_files_have_write_elsewhere_is_found() -> Result<()> {
+    let elsewhere = tempfile::tempdir()?;
+    let command = format!("export JUPYTER_RUNTIME_DIR={}; ", elsewhere.path().display());
+    let lab = Lab::new(&section().replace("start = \"", &format!("start = \"{command}")))?;
+    let told = lab.nbctl(&["open", "alice", "--print"])?;
+    let stopped = lab.nbctl(&["notebook", "stop", "alice"])?;
+    assert_eq!((told.code, stopped.code), (0, 0), "{told:?} {stopped:?}");
     Ok(())
 }
