@@ -12,6 +12,8 @@ use crate::net;
 pub struct Answer {
     /// For example 200.
     pub status: u16,
+    /// What a browser keeps, each as `NAME=VALUE`.
+    pub cookies: Vec<String>,
     /// What came after the headers, as it came.
     pub body: String,
 }
@@ -36,7 +38,11 @@ pub fn get(port: u16, path: &str, headers: &[(&str, &str)], patience: Duration) 
 fn parse(answer: &str) -> Result<Answer> {
     let (head, body) = answer.split_once("\r\n\r\n").context("the answer has no end of headers")?;
     let status = head.split_whitespace().nth(1).and_then(|word| word.parse().ok());
-    Ok(Answer { status: status.context("the answer has no status")?, body: body.to_owned() })
+    let fields = head.lines().skip(1).filter_map(|line| line.split_once(':'));
+    let cookies = fields.filter(|(name, _)| name.eq_ignore_ascii_case("set-cookie"));
+    let cookies = cookies.map(|(_, value)| value.split(';').next().unwrap_or_default().trim().to_owned());
+    let status = status.context("the answer has no status")?;
+    Ok(Answer { status, cookies: cookies.collect(), body: body.to_owned() })
 }
 
 #[cfg(test)]
@@ -44,9 +50,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_is_status_and_body() {
-        let answer = parse("HTTP/1.1 403 Forbidden\r\nA: b\r\n\r\nno\r\n\r\nway").unwrap();
-        assert_eq!(answer, Answer { status: 403, body: "no\r\n\r\nway".into() });
+    fn an_answer_is_status_cookies_and_body() {
+        let text = "HTTP/1.1 403 Forbidden\r\nA: b\r\nset-cookie: c=d; Path=/\r\n\r\nno\r\n\r\nway";
+        let expected = Answer { status: 403, cookies: vec!["c=d".into()], body: "no\r\n\r\nway".into() };
+        assert_eq!(parse(text).unwrap(), expected);
         assert!(parse("HTTP/1.1 200 OK\r\n").is_err());
         assert!(parse("hello\r\n\r\n").is_err());
     }

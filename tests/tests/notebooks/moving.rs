@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use nbtunnel_tests::jupyter::{Jupyter, Stranger};
 use nbtunnel_tests::{http, wait};
 
@@ -17,6 +17,12 @@ fn a_server_that_comes_back_with_another_port_and_token_is_reached_by_the_same_u
     assert_eq!(lab.says("token", "alice")?, "yesterday");
     let kernel = before.start_kernel(port)?;
     assert_eq!(before.run_code(port, &kernel, "x = 6 * 7\nprint(x)")?, "42\n");
+    // A browser that was led in by the URL goes by a cookie from then on.
+    let led_in = http::get(port, "/?token=yesterday", &[], wait::SOON)?;
+    let cookies = led_in.cookies.join("; ");
+    let by_cookie = || http::get(port, "/api/kernels", &[("Cookie", &cookies)], wait::SOON);
+    ensure!(by_cookie()?.status == 200, "{cookies:?}");
+    ensure!(http::get(port, "/api/kernels", &[], wait::SOON)?.status == 403, "it lets anybody in");
     before.kill()?;
     // Whoever comes while there is none is held, and carried to the next one.
     let early = std::thread::spawn(move || http::get(port, "/api", &[], wait::SOON * 8));
@@ -31,6 +37,7 @@ fn a_server_that_comes_back_with_another_port_and_token_is_reached_by_the_same_u
         "code ran {:.2} s after the server had answered for the first time",
         came_back.elapsed().as_secs_f64()
     );
+    ensure!(by_cookie()?.status == 200, "the browser has to log in again");
     let early = early.join().expect("no panic")?;
     assert_eq!(early.status, 200, "{}", early.body);
     let alice = lab.notebook("alice")?;
