@@ -2,7 +2,6 @@
 //! come to places that nobody asked for. Channels are played by hand, message by message.
 
 use std::fs;
-use std::net::Ipv4Addr;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -70,7 +69,8 @@ impl StrangeListener {
         answering: impl Fn(&str, u32) -> Answer + Send + Sync + 'static,
     ) -> Result<StrangeListener> {
         let dir = tempfile::Builder::new().prefix("nbt-strange-").tempdir()?;
-        let port = net::free_port()?;
+        let listener = net::listener()?;
+        let port = listener.local_addr()?.port();
         let host_key = PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519)?;
         let public = host_key.public_key().to_openssh()?;
         fs::write(dir.path().join("known_hosts"), format!("[127.0.0.1]:{port} {public}\n"))?;
@@ -78,7 +78,8 @@ impl StrangeListener {
         user_key.write_openssh_file(dir.path().join("user_key"), LineEnding::LF)?;
         let config = Arc::new(server::Config { keys: vec![host_key], ..Default::default() });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, port)))?;
+        listener.set_nonblocking(true)?;
+        let listener = runtime.block_on(async { TcpListener::from_std(listener) })?;
         let (stop, mut stopped) = oneshot::channel();
         let (add, direct) = mpsc::channel();
         let handle = runtime.handle().clone();

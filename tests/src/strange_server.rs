@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 use std::fs;
-use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -48,7 +47,8 @@ impl StrangeServer {
     /// No port or no thread could be had.
     pub fn asking(rounds: Vec<Round>) -> Result<StrangeServer> {
         let dir = tempfile::Builder::new().prefix("nbt-strange-").tempdir()?;
-        let port = net::free_port()?;
+        let listener = net::listener()?;
+        let port = listener.local_addr()?.port();
         let host_key = PrivateKey::random(&mut safe_rng(), Algorithm::Ed25519)?;
         let public = host_key.public_key().to_openssh()?;
         fs::write(dir.path().join("known_hosts"), format!("[127.0.0.1]:{port} {public}\n"))?;
@@ -61,7 +61,8 @@ impl StrangeServer {
         let heard: Arc<Mutex<Vec<Vec<String>>>> = Arc::default();
         let hearing = Arc::clone(&heard);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, port)))?;
+        listener.set_nonblocking(true)?;
+        let listener = runtime.block_on(async { TcpListener::from_std(listener) })?;
         let (stop, mut stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             runtime.block_on(async {

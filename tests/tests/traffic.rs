@@ -223,8 +223,8 @@ fn a_denial_is_told_once_seen_again_on_the_next_link_and_its_end_is_told_too() -
 fn a_taken_port_is_a_problem_of_that_forward_until_it_is_free() -> Result<()> {
     let (sshd, echo) = (Sshd::start()?, Server::echo()?);
     let mut world = World::new()?;
-    let (taken, good) = (net::free_port()?, net::free_port()?);
-    let thief = std::net::TcpListener::bind(("127.0.0.1", taken))?;
+    let thief = net::listener()?;
+    let (taken, good) = (thief.local_addr()?.port(), net::free_port()?);
     world.write("alice", &sshd.tunnel().forward(taken, echo.port()).forward(good, echo.port()))?;
     world.start()?;
     let tunnel = world.wait_until("alice", "the taken port is shown", |tunnel| {

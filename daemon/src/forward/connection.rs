@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nbtunnel_core::Target;
+use tokio::io::AsyncReadExt as _;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::accepted::Accepted;
 use super::activity::Place;
-use super::carrier::{Carried, GateNow};
+use super::carrier::{Carried, Carrier, GateNow};
 use super::standing::Standing;
 
 /// Sees `local` to its end. Dropping it on the way, as every `return` here does, resets it.
@@ -37,6 +38,10 @@ pub(super) async fn attend(mut local: Accepted, standing: Arc<Standing>) {
                 local.move_to(Place::Open);
                 standing.carried_by(&carrier);
                 let Some(target) = local.destination(target).await else { return };
+                if standing.may_be_shallow(&target) && ends_at_once(&carrier, &target).await {
+                    standing.heard_nothing(&target);
+                    continue;
+                }
                 let heard = standing.tally.snapshot().bytes_in;
                 match carrier.carry(local, target.clone()).await {
                     Carried::Over => {
@@ -71,6 +76,16 @@ pub(super) async fn attend(mut local: Accepted, standing: Arc<Standing>) {
         }
     }
 }
+
+/// Whether a way to `target` is over as soon as it is open: who takes connections there leads nowhere. That is known
+/// within the time between two machines of a cluster, however far away both are.
+async fn ends_at_once(carrier: &Arc<dyn Carrier>, target: &Target) -> bool {
+    let Ok(mut way) = Arc::clone(carrier).open(target.clone()).await else { return false };
+    matches!(timeout(SHALLOW, way.read(&mut [0])).await, Ok(Ok(0)))
+}
+
+/// What is not over by then leads somewhere.
+const SHALLOW: Duration = Duration::from_millis(100);
 
 /// A look at where a notebook is takes no longer, nor does a server that starts anew.
 const LOOKED_FOR: Duration = Duration::from_secs(10);

@@ -25,6 +25,12 @@ impl Standing {
         true
     }
 
+    /// Whether nothing was heard lately of what takes connections at `target`, which may be gone behind that.
+    pub(super) fn may_be_shallow(&self, target: &Target) -> bool {
+        let is_alone = self.tally.snapshot().open <= 1;
+        self.notebook.is_some() && matches!(target, Target::Socket(_)) && is_alone
+    }
+
     /// A connection to `target` came to its end without a byte from there. Whoever made a socket at the far end takes
     /// connections also for a server that is gone.
     pub(super) fn heard_nothing(&self, target: &Target) {

@@ -117,8 +117,9 @@ impl FarSide for Node {
                 }
             }
             said.dedup();
+            // As a rule for a moment: its prolog runs, or it is busy.
             Err(Failure::new(
-                FailureKind::NotebookFailed,
+                FailureKind::Refused,
                 format!("{}, where job {} runs, takes no command: {}", self.name, self.job, said.join("; ")),
                 "see whether `srun --jobid` or ssh gets from the login machine to that node",
             ))

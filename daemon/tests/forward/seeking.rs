@@ -1,11 +1,15 @@
 //! A forward that leads to a notebook: nobody is led anywhere before somebody has looked where it is.
 
 use super::world::*;
+use nbtunnel_core::io::ListenId;
 use nbtunnel_core::{
     Failure, FailureKind, ForwardId, ForwardReport, ForwardSpec, Input, ListenAt, ListenerReport, Name,
     Policy, Target,
 };
-use nbtunneld::forward::{Budgets, Forward, GateNow};
+use nbtunneld::forward::carrier::Tell;
+use nbtunneld::forward::far_side::{FarStream, Opening, Running};
+use nbtunneld::forward::{Accepted, Budgets, Carried, Carrier, FarSide, Forward, GateNow, Landing};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -131,4 +135,44 @@ async fn who_waits_in_vain_is_told_to_have_waited_for_what_was_not_there() {
     assert_eq!(read_out(&mut local).await, (vec![], true));
     until(|| told(&ForwardReport::Missed(1))).await;
     assert!(told(&ForwardReport::Expired(2)).is_none());
+}
+
+/// A link to a machine where a socket takes every connection and leads nowhere.
+struct Shallow;
+
+impl FarSide for Shallow {
+    fn open(self: Arc<Self>, _: Target) -> Opening {
+        let (way, _) = tokio::io::duplex(1);
+        Box::pin(std::future::ready(Ok(Box::new(way) as FarStream)))
+    }
+
+    fn run(self: Arc<Self>, _: String, _: Duration) -> Running {
+        Box::pin(std::future::ready(Err(refused())))
+    }
+}
+
+impl Carrier for Shallow {
+    fn carry(self: Arc<Self>, _: Accepted, _: Target) -> Pin<Box<dyn Future<Output = Carried> + Send>> {
+        Box::pin(std::future::ready(Carried::Over))
+    }
+
+    fn listen(&self, _: ListenId, _: ListenAt, _: Landing, _: Tell) {}
+
+    fn unlisten(&self, _: ListenId, _: Tell) {}
+}
+
+#[tokio::test]
+async fn whoever_comes_by_a_socket_that_leads_nowhere_waits_until_the_notebook_is_found() {
+    let world = World::new();
+    let (forward, address) = seeking(&world).await;
+    world.gate.send_replace(GateNow::Serve(Arc::new(Shallow)));
+    forward.retarget(Target::Socket("/run/node/1".into()));
+    let mut local = TcpStream::connect(&address).await.unwrap();
+    local.write_all(b"early").await.unwrap();
+    until(|| (times_sought(&world) == 1).then_some(())).await;
+    until_held(&world, 1).await;
+    let mut link = world.link();
+    forward.retarget(at(7001));
+    let mut far = link.channel().await;
+    assert_eq!(far.hears().await, Sent::Data("early".into()));
 }

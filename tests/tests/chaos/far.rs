@@ -79,7 +79,10 @@ fn a_port_that_is_gone_at_the_far_end_is_told_as_that_and_leaves_the_link_alone(
     line.hear()?;
 
     // Somebody listens there again: nothing has to be done for it.
-    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    // A child between fork and exec may hold the one that was there.
+    let listener = wait::until_some("its port is free", wait::SOON, || {
+        std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()
+    })?;
     let server = std::thread::spawn(move || {
         let (stream, _) = listener.accept()?;
         std::io::copy(&mut stream.try_clone()?, &mut &stream)

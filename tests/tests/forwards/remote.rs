@@ -159,7 +159,10 @@ fn a_target_that_is_gone_is_a_reset_and_a_problem_until_it_is_back() -> Result<(
         tunnel["forwards"][0]["problem"]["code"] == "refused"
     })?;
     ensure!(tunnel["state"] == "up" && tunnel["forwards"][0]["open"] == 0, "{tunnel:#}");
-    let back = std::net::TcpListener::bind(("127.0.0.1", target))?;
+    // A child between fork and exec may hold the one that was there.
+    let back = wait::until_some("its port is free", wait::SOON, || {
+        std::net::TcpListener::bind(("127.0.0.1", target)).ok()
+    })?;
     let mut stream = net::connect(port, wait::SOON)?;
     let (mut there, _) = back.accept()?;
     there.write_all(b"x")?;

@@ -108,7 +108,7 @@ impl Notebook {
                 self.give_up(now, running, &why);
             }
             // A machine that is busy with what was started there: it is waited for all the same.
-            Task::Find | Task::Await if self.is_awaited(now) && self.may_pass(why.kind) => {
+            Task::Find | Task::Await if self.is_awaited(now) && may_pass(why.kind) => {
                 let next_at = now + QUEUE_EVERY;
                 self.search = Some(Search { next_at, fast_until: None, pause: SEEK_EVERY });
             }
@@ -139,12 +139,6 @@ impl Notebook {
 
     fn is_awaited(&self, now: Moment) -> bool {
         self.started_until.is_some_and(|until| now < until)
-    }
-
-    /// Whether a look that failed may succeed in a moment.
-    fn may_pass(&self, kind: FailureKind) -> bool {
-        self.in_a_cluster()
-            || matches!(kind, FailureKind::TimedOut | FailureKind::Refused | FailureKind::Disconnected)
     }
 
     /// How its job stands; none: there is none.
@@ -256,6 +250,11 @@ impl Notebook {
             self.look(now);
         }
     }
+}
+
+/// Whether a look that failed may succeed in a moment.
+fn may_pass(kind: FailureKind) -> bool {
+    matches!(kind, FailureKind::TimedOut | FailureKind::Refused | FailureKind::Disconnected)
 }
 
 /// An answer to another question than the one that was asked.
