@@ -23,7 +23,8 @@ fn on(port: u16) -> Wanted {
 
 /// Somebody whose servers write down here that they run.
 fn me(runtime_dir: &Path) -> Arc<Here> {
-    Here::with([("JUPYTER_RUNTIME_DIR", runtime_dir.into())])
+    // A home of its own: servers of one home are found wherever they write.
+    Here::with([("HOME", runtime_dir.into()), ("JUPYTER_RUNTIME_DIR", runtime_dir.into())])
 }
 
 fn token(server: &Server) -> Option<&str> {
