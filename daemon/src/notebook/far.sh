@@ -62,7 +62,8 @@ told_by_processes() {
         cd /proc && {
             # shellcheck disable=SC2046
             grep -ls NBTUNNEL_LINE= $(printf '%s/environ ' $own)
-            # Not this grep itself. shellcheck disable=SC2046
+            # Not this grep itself.
+            # shellcheck disable=SC2046
             grep -ls '[j]upyter' $(printf '%s/cmdline ' $own)
         } 2>/dev/null </dev/null | cut -d/ -f1 | sort -un | head -n 100 | while read -r pid; do places "$pid"; done
     ) | sort -u | head -n 16
