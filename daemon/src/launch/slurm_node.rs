@@ -74,6 +74,7 @@ impl Node {
             Target::Tcp(host, port) if host != self.name => (host, port),
             Target::Tcp(..) | Target::Socket(_) | Target::Socks | Target::Notebook(_) => return Ok(target),
         };
+        // Kept until the way is there: who wants the same meanwhile waits for it, and makes none of his own.
         let mut sockets = self.sockets.lock().await;
         if let Some(socket) = sockets.get(&place) {
             return Ok(socket.clone());
