@@ -29,10 +29,13 @@ Examples:
   nbctl add 'ssh -N -f -L localhost:6000:localhost:7000 me@host.example.org'
   nbctl add alice -- ssh -J me@login.example.org -L 6000:localhost:7000 me@gpu7
   nbctl add --host gpu7 'http://localhost:8888/lab?token=…'
+  nbctl add --host gpu7 -          takes the URL from standard input, or asks for it
   nbctl add --host gpu7 -L 6000:localhost:7000 --start demand
   nbctl add mycluster
 
-A line without forwards leads to the notebook that runs there, whatever its port.";
+A line without forwards leads to the notebook that runs there, whatever its port.
+Others on this machine can see what programs are called with, and shells remember it: write `-`
+for a URL with a token, and paste it when asked.";
 
 /// Above what every command takes, so that it does not stand among the command's own.
 const EVERYWHERE: &str = "Options of every command";
@@ -167,7 +170,8 @@ pub(crate) struct LogsArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct AddArgs {
-    /// A name; and a whole ssh command line, a Host of ssh_config, user@host or the URL of a notebook
+    /// A name; and a whole ssh command line, a Host of ssh_config, user@host or the URL of a notebook; `-` is one of
+    /// these that is read from standard input
     #[arg(value_name = "NAME|COMMAND|HOST|URL", num_args = 0..=3)]
     pub words: Vec<String>,
     /// The server, as in ssh: a name, an address, user@host
@@ -206,6 +210,9 @@ pub(crate) struct AddArgs {
     /// How long new local connections wait while the tunnel is away, as in 30s
     #[arg(long, value_name = "DURATION")]
     pub hold: Option<String>,
+    /// Change the tunnel that has its name, as after a platform gave it a new port; what else stands in its file stays
+    #[arg(long)]
+    pub replace: bool,
     /// A whole ssh command line
     #[arg(last = true, value_name = "ssh …")]
     pub command: Vec<String>,
@@ -271,8 +278,8 @@ pub(crate) struct ExportArgs {
 pub(crate) enum Export {
     /// Keep a Host for each tunnel in a file of ours, which ~/.ssh/config includes
     SshConfig(ExportSshArgs),
-    /// Print PuTTY sessions, to be imported by regedit
-    Putty(ExportNamesArgs),
+    /// Print PuTTY sessions, or write them to a file that regedit imports
+    Putty(ExportPuttyArgs),
     /// Print how VS Code opens a directory there
     Vscode(ExportDirArgs),
     /// Print the link by which JetBrains Gateway opens a directory there
@@ -299,10 +306,16 @@ pub(crate) struct ExportSshArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct ExportNamesArgs {
+pub(crate) struct ExportPuttyArgs {
     /// Names of tunnels; all of them without
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
+    /// Write them there, as regedit reads it, instead of printing them
+    #[arg(long, value_name = "FILE.reg")]
+    pub file: Option<PathBuf>,
+    /// Do not ask, even if that file is there already
+    #[arg(short, long, requires = "file")]
+    pub yes: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,7 @@
 //! A notebook as the commands see it: asking the daemon for one, and its URL.
 
+use std::future::pending;
+use std::pin::pin;
 use std::time::Duration;
 
 use nbtunnel_proto::{NotebookAsk, NotebookAt, Reply, Request};
@@ -28,19 +30,39 @@ pub(crate) async fn ask(
 ) -> Result<Reply, CommandError> {
     let mut client = daemon.connect().await?;
     client.send(&Request::Notebook { name: name.to_owned(), ask }).await?;
-    let is_patient = matches!(ask, NotebookAsk::Open | NotebookAsk::Restart);
+    let patience = match ask {
+        NotebookAsk::Open | NotebookAsk::Restart => None,
+        NotebookAsk::Stop => Some(STOPPING),
+        NotebookAsk::Find | NotebookAsk::Log { .. } => Some(SILENCE),
+    };
     let mut progress = printer.progress();
-    let patience = if ask == NotebookAsk::Stop { STOPPING } else { SILENCE };
-    let mut late = std::pin::pin!(sleep(patience));
+    last_word(async || Ok(client.next().await?), patience, |text| progress.show(text)).await
+}
+
+/// The last of the replies that come. `patience` is for all of them together.
+async fn last_word(
+    mut next: impl AsyncFnMut() -> Result<Option<Reply>, CommandError>,
+    patience: Option<Duration>,
+    mut show: impl FnMut(&str),
+) -> Result<Reply, CommandError> {
+    let mut late = pin!(async {
+        match patience {
+            Some(patience) => {
+                sleep(patience).await;
+                patience
+            }
+            None => pending().await,
+        }
+    });
     let mut said = None;
     loop {
         let reply = tokio::select! {
-            reply = client.next() => reply?,
-            () = &mut late, if !is_patient => return Err(silent(patience, said.as_deref())),
+            reply = next() => reply?,
+            patience = &mut late => return Err(silent(patience, said.as_deref())),
         };
         match reply {
             Some(Reply::Progress(text)) => {
-                progress.show(&text);
+                show(&text);
                 said = Some(text);
             }
             Some(reply) => return Ok(reply),
@@ -133,6 +155,27 @@ mod tests {
     use nbtunnel_proto::Secret;
 
     use super::*;
+
+    /// A daemon that says `words` of progress, each after a moment, and is done then.
+    async fn hear(words: u32, patience: Option<Duration>) -> Result<Reply, CommandError> {
+        let mut said = 0;
+        let next = async || {
+            sleep(Duration::from_millis(10)).await;
+            said += 1;
+            Ok(Some(if said > words { Reply::Done } else { Reply::Progress(format!("step {said}")) }))
+        };
+        let heard = last_word(next, patience, |_| ());
+        tokio::time::timeout(Duration::from_secs(60), heard).await.expect("it waits for ever")
+    }
+
+    #[tokio::test]
+    async fn whatever_is_said_meanwhile_the_patience_is_for_all_of_it() {
+        let late = hear(u32::MAX, Some(Duration::from_millis(100))).await.unwrap_err();
+        assert_eq!(late.exit, Exit::TimedOut);
+        assert!(late.message.contains(": step "), "{}", late.message);
+        assert!(matches!(hear(20, None).await, Ok(Reply::Done)));
+        assert!(matches!(hear(1, Some(SILENCE)).await, Ok(Reply::Done)));
+    }
 
     fn at(base_url: &str, token: Option<&str>) -> NotebookAt {
         NotebookAt {

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::ssh_line::Refusal;
+use crate::ssh_line::{Refusal, is_ssh};
 
 /// What it says.
 #[derive(Clone, PartialEq, Eq)]
@@ -44,9 +44,18 @@ impl ServerUrl {
     }
 }
 
-/// Whether `word` is meant as such an address.
-pub fn is_meant(word: &str) -> bool {
-    scheme(word).is_some()
+/// What in `text` is meant as such an address: a word alone, be it with a slip or without its beginning, since what is
+/// taken for anything else may be shown with its token; or the first address in what a server printed.
+pub fn meant(text: &str) -> Option<&str> {
+    let mut words = text.split_whitespace();
+    match (words.next(), words.next()) {
+        (Some(word), None) => {
+            let is_ssh = word.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("ssh://"));
+            (!is_ssh && (word.contains("://") || word.contains("token="))).then_some(word)
+        }
+        _ if text.split_whitespace().any(is_ssh) => None,
+        _ => text.split_whitespace().find(|word| scheme(word).is_some()),
+    }
 }
 
 /// Whether it is https, and what follows the scheme.
@@ -183,6 +192,26 @@ mod tests {
             let refusal = parse(text).unwrap_err();
             assert!(!refusal.message.contains("abc") && !refusal.hint.contains("abc"), "{refusal:?}");
         }
-        assert!(!is_meant("ssh http://h") && !is_meant("http") && is_meant("https://h"));
+        for word in ["https://h", " http://h\n", "htp://h/?token=abc", "localhost:8888/lab?token=abc"] {
+            assert_eq!(meant(word), Some(word.trim()));
+        }
+        for text in
+            ["ssh http://h", "A=http://h /usr/bin/ssh h", "http", "ssh://h", "SSH://a://b", "h:1", "me@h", ""]
+        {
+            assert_eq!(meant(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_found_in_what_a_server_printed() {
+        for text in [
+            "[I 10:00:00.000 ServerApp] http://gpu7:8888/lab?token=abc",
+            "    or http://gpu7:8888/lab?token=abc",
+            "    To access the server, open this file in a browser:\n        file:///run/jpserver-1-open.html\n    \
+             Or copy and paste one of these URLs:\n        http://gpu7:8888/lab?token=abc\n        \
+             http://127.0.0.1:8888/lab?token=abc\n",
+        ] {
+            assert_eq!(meant(text), Some("http://gpu7:8888/lab?token=abc"), "{text}");
+        }
     }
 }

@@ -143,7 +143,7 @@ fn notes(status: &Status, paint: Paint) -> String {
                 out += &format!("{} {who}: {}\n", paint.yellow("note:"), plain(note));
             }
         }
-        out += &notebooks::notes(tunnel, paint);
+        out += &notebooks::notes(tunnel, status.daemon.now_ms, paint);
     }
     for problem in FileProblem::once_each(&status.problems) {
         out += &file_note(&problem, paint);

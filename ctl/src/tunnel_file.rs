@@ -167,6 +167,28 @@ impl Draft {
         Ok(())
     }
 
+    /// Puts it in the place of a file, which keeps its mode, unless there `is_secret` what is for nobody else. The file is
+    /// none that only links to another.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub(crate) fn put(self, place: &Path, is_secret: bool) -> Result<(), CommandError> {
+        let failed = |error: io::Error| CommandError::file("written", place, &error);
+        let draft = match (self.path.parent().and_then(Path::parent), place.parent()) {
+            (Some(here), Some(there)) if here.canonicalize().ok().as_deref() == Some(there) => self,
+            // A link led here, perhaps to another disk: write beside the file.
+            _ => {
+                let text = fs::read(&self.path);
+                Draft::write(place, &text.map_err(|error| CommandError::file("read", &self.path, &error))?)?
+            }
+        };
+        if !is_secret {
+            let mode = fs::metadata(place).map(|meta| meta.permissions());
+            mode.and_then(|mode| fs::set_permissions(&draft.path, mode)).map_err(failed)?;
+        }
+        draft.place_over(place).map_err(failed)
+    }
+
     /// Leaves it where it is, for the user.
     pub(crate) fn keep(self) -> PathBuf {
         let _ = self.dir.keep();

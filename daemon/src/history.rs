@@ -1,5 +1,5 @@
 //! What is remembered of each tunnel over the daemon's lives: reconnects, time up, the longest gap, the last
-//! failure, the ports that servers chose.
+//! failure, the ports that servers chose, the servers of its notebooks.
 //!
 //! Pure bookkeeping, fed by the driver with transitions and moments; `history_file` keeps it on disk.
 
@@ -42,6 +42,28 @@ pub struct Past {
     /// Forwards whose port the server chooses, in the grammar of `ssh -R`, and what it chose.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<(String, u16)>,
+    /// The servers that were found last for its notebooks, by the name of the notebook.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub servers: BTreeMap<String, PastServer>,
+}
+
+/// A notebook's server, as far as others are told from it. Its token is kept nowhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PastServer {
+    /// Its process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// Its port, never 0.
+    pub port: u16,
+    /// The directory that it served.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root_dir: Option<String>,
+    /// What was asked when it was found: another question is not about it.
+    pub question: u64,
+    /// The one before it had ended, and nobody who opens it has heard that yet.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_news: bool,
 }
 
 /// A failure of the link.
@@ -195,6 +217,16 @@ impl History {
             && entry.past.ports != ports
         {
             entry.past.ports = ports;
+            (self.changed, self.written_at) = (true, None);
+        }
+    }
+
+    /// These servers are those of the notebooks of the tunnel. That is written down at once: a crash may be next.
+    pub fn served(&mut self, name: &Name, servers: BTreeMap<String, PastServer>) {
+        if let Some(entry) = self.tunnels.get_mut(name)
+            && entry.past.servers != servers
+        {
+            entry.past.servers = servers;
             (self.changed, self.written_at) = (true, None);
         }
     }

@@ -213,7 +213,7 @@ fn a_past_is_a_sentence() {
             message: "the server stopped answering".into(),
             ..PastFailure::default()
         }),
-        ports: Vec::new(),
+        ..Past::default()
     };
     assert_eq!(
         past.sentence().unwrap(),

@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use socket2::{Domain, Socket, Type};
 
 /// Where ports are looked for: below Linux' ephemeral range (`ip_local_port_range`), so that no outgoing
 /// connection takes one that we are about to use.
@@ -62,8 +63,7 @@ fn claim_block() -> Result<Claim> {
     bail!("found no free TCP port from {LOWEST} on: every block in {} is claimed", dir.display())
 }
 
-/// A listener on 127.0.0.1 with a port of its own. Not by [`free_port`]: a child that is between fork and exec
-/// holds what was open when it was made, so that a port that was just looked at may be in use for a moment.
+/// A listener on 127.0.0.1 with a port of its own.
 ///
 /// # Errors
 /// As [`free_port`], or listening is not possible at all.
@@ -77,9 +77,16 @@ pub fn listener() -> Result<TcpListener> {
     }
 }
 
+/// Whether nobody listens at `port`. Looked at by sockets that never listen and let others have their port: a child
+/// between fork and exec, which holds them a moment longer, neither answers there nor is in the way.
 fn is_free(port: u16) -> bool {
-    let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
-    let v6 = TcpListener::bind((Ipv6Addr::LOCALHOST, port));
+    let bind = |ip: IpAddr| {
+        let at = SocketAddr::from((ip, port));
+        let socket = Socket::new(Domain::for_address(at), Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&at.into())
+    };
+    let (v4, v6) = (bind(Ipv4Addr::LOCALHOST.into()), bind(Ipv6Addr::LOCALHOST.into()));
     let taken = v6.is_err_and(|e| e.kind() == std::io::ErrorKind::AddrInUse);
     v4.is_ok() && !taken
 }

@@ -248,6 +248,17 @@ impl Sshd {
         self.log().lines().filter(|line| line.contains(needle)).count()
     }
 
+    /// Whether so `many` logins by `method` were let in, no more and no fewer. It tells a client before it writes that down.
+    ///
+    /// # Errors
+    /// It was another number.
+    pub fn has_let_in(&self, method: &str, many: usize) -> Result<()> {
+        let accepted = || self.count_log(&format!("Accepted {method} for "));
+        wait::until("every login is written down", wait::SOON, || accepted() >= many)?;
+        ensure!(accepted() == many, "{} logins instead of {many}:\n{}", accepted(), self.log());
+        Ok(())
+    }
+
     /// A tunnel file that leads here; see [`TunnelFile::to`].
     pub fn tunnel(&self) -> TunnelFile {
         TunnelFile::to(self)

@@ -35,10 +35,6 @@ fn tunnel(sshd: &Sshd, world: &World, options: &str) -> TunnelFile {
     sshd.tunnel().set("identity_file", paths(&[&no_key])).set("options", options)
 }
 
-fn let_in(sshd: &Sshd) -> usize {
-    sshd.count_log("Accepted gssapi-with-mic")
-}
-
 #[test]
 fn a_ticket_gets_in_and_an_expired_one_waits_for_kinit_without_asking_the_server() -> Result<()> {
     let ((realm, sshd, mut world), echo, local) = (realm()?, Server::echo()?, net::free_port()?);
@@ -53,7 +49,7 @@ fn a_ticket_gets_in_and_an_expired_one_waits_for_kinit_without_asking_the_server
     ensure!(sshd.count_log("Connection from") == 0, "{}", sshd.log());
     realm.kinit(5)?;
     world.wait_for("alice", "up")?;
-    ensure!(let_in(&sshd) == 1, "{}", sshd.log());
+    sshd.has_let_in("gssapi-with-mic", 1)?;
     wait::until("it carries", wait::SOON, || net::echoes(local, wait::SOON))?;
 
     wait::until("the ticket expires", Duration::from_secs(30), || realm.has_ticket().is_ok_and(|has| !has))?;
@@ -65,7 +61,7 @@ fn a_ticket_gets_in_and_an_expired_one_waits_for_kinit_without_asking_the_server
     ensure!(sshd.count_log("Connection from") == connections, "the server was asked:\n{}", sshd.log());
     realm.kinit(600)?;
     world.wait_for("alice", "up")?;
-    ensure!(let_in(&sshd) == 2, "{}", sshd.log());
+    sshd.has_let_in("gssapi-with-mic", 2)?;
     Ok(())
 }
 
@@ -85,7 +81,7 @@ fn a_ticket_is_delegated_only_when_asked_for() -> Result<()> {
     world.write("given", &tunnel(&sshd, &world, both))?;
     ensure!(world.nbctl(["reload"])?.code == 0, "it does not reload");
     world.wait_for("given", "up")?;
-    wait::until("sshd lets it in", wait::SOON, || let_in(&sshd) == 2)?;
+    sshd.has_let_in("gssapi-with-mic", 2)?;
     ensure!(sshd.count_log(nothing) == 1, "it was not delegated:\n{}", sshd.log());
     Ok(())
 }

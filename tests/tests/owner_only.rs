@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, Result, anyhow, ensure};
 use nbtunnel_tests::as_user::as_user;
 use nbtunnel_tests::child::Signal;
+use nbtunnel_tests::socks::{self, Ask};
 use nbtunnel_tests::{Server, Sshd, World, net, programs, wait};
 use serde_json::Value;
 
@@ -117,16 +118,21 @@ fn rewrite(world: &World, sshd: &Sshd, ear: &Ear, local: u16, lines: &[(&str, &s
 }
 
 fn refused(world: &World, count: u64) -> Result<Value> {
+    refused_at(world, 0, count)
+}
+
+fn refused_at(world: &World, forward: usize, count: u64) -> Result<Value> {
     let tunnel = world.wait_until("alice", &format!("{count} are refused"), |tunnel| {
-        tunnel["forwards"][0]["refused"] == count
+        tunnel["forwards"][forward]["refused"] == count
     })?;
-    Ok(tunnel["forwards"][0].clone())
+    Ok(tunnel["forwards"][forward].clone())
 }
 
 #[test]
 fn another_user_gets_no_byte_through_and_ours_goes_on_meanwhile() -> Result<()> {
     let (sshd, ear) = (Sshd::start()?, Ear::start()?);
-    let (mut world, local) = alice(&sshd, &ear, &[])?;
+    let proxy = net::free_port()?;
+    let (mut world, local) = alice(&sshd, &ear, &[("dynamic", &format!("[\"{proxy}\"]"))])?;
     world.start()?;
     world.wait_for("alice", "up")?;
     let mut open = connect(LOOPBACKS[0], local)?;
@@ -136,8 +142,18 @@ fn another_user_gets_no_byte_through_and_ours_goes_on_meanwhile() -> Result<()> 
     let forward = refused(&world, tried)?;
     ensure!(forward["total"] == 1 && forward["held"] == 0, "they count as ours: {forward}");
     net::echo(&mut open, OURS)?;
+    // The same where each names where to go: he does not get as far as that.
+    let by_proxy = || socks::connect(proxy, Ask::Four([127, 0, 0, 1]), ear.port(), OURS);
+    let tried_there = as_user(STRANGER, || try_everything(proxy))?;
+    ensure!(as_user(STRANGER, || Ok(by_proxy().is_err()))?, "a stranger goes by the proxy");
+    let dynamic = refused_at(&world, 1, tried_there + 1)?;
+    ensure!(dynamic["kind"] == "dynamic" && dynamic["total"] == 0, "they count as ours: {dynamic}");
+    let mut open_by_proxy = by_proxy()?;
+    let mut answer = [0; OURS.len()];
+    open_by_proxy.read_exact(&mut answer)?;
+    ensure!(answer == OURS);
     LOOPBACKS.into_iter().try_for_each(|host| echoed(host, local))?;
-    ear.heard_only_us(3)?;
+    ear.heard_only_us(4)?;
     wait::until("the refusals are told", wait::SOON, || {
         let logs = world.nbctl(["logs", "alice"]).map(|told| told.stdout).unwrap_or_default();
         [STRANGER, NOBODY].iter().all(|uid| logs.contains(&uid.to_string()))
@@ -274,23 +290,20 @@ fn a_word_in_the_file_lets_everybody_in_and_costs_no_open_connection() -> Result
     Ok(())
 }
 
-#[test]
-fn where_the_kernel_does_not_tell_nobody_is_let_in_before_the_file_says_so() -> Result<()> {
+/// Nobody is let in, and it is said why, until the file says that everybody is: where the daemon is run by `command`.
+fn is_shut_until_its_file_says_so(why: &str, command: impl FnOnce(&World) -> Result<Command>) -> Result<()> {
     let (sshd, ear) = (Sshd::start()?, Ear::start()?);
     let (mut world, local) = alice(&sshd, &ear, &[])?;
-    let sandbox = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/no_sock_diag.py");
     let inside = world.daemon_command();
-    let mut command = world.command(&programs::system("python3")?);
-    command.arg(sandbox).arg(inside.get_program()).args(inside.get_args());
+    let mut command = command(&world)?;
+    command.arg(inside.get_program()).args(inside.get_args());
     world.start_by(command)?;
     let problem = |tunnel: &Value| tunnel["forwards"][0]["problem"].clone();
     let tunnel = world.wait_until("alice", "the problem is shown", |tunnel| !problem(tunnel).is_null())?;
     let told = problem(&tunnel);
-    ensure!(
-        told["code"] == "config"
-            && told["hint"].as_str().is_some_and(|hint| hint.contains("owner_only = false")),
-        "it does not say what to do: {told}"
-    );
+    let says = |key: &str, what: &str| told[key].as_str().is_some_and(|text| text.contains(what));
+    ensure!(told["code"] == "config" && says("message", why), "it does not say why: {told}");
+    ensure!(says("hint", "owner_only = false"), "it does not say what to do: {told}");
     world.wait_for("alice", "up")?;
     LOOPBACKS.into_iter().try_for_each(|host| is_reset(connect(host, local)?, THEIRS, false))?;
     let tried = as_user(STRANGER, || try_everything(local))?;
@@ -300,4 +313,25 @@ fn where_the_kernel_does_not_tell_nobody_is_let_in_before_the_file_says_so() -> 
     ensure!(world.nbctl(["reload"])?.code == 0, "it does not reload");
     world.wait_until("alice", "the problem is gone", |tunnel| problem(tunnel).is_null())?;
     LOOPBACKS.into_iter().try_for_each(|host| echoed(host, local))
+}
+
+#[test]
+fn where_the_kernel_does_not_tell_nobody_is_let_in_before_the_file_says_so() -> Result<()> {
+    is_shut_until_its_file_says_so("cannot be found out", |world| {
+        let sandbox = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/no_sock_diag.py");
+        let mut command = world.command(&programs::system("python3")?);
+        command.arg(sandbox);
+        Ok(command)
+    })
+}
+
+/// As in a container of one user, who is called what all others are called there (user_namespaces(7)).
+#[test]
+fn where_others_look_like_us_nobody_is_let_in_before_the_file_says_so() -> Result<()> {
+    is_shut_until_its_file_says_so("others look like us", |world| {
+        let overflow = std::fs::read_to_string("/proc/sys/kernel/overflowuid")?;
+        let mut command = world.command(&programs::system("unshare")?);
+        command.arg("--user").arg(format!("--map-user={}", overflow.trim()));
+        Ok(command)
+    })
 }

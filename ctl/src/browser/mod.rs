@@ -1,6 +1,6 @@
 //! The user's browser. It is given an address that works once and leads to the real one, so that no token stands in its
-//! command line: `doorway` serves that address, `system` says what the system opens one with. Where others could read
-//! that address in the command line and use it, `page` is a file that leads there.
+//! command line: `doorway` serves that address. Where others could read that address in the command line and use it,
+//! `page` is a file that leads there.
 
 mod doorway;
 #[cfg_attr(target_os = "linux", path = "owner_linux.rs")]
@@ -10,6 +10,7 @@ mod page;
 #[cfg_attr(windows, path = "system_windows.rs")]
 #[cfg_attr(not(windows), path = "system_unix.rs")]
 mod system;
+mod web_app;
 
 use std::path::Path;
 use std::process::Stdio;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use crate::exit::{CommandError, Exit};
+use crate::opener::Session;
 use doorway::Doorway;
 use page::Page;
 
@@ -58,11 +60,17 @@ pub(crate) struct Browser {
 
 impl Browser {
     /// That of `$BROWSER`, else the system's, if somebody sits at this machine who could see it.
-    pub(crate) fn find() -> Option<Browser> {
+    pub(crate) async fn find() -> Option<Browser> {
         let named = std::env::var("BROWSER").ok().filter(|value| !value.trim().is_empty());
         let commands = match named {
             Some(named) => listed(&named),
-            None => system::usual(),
+            None => {
+                let mut usual = Session::here().for_web();
+                if cfg!(target_os = "macos") && !usual.is_empty() {
+                    usual.splice(..0, web_app::find().await);
+                }
+                usual
+            }
         };
         (!commands.is_empty()).then_some(Browser { commands })
     }

@@ -1,4 +1,4 @@
-//! What opens a URL on Windows.
+//! How a browser is started on Windows.
 
 use tokio::process::Command;
 
@@ -7,11 +7,6 @@ pub(super) const BETWEEN: char = ';';
 
 /// The command line stands in the memory of its process, which other users but administrators may not open.
 pub(super) const COMMAND_LINES_ARE_PRIVATE: bool = true;
-
-/// The program of the user's choice. The first word in quotes would be a title, so that an empty one stands there.
-pub(super) fn usual() -> Vec<Vec<String>> {
-    vec![["cmd", "/c", "start", ""].map(str::to_owned).to_vec()]
-}
 
 /// Nothing is to be done: `start` sets it apart.
 pub(super) fn apart(_: &mut Command) {}

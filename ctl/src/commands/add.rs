@@ -19,8 +19,10 @@ use crate::tunnel_file::{self, Draft};
 
 mod alias;
 mod file;
+mod input;
 mod notebook;
 mod read;
+mod replace;
 
 use notebook::Notebook;
 use read::Given;
@@ -30,6 +32,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const LOOKS: u32 = 20;
 
 pub(crate) async fn run(args: AddArgs, daemon: &Daemon, printer: &Printer) -> Result<Exit, CommandError> {
+    let args = input::filled_in(args, printer)?;
     let Given { name, mut tunnel, server } = read::read(&args, alias::is_known)?;
     let notebook = match server {
         Some(server) => Some(Notebook::at(server, &mut tunnel)),
@@ -40,10 +43,13 @@ pub(crate) async fn run(args: AddArgs, daemon: &Daemon, printer: &Printer) -> Re
     let taken = tunnel_file::names(&config_dir)?;
     let name = name.unwrap_or_else(|| tunnel_file::name_from_host(&tunnel.host));
     tunnel_file::check_name(&name)?;
-    if let Some(other) = tunnel_file::clash(&taken, &name) {
-        return Err(clash(other, &taken, &args));
-    }
+    let name = match tunnel_file::clash(&taken, &name) {
+        None => name,
+        Some(other) if args.replace => other.clone(),
+        Some(other) => return Err(clash(other, &taken, &args)),
+    };
     let text = file::toml(&name, &tunnel, notebook.as_ref(), &args);
+    let text = if args.replace { replace::text(&config_dir, &name, text)? } else { text };
     let secret = notebook.as_ref().and_then(Notebook::secret);
     let (place, not_followed) = write(&config_dir, &name, &text, secret, &args)?;
     let mut notes = tunnel.remarks();
@@ -102,15 +108,14 @@ fn problems(tunnel: &TunnelStatus) -> impl Iterator<Item = &Problem> {
 
 fn clash(other: &str, taken: &[String], args: &AddArgs) -> CommandError {
     let free = tunnel_file::free_name(taken, other);
-    let hint = if args.words.iter().any(|word| word.eq_ignore_ascii_case(other)) {
-        format!(
-            "give another one, for example {free}; or change the tunnel that is there with `nbctl edit {other}`"
-        )
-    } else {
-        format!(
-            "name it, as in `nbctl add {free} …`; or change the tunnel that is there with `nbctl edit {other}`"
-        )
+    let another = match args.words.iter().any(|word| word.eq_ignore_ascii_case(other)) {
+        true => format!("give another one, for example {free}"),
+        false => format!("name it, as in `nbctl add {free} …`"),
     };
+    let hint = format!(
+        "{another}; if it is the same at a new address or port, `nbctl add --replace …` puts that in its file; \
+         `nbctl edit {other}` changes what is there"
+    );
     CommandError::new(Exit::Failed, format!("there is a tunnel {other} already"), hint)
         .with_code("name_taken")
         .with("free_name", json!(free))
@@ -151,8 +156,16 @@ fn write(
             .with_code("config")
             .with("problems", json!(report.problems)));
     }
+    let notes = report.notes.into_iter().map(|note| note.message).collect();
+    // A link stays a link.
+    if let Ok(there) = place.canonicalize()
+        && args.replace
+    {
+        draft.put(&there, secret.is_some())?;
+        return Ok((place, notes));
+    }
     match draft.place_new(&place) {
-        Ok(()) => Ok((place, report.notes.into_iter().map(|note| note.message).collect())),
+        Ok(()) => Ok((place, notes)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             Err(clash(name, &tunnel_file::names(config_dir)?, args))
         }

@@ -56,7 +56,7 @@ pub(crate) async fn run(args: &EditArgs, daemon: &Daemon, printer: &Printer) -> 
             format!("what you wrote is kept in {}; compare the two", kept.display()),
         ));
     }
-    put(draft, &place)?;
+    draft.put(&place, false)?;
     if printer.is_json() {
         printer.json(&json!({"edited": {"name": args.name, "file": place}}))?;
     }
@@ -65,25 +65,6 @@ pub(crate) async fn run(args: &EditArgs, daemon: &Daemon, printer: &Printer) -> 
         printer.note(&format!("the running daemon was not told: {}", error.message));
     }
     Ok(Exit::Done)
-}
-
-/// Moves the draft over the file, which keeps its mode.
-fn put(draft: Draft, place: &Path) -> Result<(), CommandError> {
-    let keep_mode =
-        fs::metadata(place).and_then(|meta| fs::set_permissions(draft.path(), meta.permissions()));
-    let draft = match keep_mode {
-        // The link leads to another disk: write beside the file there.
-        Ok(()) => match (draft.path().parent().and_then(Path::parent), place.parent()) {
-            (Some(here), Some(there)) if here.canonicalize().ok().as_deref() == Some(there) => draft,
-            _ => {
-                let text = fs::read(draft.path())
-                    .map_err(|error| CommandError::file("read", draft.path(), &error))?;
-                Draft::write(place, &text)?
-            }
-        },
-        Err(error) => return Err(CommandError::file("written", place, &error)),
-    };
-    draft.place_over(place).map_err(|error| CommandError::file("written", place, &error))
 }
 
 /// Runs `$VISUAL`, else `$EDITOR`, else the system's plainest editor, and waits. The variable may hold

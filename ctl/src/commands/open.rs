@@ -7,22 +7,24 @@ use crate::args::OpenArgs;
 use crate::browser::{self, Browser};
 use crate::daemon::Daemon;
 use crate::exit::{CommandError, Exit};
+use crate::face;
 use crate::notebook::{locate, url, whole_url};
 use crate::printer::Printer;
 
 pub(crate) async fn run(args: OpenArgs, daemon: &Daemon, printer: &Printer) -> Result<Exit, CommandError> {
-    let at = locate(&args.named.name, NotebookAsk::Open, daemon, printer).await?;
-    let plain = url(&at, args.face);
+    let mut at = locate(&args.named.name, NotebookAsk::Open, daemon, printer).await?;
+    let face = face::there(&mut at, args.face, printer).await;
+    let plain = url(&at, face);
     if args.print {
         if printer.is_json() {
             let token = at.token.as_ref().map(|token| token.expose());
-            printer.json(&json!({"tunnel": at.tunnel, "name": at.name, "url": whole_url(&at, args.face), "token": token, "notes": at.notes}))?;
+            printer.json(&json!({"tunnel": at.tunnel, "name": at.name, "url": whole_url(&at, face), "token": token, "notes": at.notes}))?;
         } else {
-            printer.data(&whole_url(&at, args.face))?;
+            printer.data(&whole_url(&at, face))?;
         }
         return Ok(Exit::Done);
     }
-    let browser = if args.no_browser { None } else { Browser::find() };
+    let browser = if args.no_browser { None } else { Browser::find().await };
     let Some(browser) = browser else {
         if printer.is_json() {
             printer.json(&json!({"tunnel": at.tunnel, "name": at.name, "url": plain, "opened": false, "notes": at.notes}))?;
@@ -41,7 +43,7 @@ pub(crate) async fn run(args: OpenArgs, daemon: &Daemon, printer: &Printer) -> R
         printer.note(&format!("{} asks for its password in the browser", at.name));
     }
     let own_dir = daemon.runtime_dir()?;
-    browser::open(&browser, &whole_url(&at, args.face), &args.named.name, &own_dir).await?;
+    browser::open(&browser, &whole_url(&at, face), &args.named.name, &own_dir).await?;
     if printer.is_json() {
         printer.json(
             &json!({"tunnel": at.tunnel, "name": at.name, "url": plain, "opened": true, "notes": at.notes}),

@@ -7,6 +7,8 @@ use super::{Refusal, Tunnel, destination, lasting, leave_out, options, refuse};
 const LEFT_OUT: &str = "2AMNTXYafnqtvxy";
 /// The same, with an argument.
 const LEFT_OUT_ARG: &str = "ESe";
+/// Why no agent is forwarded. What runs at the far end may well be an ssh, to a cluster's node.
+pub(super) const AGENT_STAYS: &str = "your agent stays here, and no other machine may use it";
 /// Options with an argument that are kept.
 const KEPT: &str = "BDFJLPRbcilmop";
 
@@ -44,6 +46,14 @@ pub(super) fn read<'a>(
     cluster: &str,
     mut rest: &'a [String],
 ) -> Result<&'a [String], Refusal> {
+    if let Some(word) = cluster.strip_prefix('-') {
+        // Its value is nobody's business.
+        let word = word.split('=').next().unwrap_or_default();
+        return Err(refuse(
+            format!("--{word} is no option of ssh"),
+            "options of nbctl itself stand before the line, as in `nbctl add --start demand ssh …`",
+        ));
+    }
     let mut chars = cluster.chars();
     while let Some(flag) = chars.next() {
         let is_own_port = flag == 'M' && program == Program::AutoSsh;
@@ -91,13 +101,7 @@ fn take(tunnel: &mut Tunnel, flag: char, argument: &str) -> Result<(), Refusal> 
         'L' => tunnel.forwards.push(argument.to_owned()),
         'R' => tunnel.remotes.push(argument.to_owned()),
         'D' => tunnel.dynamics.push(argument.to_owned()),
-        'J' if destination::has_way(tunnel) => {
-            return Err(refuse(
-                "-J cannot be honoured beside another -J, ProxyJump or ProxyCommand before it",
-                "give one list, as in -J me@first,second",
-            ));
-        }
-        'J' => tunnel.go_over(argument),
+        'J' => tunnel.go_over(argument)?,
         'F' if argument == "none" => tunnel.ssh_config = Some(argument.to_owned()),
         'F' => tunnel.ssh_config = Some(lasting(argument)?),
         'B' => options::overrule(tunnel, "BindInterface", argument),
@@ -120,7 +124,7 @@ fn leave_out_flag(tunnel: &mut Tunnel, flag: char) {
         'f' => "nbtunneld is in the background already",
         'v' | 'q' | 'E' | 'y' => "`nbctl logs` says what happens",
         'M' | 'S' => "nbtunneld keeps its connections itself",
-        'A' => "a tunnel runs nothing that could use the agent",
+        'A' => AGENT_STAYS,
         'X' | 'Y' => "a tunnel runs nothing that could open a window",
         'a' | 'x' => "nothing of the kind is forwarded anyway",
         '2' => "there is no other version of the protocol",

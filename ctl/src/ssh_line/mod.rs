@@ -6,11 +6,14 @@ mod flags;
 mod options;
 mod program;
 mod refusal;
+mod refused;
 mod words;
 
 pub use program::{assigned, is_ssh, starts_notebook};
 pub use refusal::Refusal;
 pub use words::{Words, split};
+
+use crate::server_url::{self, ServerUrl};
 
 /// What a tunnel file is made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,6 +50,8 @@ pub struct Tunnel {
     pub notes: Vec<String>,
     /// What was left out, and why.
     pub left_out: Vec<(String, String)>,
+    /// The address of a notebook that stood among the words: no shell has a command of that name.
+    pub server: Option<ServerUrl>,
 }
 
 impl Tunnel {
@@ -55,9 +60,19 @@ impl Tunnel {
         [&self.forwards, &self.remotes, &self.dynamics].iter().any(|forwards| !forwards.is_empty())
     }
 
-    /// `ssh -J`: the way leads over these machines, unless it is known already.
-    pub fn go_over(&mut self, hosts: &str) {
+    /// `ssh -J`: the way leads over these machines.
+    ///
+    /// # Errors
+    /// It is known already.
+    pub fn go_over(&mut self, hosts: &str) -> Result<(), Refusal> {
+        if destination::has_way(self) {
+            return Err(refuse(
+                "-J cannot be honoured beside another -J, ProxyJump or ProxyCommand before it",
+                "give one list, as in -J me@first,second",
+            ));
+        }
         destination::set_jump(self, hosts);
+        Ok(())
     }
 
     /// `ssh -o`.
@@ -145,6 +160,7 @@ pub fn parse(words: &[String]) -> Result<Tunnel, Refusal> {
                 break;
             }
             Some(cluster) if !cluster.is_empty() => rest = flags::read(&mut tunnel, program, cluster, rest)?,
+            _ if is_server(word, host_known) => take_server(&mut tunnel, word)?,
             // As in ssh, options may also follow the host; the first other word begins the remote command.
             _ if host_known => {
                 leave_out_command(&mut tunnel, here)?;
@@ -171,7 +187,27 @@ fn typed(word: &str) -> String {
     }
 }
 
+/// Whether it is a notebook's address. Behind the host, what a command says or sets is its own.
+fn is_server(word: &str, host_known: bool) -> bool {
+    let is_command = word.trim().contains(char::is_whitespace) || program::assigned(word).is_some();
+    !(host_known && is_command) && server_url::meant(word).is_some()
+}
+
+/// Takes the address of a notebook that was pasted along with the line.
+fn take_server(tunnel: &mut Tunnel, word: &str) -> Result<(), Refusal> {
+    let url = server_url::meant(word).unwrap_or(word);
+    match tunnel.server.replace(server_url::parse(url)?) {
+        None => Ok(()),
+        Some(_) => Err(refuse("there are two addresses of notebooks", "give one of them")),
+    }
+}
+
 fn leave_out_command(tunnel: &mut Tunnel, command: &[String]) -> Result<(), Refusal> {
+    if let [word] = command
+        && is_server(word, true)
+    {
+        return take_server(tunnel, word);
+    }
     let Some((program, after)) = command.split_first() else { return Ok(()) };
     let is_next = is_ssh(program) || (after.is_empty() && program.starts_with("ssh "));
     if is_next && tunnel.leads_somewhere() {
@@ -181,10 +217,10 @@ fn leave_out_command(tunnel: &mut Tunnel, command: &[String]) -> Result<(), Refu
         ));
     }
     // Its words may hold a token or a password.
-    let named = program::name(program);
+    let named = if program.contains(char::is_whitespace) { "…" } else { program::name(program) };
     let named =
         if named.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) { named } else { "…" };
-    let why = match starts_notebook(program, after.first().map_or("", String::as_str)) {
+    let why = match program::would_start_notebook(command) {
         true => "a tunnel runs none; what starts a notebook is `start` in its [notebook.NAME]",
         false => "a tunnel runs none",
     };

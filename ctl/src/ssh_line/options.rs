@@ -1,7 +1,8 @@
 //! `ssh -o`: keywords of ssh_config(5) that a tunnel file has words for become these words; the others are handed
 //! on as they are, to be understood as ssh does.
 
-use super::{Refusal, Tunnel, destination, leave_out, note, refuse};
+use super::flags::AGENT_STAYS;
+use super::{Refusal, Tunnel, destination, leave_out, note, refuse, refused};
 
 /// Keywords (in lower case) that change nothing for a tunnel, whatever their value.
 const LEFT_OUT: &[&str] = &[
@@ -50,6 +51,9 @@ pub(super) fn read(tunnel: &mut Tunnel, option: &str) -> Result<(), Refusal> {
     let lower = value.to_ascii_lowercase();
     let given = format!("-o {keyword}={value}");
     match keyword.to_ascii_lowercase().as_str() {
+        other if let Some((why, hint)) = refused::why(other, &lower) => {
+            return Err(refuse(format!("-o {keyword} cannot be honoured: {why}"), hint));
+        }
         "hostname" => {
             // The host on the command line stays what ssh_config is asked for.
             if !value.contains('%') {
@@ -108,6 +112,9 @@ pub(super) fn read(tunnel: &mut Tunnel, option: &str) -> Result<(), Refusal> {
             if tunnel.known_hosts.is_empty() {
                 tunnel.known_hosts = shell_words::split(value).unwrap_or_else(|_| vec![value.to_owned()]);
             }
+        }
+        "forwardagent" if !matches!(lower.as_str(), "no" | "false") => {
+            leave_out(tunnel, &format!("-o {keyword}"), AGENT_STAYS);
         }
         // The value of SetEnv is nobody's business.
         other if LEFT_OUT.contains(&other) => {

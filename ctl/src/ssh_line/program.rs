@@ -70,7 +70,7 @@ fn assign(tunnel: &mut Tunnel, variable: &str, value: &str) -> Result<(), Refusa
 /// Why another program's command line was not taken, and what does here what it does.
 fn other(word: &str, after: &[String]) -> Refusal {
     let first = after.first().map_or("", String::as_str);
-    match name(word) {
+    match name(word).to_ascii_lowercase().as_str() {
         "ssh-keygen" => {
             let asks = |flag: &str, value: &str| {
                 after.windows(2).any(|pair| pair == [flag, value])
@@ -106,6 +106,10 @@ fn other(word: &str, after: &[String]) -> Refusal {
             format!("{word} makes ssh log in with the keys of another user, which cannot be honoured"),
             "leave it out; a tunnel needs no right of root but for local ports below 1024",
         ),
+        "putty" | "plink" | "kitty" => Refusal::new(
+            format!("{word} has options of its own, which are not those of ssh"),
+            "write it as for ssh, with -p for the port, as in `nbctl add ssh -p 2222 me@host.example.org`",
+        ),
         // It may hold a token.
         _ if word.contains("://") => Refusal::new(
             "the command line begins with an address, not with ssh",
@@ -116,6 +120,14 @@ fn other(word: &str, after: &[String]) -> Refusal {
             "give it as in `nbctl add 'ssh -N -L 6000:localhost:7000 me@host'`",
         ),
     }
+}
+
+/// Whether a command for a shell does so, somewhere in it.
+pub(super) fn would_start_notebook(command: &[String]) -> bool {
+    let words: Vec<&str> =
+        command.iter().flat_map(|word| word.split([' ', ';', '&', '|', '\t', '\n'])).collect();
+    let words: Vec<&str> = words.into_iter().filter(|word| !word.is_empty()).collect();
+    (0..words.len()).any(|at| starts_notebook(words[at], words.get(at + 1).unwrap_or(&"")))
 }
 
 /// Whether `program first …` starts a notebook server.
@@ -157,6 +169,7 @@ mod tests {
             ("jupyter-lab --no-browser", "start = \"jupyter-lab --no-browser --port={port}\""),
             ("sshpass -p secret ssh h", "nbctl unlock"),
             ("sudo ssh h", "leave it out"),
+            ("PUTTY.EXE -ssh me@h -P 2222", "`nbctl add ssh -p 2222"),
         ] {
             let refusal = super::super::parse_line(line).unwrap_err();
             assert!(refusal.hint.contains(hint), "{line}: {refusal:?}");

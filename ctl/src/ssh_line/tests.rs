@@ -165,6 +165,67 @@ fn what_cannot_be_honoured_is_named() {
 }
 
 #[test]
+fn keywords_that_would_change_whom_to_trust_or_where_it_leads_are_refused() {
+    for (option, harmless) in [
+        ("CASignatureAlgorithms=ssh-ed25519", None),
+        ("GSSAPIClientIdentity=me@LAB", None),
+        ("GSSAPIServerIdentity=gpu7", None),
+        ("HostbasedAuthentication=yes", Some("no")),
+        ("KnownHostsCommand=/bin/keys %H", Some("none")),
+        ("PermitRemoteOpen=a:1", Some("any")),
+        ("PKCS11Provider=/lib/p11.so", Some("none")),
+        ("ProxyUseFdpass=yes", Some("no")),
+        ("RefuseConnection=closed", None),
+        ("RequiredRSASize=3072", Some("1024")),
+        ("RevokedHostKeys=/etc/ssh/revoked", Some("none")),
+        ("SecurityKeyProvider=/lib/sk.so", Some("internal")),
+        ("SmartcardDevice=/lib/p11.so", Some("none")),
+        ("Tunnel=point-to-point", Some("no")),
+        ("TUNNEL=Ethernet", Some("No")),
+    ] {
+        let keyword = option.split('=').next().unwrap_or_default();
+        let text = shown(&format!("ssh -o '{option}' h"));
+        assert!(text.starts_with(&format!("error: -o {keyword} cannot be honoured: ")), "{option}: {text}");
+        if let Some(value) = harmless {
+            assert_eq!(shown(&format!("ssh -o {keyword}={value} h")), format!("h  o={keyword}={value}"));
+        }
+    }
+}
+
+#[test]
+fn the_address_of_a_notebook_is_no_command() {
+    let url = "http://localhost:8888/?token=5ecret";
+    for line in ["ssh me@h URL", "ssh -N URL me@h", "ssh me@h URL -p 2222", "ssh -N -- me@h URL"] {
+        let tunnel = parse_line(&line.replace("URL", url)).unwrap();
+        let server = tunnel.server.as_ref().unwrap();
+        assert_eq!((server.port, server.token.as_deref()), (8888, Some("5ecret")), "{line}");
+        assert_eq!((tunnel.host.as_str(), tunnel.port.is_some()), ("h", line.contains("-p")), "{line}");
+        assert!(!format!("{tunnel:?} {:?}", tunnel.remarks()).contains("5ecret"), "{line}");
+    }
+    // What a command does with one is its own.
+    let tunnel = parse_line(&format!("ssh h curl {url}")).unwrap();
+    assert!(tunnel.server.is_none() && tunnel.remarks()[0].contains("the remote command curl"));
+    for (line, named) in [
+        ("ssh h 'curl URL'", "…"),
+        ("ssh h -- 'git clone URL && jupyter lab'", "…"),
+        ("ssh h 'cat /run/5ecret'", "…"),
+        ("ssh h HTTPS_PROXY=http://proxy:3128 jupyter lab", "…"),
+    ] {
+        let tunnel = parse_line(&line.replace("URL", url)).unwrap();
+        let remarks = format!("{:?}", tunnel.remarks());
+        assert!(
+            tunnel.server.is_none() && remarks.contains(&format!("the remote command {named}")),
+            "{remarks}"
+        );
+        assert!(!remarks.contains("5ecret"), "{remarks}");
+    }
+    for line in ["ssh h URL URL", "ssh h http://:8888/?token=5ecret", "ssh URL"] {
+        let refusal = parse_line(&line.replace("URL", url)).unwrap_err();
+        assert!(!format!("{refusal:?}").contains("5ecret"), "{refusal:?}");
+    }
+}
+
+#[test]
 fn files_mean_what_they_meant_where_they_were_typed() {
     let here = std::env::current_dir().unwrap();
     let at_home = |name: &str| here.join(name).display().to_string();
@@ -199,7 +260,8 @@ fn what_makes_no_sense_is_an_error() {
         ("ssh -p x h", "error: \"x\" is not a port"),
         ("ssh ssh://h:x", "error: \"x\" is not a port"),
         ("ssh -Z h", "error: -Z is no option of ssh"),
-        ("ssh --help h", "error: -- is no option"),
+        ("ssh --help h", "error: --help is no option"),
+        ("ssh h --token=abc", "error: --token is no option"),
         ("ssh -- -oProxyCommand=x", "error: a host does not begin with '-'"),
         ("ssh me@-h", "error: a host does not begin with '-'"),
         ("ssh ssh://-h", "error: a host does not begin with '-'"),
@@ -232,6 +294,11 @@ fn what_is_left_out_is_said_in_one_line() {
                 command), -v (`nbctl logs` says what happens), the remote command jupyter (a tunnel runs none; what \
                 starts a notebook is `start` in its [notebook.NAME])";
     assert_eq!(tunnel.remarks(), [line]);
+    let remarks = parse_line("ssh -p 22 h 'cd /secret && jupyter-lab --no-browser'").unwrap().remarks();
+    assert!(
+        remarks[0].contains("the remote command … (a tunnel runs none; what starts a notebook"),
+        "{remarks:?}"
+    );
     assert!(parse_line("ssh -J j -4 -o IdentitiesOnly=yes -L 1:a:2 h").unwrap().remarks().is_empty());
     let remarks = parse_line("ssh -o StrictHostKeyChecking=no –N h 'x=y secret'").unwrap().remarks();
     assert_eq!(remarks.len(), 3, "{remarks:?}");

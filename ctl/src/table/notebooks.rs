@@ -32,7 +32,7 @@ pub(super) fn target(tunnel: &TunnelStatus, forward: &ForwardStatus) -> String {
 }
 
 /// What is wrong with the notebooks of a tunnel, or worth a word, below the table.
-pub(super) fn notes(tunnel: &TunnelStatus, paint: Paint) -> String {
+pub(super) fn notes(tunnel: &TunnelStatus, now_ms: u64, paint: Paint) -> String {
     let mut out = String::new();
     for notebook in &tunnel.notebooks {
         let who = format!("{} {}", tunnel.name, notebook.name);
@@ -43,6 +43,10 @@ pub(super) fn notes(tunnel: &TunnelStatus, paint: Paint) -> String {
                 }
                 None => note(&who, problem, paint),
             };
+        }
+        let waits = notebook.job.as_ref().is_some_and(|job| job.node.is_none());
+        if let Some(job) = job(notebook, now_ms).filter(|_| waits) {
+            out += &format!("{} {}: {job}\n", paint.yellow("note:"), plain(&who));
         }
         if let Some(note) = &notebook.note {
             out += &format!("{} {}: {}\n", paint.yellow("note:"), plain(&who), plain(note));

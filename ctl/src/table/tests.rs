@@ -3,6 +3,7 @@
 use nbtunnel_proto::{DaemonStatus, History, JobStatus, NotebookServer, NotebookStatus, PastFailure};
 
 use super::*;
+use crate::text::local_time;
 
 fn forward(listen: &str, target: &str, open: u32, held: u32) -> ForwardStatus {
     ForwardStatus {
@@ -267,13 +268,16 @@ fn notebooks_have_their_row_their_layers_and_their_lines() {
         ..notebook("erin", 6005, "found")
     };
     let job = |state: &str| JobStatus { id: 17, state: state.into(), ..JobStatus::default() };
-    let waits = JobStatus { reason: Some("Resources".into()), ..job("PENDING") };
+    let starts_ms = 1_700_007_500_000;
+    let waits = JobStatus { reason: Some("Resources".into()), starts_ms: Some(starts_ms), ..job("PENDING") };
     let runs = JobStatus { node: Some("n7".into()), left_s: Some(7500.0), ..job("RUNNING") };
     let carol = NotebookStatus { job: Some(waits), ..notebook("carol", 6003, "pending") };
     let dave = NotebookStatus { job: Some(runs), ..notebook("dave", 6004, "starting") };
     lab.notebooks = vec![alice, bob, carol, dave, erin];
     let status = status(vec![lab.clone()], vec![]);
     let text = render(&status, Paint(false)) + &details(&lab, status.daemon.now_ms, Paint(false));
+    // Where people live differs.
+    let text = text.replace(&local_time(starts_ms), "2023-11-15 00:18:20");
     assert_eq!(text, include_str!("notebooks.txt"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 100 && !line.ends_with(' ')), "{text}");
 }

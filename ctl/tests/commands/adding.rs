@@ -145,3 +145,44 @@ fn a_word_alone_is_a_host_of_ssh_config_or_no_host() {
         ran.stderr
     );
 }
+
+#[test]
+fn what_no_list_of_processes_should_show_comes_by_standard_input() {
+    let there = "host = \"h\"\nuser = \"me\"\n\n[notebook.h]\nremote_port = 8888\ntoken = \"5ec7e7\"\n";
+    for script in [
+        "printf %s 'http://localhost:8888/lab?token=5ec7e7' | $NBCTL add --host me@h -",
+        "printf 'http://localhost:8888/lab?token=5ec7e7\\r\\n' | $NBCTL add - ssh me@h",
+        "echo 'http://localhost:8888/lab?token=5ec7e7' | $NBCTL add h - -- ssh me@h",
+    ] {
+        let bed = Bed::new();
+        let ran = bed.shell(script);
+        assert_eq!(ran.code, 0, "{script}: {}", ran.stderr);
+        assert!(!ran.stdout.contains("5ec7e7") && !ran.stderr.contains("5ec7e7"), "{}", ran.stderr);
+        assert_eq!(fs::read_to_string(bed.config().join("tunnels/h.toml")).unwrap(), there, "{script}");
+    }
+    let bed = Bed::new();
+    let ran =
+        bed.shell("printf 'ssh -N -L 6000:localhost:7000 \\\\\\n  -p 2222 me@h\\n' | $NBCTL add alice -");
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let text = fs::read_to_string(bed.config().join("tunnels/alice.toml")).unwrap();
+    assert_eq!(text, "host = \"h\"\nuser = \"me\"\nport = 2222\nforward = [\"6000:localhost:7000\"]\n");
+}
+
+#[test]
+fn what_standard_input_cannot_mean_is_said_without_a_word_of_it() {
+    let bed = Bed::new();
+    for (script, why) in [
+        ("$NBCTL add - < /dev/null", "there is nothing on standard input"),
+        ("printf 'ssh a\\nssh 5ec7e7\\n' | $NBCTL add -", "several lines"),
+        ("printf 'a\\377 5ec7e7' | $NBCTL add -", "no text"),
+        ("echo 'http://h/?token=5ec7e7' | $NBCTL add - -", "twice"),
+        ("echo 'htp://h/?token=5ec7e7' | $NBCTL add -", "does not begin with http://"),
+        ("echo 'localhost:8888/?token=5ec7e7' | $NBCTL add --host h -", "does not begin with http://"),
+        ("echo 'http://h:x5/?token=5ec7e7' | $NBCTL add alice -", "not a port"),
+    ] {
+        let ran = bed.shell(script);
+        assert_eq!(ran.code, 2, "{script}: {}", ran.stderr);
+        assert!(ran.stderr.contains(why) && !ran.stderr.contains("5ec7e7"), "{script}: {}", ran.stderr);
+    }
+    assert!(bed.tunnel_files().is_empty());
+}

@@ -5,8 +5,10 @@
 
 mod adding;
 mod asking;
+mod faces;
 mod keys;
 mod notebooks;
+mod pasting;
 mod support;
 mod writing;
 

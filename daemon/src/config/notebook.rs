@@ -145,6 +145,8 @@ impl Reading<'_> {
             values::line(text, "the command", "start = \"jupyter lab --no-browser --port={port}\"")
         });
         let dir = self.value(&keys.dir, |text| values::line(text, "the directory", "dir = \"~/project\""));
+        // Started anywhere else, it would not be the one that is looked for.
+        let dir = dir.or_else(|| which.dir.clone().filter(|_| keys.start.is_some()));
         self.value(&keys.token, |token| values::token(token.expose()));
         let launcher = self.launcher(keys);
         if let Some(host) = &host {

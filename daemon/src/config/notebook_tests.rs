@@ -134,6 +134,22 @@ fn every_key_of_a_notebook_reaches_the_spec() {
 }
 
 #[test]
+fn what_is_started_for_a_directory_that_find_names_is_started_in_it() {
+    let dir = |text: &str| {
+        notebooks(&format!("[notebook.x]\nfind = [\"~/project\", \"7-9\"]\n{text}"))[0].dir.clone()
+    };
+    assert_eq!(dir("start = \"jupyter lab\"").as_deref(), Some("~/project"));
+    assert_eq!(dir("start = \"jupyter lab\"\nlauncher = \"slurm\"").as_deref(), Some("~/project"));
+    assert_eq!(dir("start = \"jupyter lab ~/project\"\ndir = \"/data\"").as_deref(), Some("/data"));
+    assert_eq!(dir(""), None, "nothing is started");
+    assert_eq!(
+        dir("launcher = \"slurm\"\nslurm.script = \"~/a.sbatch\""),
+        None,
+        "a script goes where it likes"
+    );
+}
+
+#[test]
 fn what_is_wrong_with_a_notebook_is_pointed_at() {
     let cases = [
         (

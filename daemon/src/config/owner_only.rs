@@ -95,8 +95,14 @@ mod tests {
     #[test]
     fn it_is_said_where_others_can_connect_all_the_same() {
         let forwards = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>();
-        let mine =
-            forwards(&["6000:h:1", "127.0.0.2:6001:h:1", "[::1]:6002:h:1", "/run/s:h:1", "name:6003:h:1"]);
+        let mine = forwards(&[
+            "6000:h:1",
+            "127.0.0.2:6001:h:1",
+            "[::1]:6002:h:1",
+            "[::ffff:127.0.0.1]:6004:h:1",
+            "/run/s:h:1",
+            "name:6003:h:1",
+        ]);
         assert!(in_vain(&mine, true).is_none());
         assert!(in_vain(&mine, false).is_some());
         for open in ["*:6000:h:1", "10.0.0.1:6000:h:1", "[fe80::1]:6000:h:1"] {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
-use nbtunnel_core::Route;
+use nbtunnel_core::{LoginKey, Route};
 use nbtunnel_proto::{Fault, Reply};
 
 use super::Driver;
@@ -20,19 +20,17 @@ impl Driver {
     pub(super) fn ssh_hosts(&self, asked: &Asked, names: &[String]) -> Result<(), Fault> {
         let mut all: Vec<_> = self.present().cloned().collect();
         all.sort();
-        let now = self.clock.now();
         let chosen = if names.is_empty() { all.clone() } else { self.select(names)? };
         let wanted = all.into_iter().filter_map(|name| {
             let tunnel = self.fleet.tunnels().get(&name)?;
             let route = tunnel.spec().route.clone();
-            let waits = tunnel.view(now).problem.is_some_and(|why| why.kind.wants_an_answer());
-            let (is_chosen, asks) = (chosen.contains(&name), waits || self.effects.asked(&name));
-            Some((name, route, is_chosen, asks))
+            let asks = Asks { did: self.effects.asked(&name), would: tunnel.needs().cloned() };
+            Some((chosen.contains(&name), name, route, asks))
         });
         let wanted: Vec<_> = wanted.collect();
         let (links, answer) = (Arc::clone(self.effects.links()), asked.answer.clone());
         tokio::spawn(async move {
-            let looked = wanted.into_iter().map(|(name, route, is_chosen, asks)| {
+            let looked = wanted.into_iter().map(|(is_chosen, name, route, asks)| {
                 let links = &links;
                 async move {
                     let planned = links.plan(route.clone()).await;
@@ -46,7 +44,10 @@ impl Driver {
                 on_the_way.extend(its_way.iter().cloned());
                 match planned {
                     _ if !is_chosen => {}
-                    Ok(plan) => hosts.push(convert::ssh_host(&name, plan.server, its_way, asks)),
+                    Ok(plan) => {
+                        let asks = asks.at(&plan.server.login_key());
+                        hosts.push(convert::ssh_host(&name, plan.server, its_way, asks));
+                    }
                     Err(why) => unknown.push((name.to_string(), why.message)),
                 }
             }
@@ -56,6 +57,22 @@ impl Driver {
             let _ = answer.send(reply).await;
         });
         Ok(())
+    }
+}
+
+/// What is known of a tunnel's logins.
+struct Asks {
+    /// Its link came up by an answer to the server at its end.
+    did: bool,
+    /// The login that cannot go on without an answer.
+    would: Option<LoginKey>,
+}
+
+impl Asks {
+    /// Whether the login at the end of the way asks somebody. Other clients go over the session of the jump hosts before
+    /// it, and what these ask is no matter of theirs.
+    fn at(&self, end: &LoginKey) -> bool {
+        self.did || self.would.as_ref() == Some(end)
     }
 }
 
@@ -79,6 +96,14 @@ fn words(text: &str) -> impl Iterator<Item = String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_jump_host_asks_is_not_asked_of_other_clients() {
+        let key = |name: &str| LoginKey(name.to_owned());
+        let asks = |did, would: Option<&str>| Asks { did, would: would.map(key) }.at(&key("end"));
+        assert!(asks(true, None) && asks(false, Some("end")));
+        assert!(!asks(false, Some("jump host")) && !asks(false, None));
+    }
 
     #[test]
     fn whatever_a_way_is_written_with_its_machines_are_named() {

@@ -8,7 +8,8 @@ use super::Driver;
 use super::notebooks::{Key, fault};
 
 impl Driver {
-    pub(super) fn notebook_at(&self, key: &Key) -> Result<NotebookAt, Fault> {
+    /// `shows`: it is for a person with a browser, to whom its page can say what it wants.
+    pub(super) fn notebook_at(&self, key: &Key, shows: bool) -> Result<NotebookAt, Fault> {
         let (Some(spec), Some(server)) = (self.notebook_spec(key), self.notebooks.servers.get(key)) else {
             return Err(Fault::new(
                 FaultCode::Failed,
@@ -16,9 +17,13 @@ impl Driver {
                 "see `nbctl status`",
             ));
         };
-        if let Some(why) = self.cannot_listen(key).as_ref().or(server.token_problem.as_ref()) {
+        let asks = server.token_problem.as_ref().filter(|_| shows && server.asks_on_its_page());
+        let refuses = server.token_problem.as_ref().filter(|_| asks.is_none());
+        if let Some(why) = self.cannot_listen(key).as_ref().or(refuses) {
             return Err(fault(why));
         }
+        let mut notes = server.notes();
+        notes.extend(asks.map(|why| format!("{}: its page asks for it", why.message)));
         Ok(NotebookAt {
             tunnel: key.0.to_string(),
             name: key.1.to_string(),
@@ -29,7 +34,7 @@ impl Driver {
             token: server.token.clone(),
             password: server.password,
             kind: server.kind.word().to_owned(),
-            notes: server.notes(),
+            notes,
         })
     }
 

@@ -95,7 +95,7 @@ fn breaks_at(health: &Health) -> Option<(Layer, &Failure)> {
             Some((Layer::Server, why))
         }
         Health::TokenRefused(why, _) => Some((Layer::Token, why)),
-        Health::KernelDead(why, _) => Some((Layer::Kernel, why)),
+        Health::KernelsUntold(why) | Health::KernelDead(why, _) => Some((Layer::Kernel, why)),
         Health::Fine(_) => None,
     }
 }

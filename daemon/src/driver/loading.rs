@@ -31,6 +31,7 @@ impl Driver {
         self.problems = loaded.problems;
         self.notes = loaded.notes;
         self.recall(&loaded.broken, loaded.all_broken);
+        self.forget_servers(&loaded.broken, loaded.all_broken);
         let doubted = self.take_tokens(loaded.tokens, &loaded.broken, loaded.all_broken);
         self.tell(FleetInput::Apply(changes.clone()));
         for (tunnel, notebook) in doubted {

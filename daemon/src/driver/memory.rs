@@ -1,4 +1,5 @@
-//! What outlives the daemon: how each tunnel fared, measured here and written down now and then.
+//! What outlives the daemon: how each tunnel fared, measured here and written down now and then, and which server each
+//! notebook had, written down at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -7,6 +8,8 @@ use nbtunnel_core::tunnel::Desire;
 use nbtunnel_core::{Moment, Name, RemoteSpec, Transition, Tunnel};
 
 use super::Driver;
+use super::lives::{Lives, Question};
+use super::notebooks::Key;
 use crate::history::{History, Past, Told, span};
 use crate::history_file::HistoryFile;
 
@@ -16,16 +19,26 @@ pub(super) struct Memory {
     file: HistoryFile,
 }
 
+/// What earlier daemons knew and others than [`Memory`] use.
+pub(super) struct Known {
+    /// The ports that servers chose.
+    pub(super) ports: BTreeMap<Name, Vec<(RemoteSpec, u16)>>,
+    /// The notebooks' servers.
+    pub(super) lives: Lives,
+}
+
 impl Memory {
-    /// With what the file at `path` says; and the ports that servers chose.
-    pub(super) fn open(path: PathBuf) -> (Self, BTreeMap<Name, Vec<(RemoteSpec, u16)>>) {
+    /// With what the file at `path` says.
+    pub(super) fn open(path: PathBuf) -> (Self, Known) {
         let (file, remembered) = HistoryFile::open(path);
         let read = |(text, port): &(String, u16)| Some((text.parse().ok()?, *port));
         let ports = remembered.iter().map(|(name, past)| {
             (name.clone(), past.ports.iter().filter_map(read).filter(|(_, port)| *port != 0).collect())
         });
         let ports = ports.collect();
-        (Memory { history: History::new(remembered), file }, ports)
+        let mut lives = Lives::default();
+        remembered.iter().for_each(|(name, past)| lives.remember(name, past.servers.clone()));
+        (Memory { history: History::new(remembered), file }, Known { ports, lives })
     }
 
     /// What is known of `tunnel` at `now`.
@@ -99,6 +112,31 @@ impl Driver {
             let ports = tunnel.chosen_ports().map(|(spec, port)| (spec.to_string(), port)).collect();
             self.memory.history.chose(name, ports);
         }
+    }
+
+    /// Takes note of the servers that were found last for the notebooks of a tunnel.
+    pub(super) fn keep_servers(&mut self, tunnel: &Name) {
+        self.memory.history.served(tunnel, self.notebooks.lives.kept(tunnel));
+    }
+
+    /// What a notebook's file asks for, as far as there is such a notebook.
+    pub(super) fn question(&self, (tunnel, notebook): &Key) -> Option<Question> {
+        let spec = self.specs.get(tunnel)?;
+        let notebook = spec.notebooks.iter().find(|spec| spec.name == *notebook)?;
+        Some(Question::of(&spec.route, notebook))
+    }
+
+    /// The files were read; those of `broken` are there and bad. Forgets the servers that nobody asks for any more: to be
+    /// done before the files count, since whatever they change is looked for at once.
+    pub(super) fn forget_servers(&mut self, broken: &BTreeSet<Name>, all_broken: bool) {
+        let mut lives = std::mem::take(&mut self.notebooks.lives);
+        let of = lives.retain(|key, question| match self.specs.contains_key(&key.0) {
+            true => self.question(key) == Some(question),
+            // It was broken already when we began: nobody knows what it asks for.
+            false => all_broken || broken.contains(&key.0),
+        });
+        self.notebooks.lives = lives;
+        of.iter().for_each(|tunnel| self.keep_servers(tunnel));
     }
 
     /// Writes down how the tunnels fared, if it is time.

@@ -5,6 +5,7 @@ mod doctor;
 mod exports;
 mod goodbye;
 mod here;
+mod jobs;
 mod keys;
 mod layers;
 mod lives;
@@ -130,7 +131,7 @@ impl Driver {
     pub fn new(parts: Parts) -> Self {
         let (orders, remembered) = Orders::open(parts.orders_path);
         let proxies = Proxies::new(parts.data.clone());
-        let (memory, ports) = Memory::open(parts.history_path);
+        let (memory, known) = Memory::open(parts.history_path);
         Driver {
             started: parts.clock.now(),
             clock: parts.clock,
@@ -142,13 +143,13 @@ impl Driver {
             ),
             events: parts.events,
             inbox: parts.inbox,
-            fleet: Fleet::new(parts.seed, remembered).with_ports(ports),
+            fleet: Fleet::new(parts.seed, remembered).with_ports(known.ports),
             journal: Journal::default(),
             memory,
             orders,
             orders_again_at: parts.clock.now(),
             waits: Waits::default(),
-            notebooks: Notebooks::default(),
+            notebooks: Notebooks::with(known.lives),
             data: parts.data,
             unlocks: Unlocks::default(),
             proxies,

@@ -1,10 +1,11 @@
 //! Whom `nbctl` means by the name of a notebook.
 
-use nbtunnel_core::Name;
+use nbtunnel_core::{ForwardSpec, ListenAt, Name, Target, Tunnel, TunnelSpec};
 use nbtunnel_proto::{Fault, FaultCode};
 
 use super::Driver;
 use super::notebooks::Key;
+use crate::notebook::is_loopback;
 
 impl Driver {
     /// The tunnel that `name` means to who only looks: a notebook's name stands for the tunnel that it is in.
@@ -48,14 +49,30 @@ impl Driver {
     }
 
     fn no_notebook(&self, name: &str, there_are: &str) -> Fault {
-        let hint = match (self.present().find(|tunnel| tunnel.as_str() == name), there_are) {
-            (Some(tunnel), _) => format!(
-                "the tunnel {tunnel} has none: add a section to it with `nbctl edit {tunnel}`, as in [notebook.{tunnel}] \
-                 and below it find = \"auto\""
-            ),
+        let tunnel = self.present().find(|tunnel| tunnel.as_str() == name);
+        let spec = tunnel.and_then(|tunnel| self.fleet.tunnels().get(tunnel)).map(Tunnel::spec);
+        let hint = match (spec.map(|spec| section(name, spec)), there_are) {
+            (Some((section, instead)), _) => {
+                format!("the tunnel {name} has none: with `nbctl edit {name}`, write {section}{instead}")
+            }
             (None, "") => "there are none yet: add one with `nbctl add 'ssh user@host'`".into(),
             (None, there_are) => format!("there are: {there_are}"),
         };
         Fault::new(FaultCode::NoSuchTunnel, format!("there is no notebook {name:?}"), hint)
     }
+}
+
+/// The section that a tunnel without notebooks lacks: for the one forward that it has, or whatever runs over there. And
+/// what it stands instead of.
+fn section(name: &str, spec: &TunnelSpec) -> (String, &'static str) {
+    if let [ForwardSpec { listen: ListenAt::Loopback(local), target: Target::Tcp(host, port), .. }] =
+        spec.forwards.as_slice()
+    {
+        let host = if is_loopback(host) { String::new() } else { format!(", host = \"{host}\"") };
+        let section = format!(
+            "[notebook.{name}] and below it, a line each, remote_port = {port}{host}, local_port = {local}"
+        );
+        return (section, " in the place of its forward");
+    }
+    (format!("[notebook.{name}] and below it find = \"auto\" at its end"), "")
 }

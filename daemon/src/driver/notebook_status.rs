@@ -1,9 +1,10 @@
 //! Notebooks as `nbctl status` shows them: what core knows, what was found, and what the last look saw.
 
-use nbtunnel_core::{Job, JobState, Moment, Name, NotebookView, State, TunnelView};
-use nbtunnel_proto::{JobStatus, NotebookServer, NotebookStatus};
+use nbtunnel_core::{Moment, Name, NotebookView, State, TunnelView};
+use nbtunnel_proto::{NotebookServer, NotebookStatus};
 
 use super::Driver;
+use super::jobs;
 use super::looks::Seen;
 use super::notebooks::Key;
 use crate::control::convert;
@@ -18,13 +19,19 @@ impl Driver {
         now: Moment,
     ) -> Vec<NotebookStatus> {
         let status = |notebook: &NotebookView| NotebookStatus {
-            job: notebook.job.as_ref().map(|(job, asked_at)| job_status(job, *asked_at, now)),
-            ..self.notebook_status(tunnel, view.state, notebook)
+            job: notebook.job.as_ref().map(|(job, asked_at)| jobs::status(job, *asked_at, now)),
+            ..self.notebook_status(tunnel, view.state, notebook, now)
         };
         view.notebooks.iter().map(status).collect()
     }
 
-    fn notebook_status(&self, tunnel: &Name, link: State, view: &NotebookView) -> NotebookStatus {
+    fn notebook_status(
+        &self,
+        tunnel: &Name,
+        link: State,
+        view: &NotebookView,
+        now: Moment,
+    ) -> NotebookStatus {
         let key = (tunnel.clone(), view.spec.name.clone());
         let server = self.server_at(&key, view.target.as_deref());
         let seen = self.notebooks.looks.seen(&key).filter(|_| server.is_some());
@@ -39,6 +46,7 @@ impl Driver {
         };
         let mut notes = server.map(Server::notes).unwrap_or_default();
         notes.extend(self.notebooks.lives.news(&key).cloned());
+        notes.extend(view.job.as_ref().and_then(|(job, asked_at)| jobs::warning(job, *asked_at, now)));
         NotebookStatus {
             state: view.state.word().to_owned(),
             url: server.map(|server| server.local_url(self.local_name(&key), view.spec.local_port)),
@@ -88,20 +96,5 @@ fn told(server: &Server, seen: Option<&Seen>) -> NotebookServer {
         busy: vitals.map(|(vitals, _)| vitals.busy),
         last_activity: vitals.and_then(|(vitals, _)| vitals.last_activity.clone()),
         asked_ms: vitals.map(|(_, at_ms)| at_ms).unwrap_or_default(),
-    }
-}
-
-fn job_status(job: &Job, asked_at: Moment, now: Moment) -> JobStatus {
-    let (reason, starts) = match &job.state {
-        JobState::Pending { reason, starts } => (Some(reason.clone()), *starts),
-        JobState::Running { .. } | JobState::Between => (None, None),
-    };
-    JobStatus {
-        id: job.id,
-        state: job.word.clone(),
-        reason,
-        starts_ms: starts.map(|seconds| seconds.saturating_mul(1000)),
-        node: job.node().map(str::to_owned),
-        left_s: job.left.map(|left| left.saturating_sub(now.since(asked_at)).as_secs_f64()),
     }
 }

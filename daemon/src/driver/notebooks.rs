@@ -11,6 +11,7 @@ use nbtunnel_core::{
 use nbtunnel_proto::{Fault, FaultCode, NotebookAsk, NotebookAt, Reply, Secret};
 
 use super::Driver;
+use super::jobs;
 use super::lives::Lives;
 use super::looks::Looks;
 use crate::event::{Asked, ClientId, Event};
@@ -40,6 +41,8 @@ struct Waiting {
     asked: Asked,
     key: Key,
     then: Then,
+    /// Its job, as he was told that it stands.
+    told: Option<Job>,
 }
 
 /// What happens when the wait is over.
@@ -55,7 +58,22 @@ enum Then {
     Open,
 }
 
+impl Then {
+    /// Whether he waits until a server is there.
+    fn is_for_a_server(self) -> bool {
+        match self {
+            Then::Tell | Then::Show => true,
+            Then::Done | Then::Open => false,
+        }
+    }
+}
+
 impl Notebooks {
+    /// With what is known of their servers from before this start.
+    pub(super) fn with(lives: Lives) -> Notebooks {
+        Notebooks { lives, ..Notebooks::default() }
+    }
+
     /// A client is gone: returns what it waited for.
     pub(super) fn hung_up(&mut self, client: ClientId) -> Vec<(Name, WaitId)> {
         let (gone, stays) = std::mem::take(&mut self.waiting)
@@ -81,6 +99,18 @@ impl Notebooks {
         let concerned = self.waiting.values().filter(|waiting| concerns(&waiting.key));
         concerned.for_each(|waiting| waiting.asked.answer(Reply::Progress(text.to_owned())));
     }
+
+    /// How the job of a notebook stands, for those who wait until it runs and do not know.
+    fn job_stands(&mut self, key: &Key, job: &Job, now_ms: u64) {
+        let waits = |waiting: &&mut Waiting| waiting.key == *key && waiting.then.is_for_a_server();
+        for waiting in self.waiting.values_mut().filter(waits) {
+            if jobs::is_news(waiting.told.as_ref(), job) {
+                let text = format!("notebook {}: {}", key.1, jobs::sentence(job, now_ms));
+                waiting.asked.answer(Reply::Progress(text));
+                waiting.told = Some(job.clone());
+            }
+        }
+    }
 }
 
 impl Driver {
@@ -99,6 +129,14 @@ impl Driver {
                 FaultCode::Failed,
                 format!("the tunnel {tunnel} of the notebook {} is stopped", key.1),
                 format!("start it with `nbctl start {tunnel}`, or both with `nbctl open {name}`"),
+            ));
+        }
+        if ask == NotebookAsk::Restart && !self.notebook_spec(&key).is_some_and(NotebookSpec::can_be_started)
+        {
+            return Err(Fault::new(
+                FaultCode::Failed,
+                format!("nothing says how the server of {} is started, so it was not ended", key.1),
+                format!("set start in its section, or `nbctl notebook stop {name}` and start it over there"),
             ));
         }
         let (wish, then) = match ask {
@@ -122,7 +160,7 @@ impl Driver {
         let wait = self.waits.number();
         let input = Input::Notebook(key.1.clone(), NotebookInput::Wish(wait, wish));
         let tunnel = key.0.clone();
-        self.notebooks.waiting.insert(wait, Waiting { asked, key, then });
+        self.notebooks.waiting.insert(wait, Waiting { asked, key, then, told: None });
         self.tell(FleetInput::Tunnel(tunnel, input));
     }
 
@@ -142,8 +180,18 @@ impl Driver {
             token: self.notebooks.tokens.get(key).cloned(),
             job: self.job_of(key),
             last: self.notebooks.lives.last(key).cloned(),
-            ways: self.notebooks.ways.clone(),
+            others: self.other_notebooks(key),
+            ways: self.notebooks.ways.of(key.0.as_str()),
         })
+    }
+
+    fn other_notebooks(&self, key: &Key) -> Vec<NotebookSpec> {
+        let present = self.present().filter_map(|name| self.fleet.tunnels().get_key_value(name));
+        let all = present
+            .flat_map(|(tunnel, machine)| machine.spec().notebooks.iter().map(move |spec| (tunnel, spec)));
+        all.filter(|(tunnel, spec)| (*tunnel, &spec.name) != (&key.0, &key.1))
+            .map(|(_, spec)| spec.clone())
+            .collect()
     }
 
     /// Has a task done over the link `epoch`; [`Driver::notebook_did`] hears of it.
@@ -181,6 +229,7 @@ impl Driver {
         }
         if did == Did::Stopped {
             self.notebooks.lives.stopped(&key);
+            self.keep_servers(&key.0);
         }
         let is_news = server.as_ref().is_some_and(|server| self.is_news(&key, server));
         match server {
@@ -191,29 +240,37 @@ impl Driver {
             }
             None => {}
         }
+        let job = if let Did::Job(job) = &did { job.clone() } else { None };
         let input = Input::Notebook(key.1.clone(), NotebookInput::Did(id, did));
         self.tell(FleetInput::Tunnel(key.0.clone(), input));
+        if let Some(job) = job {
+            self.notebooks.job_stands(&key, &job, self.clock.wall_ms());
+        }
         if is_news {
             self.look_anew(&key);
         }
     }
 
     fn server_found(&mut self, key: &Key, server: Server) {
-        if let Some(text) = self.notebooks.lives.found(key, &server) {
+        if let Some(question) = self.question(key)
+            && let Some(text) = self.notebooks.lives.found(key, question, &server)
+        {
             self.note(Some(&key.0), &format!("notebook {}: {text}", key.1));
         }
+        self.keep_servers(&key.0);
         self.notebooks.servers.insert(key.clone(), server);
     }
 
     /// A wait is over, if it is one for a notebook.
     pub(super) fn notebook_settled(&mut self, wait: WaitId, settled: Settled) -> Option<Settled> {
-        let Some(Waiting { asked, key, then }) = self.notebooks.waiting.remove(&wait) else {
+        let Some(Waiting { asked, key, then, .. }) = self.notebooks.waiting.remove(&wait) else {
             return Some(settled);
         };
         let reply = match (settled, then) {
-            (Settled::Reached, Then::Tell) => self.notebook_at(&key).map(told),
-            (Settled::Reached, Then::Show) => self.notebook_at(&key).map(|mut at| {
+            (Settled::Reached, Then::Tell) => self.notebook_at(&key, false).map(told),
+            (Settled::Reached, Then::Show) => self.notebook_at(&key, true).map(|mut at| {
                 at.notes.extend(self.notebooks.lives.take_news(&key));
+                self.keep_servers(&key.0);
                 told(at)
             }),
             (Settled::Reached, Then::Done) => Ok(Reply::Done),
@@ -279,7 +336,6 @@ impl Driver {
         };
         self.notebooks.servers.retain(|key, _| is_there(key));
         self.notebooks.looks.retain(is_there);
-        self.notebooks.lives.retain(is_there);
     }
 }
 

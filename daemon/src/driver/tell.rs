@@ -100,12 +100,15 @@ fn link_sentence(to: &str) -> &'static str {
     }
 }
 
-fn within(delay: Duration) -> String {
+/// When that will be, in a word or two.
+pub(super) fn within(delay: Duration) -> String {
     match delay.as_secs_f64() {
         seconds if seconds < 0.05 => "now".into(),
         seconds if seconds < 10.0 => format!("in {seconds:.1} s"),
         seconds if seconds < 120.0 => format!("in {seconds:.0} s"),
-        seconds => format!("in {:.0} min", seconds / 60.0),
+        seconds if seconds < 7200.0 => format!("in {:.0} min", seconds / 60.0),
+        seconds if seconds < 172_800.0 => format!("in {:.1} h", seconds / 3600.0),
+        seconds => format!("in {:.1} days", seconds / 86_400.0),
     }
 }
 

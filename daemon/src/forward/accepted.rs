@@ -14,6 +14,7 @@ use super::carrier::{Carrier, GateNow};
 use super::local::Local;
 use super::proxy::Ending;
 use super::queue::{Bounds, Queue};
+use super::seeking::Visit;
 use super::standing::Standing;
 use super::tally::Tally;
 
@@ -29,6 +30,8 @@ pub struct Accepted {
     ended: bool,
     /// Whom its end is told.
     ending: Option<Arc<Ending>>,
+    /// Its place among those who are where its forward leads.
+    visit: Option<Visit>,
 }
 
 impl Accepted {
@@ -42,6 +45,7 @@ impl Accepted {
             asked: None,
             ended: false,
             ending: None,
+            visit: None,
         }
     }
 
@@ -158,8 +162,24 @@ impl Accepted {
         &self.standing.stop
     }
 
+    /// It goes where its forward leads.
+    pub(super) fn visits(&mut self, visit: Option<Visit>) {
+        self.visit = visit;
+    }
+
+    /// Its far end has ended, and so nobody can tell by this connection whether the server is still there: a local
+    /// program may keep its own end for days.
+    pub(super) fn far_ended(&self) {
+        if let Some(visit) = &self.visit {
+            visit.end();
+        }
+    }
+
     /// Moves to another place in the counts; false if there is no room.
     pub(super) fn move_to(&mut self, place: Place) -> bool {
+        if place != Place::Open {
+            self.visit = None;
+        }
         self.counted.move_to(place)
     }
 

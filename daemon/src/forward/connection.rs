@@ -27,8 +27,10 @@ pub(super) async fn attend(mut local: Accepted, standing: Arc<Standing>) {
             GateNow::Reset => return,
             GateNow::Hold => {}
             GateNow::Serve(carrier) => {
-                let target = leads.borrow_and_update().clone();
+                let (target, visit) = standing.visit(&mut leads);
                 if matches!(target, Target::Notebook(_)) {
+                    // Before it is said that somebody seeks: core looks on only for those who are held.
+                    local.move_to(Place::Held);
                     standing.sought();
                     if !wait(&mut local, &standing, &mut gate, &mut leads, &mut patience).await {
                         return;
@@ -36,6 +38,7 @@ pub(super) async fn attend(mut local: Accepted, standing: Arc<Standing>) {
                     continue;
                 }
                 local.move_to(Place::Open);
+                local.visits(visit);
                 standing.carried_by(&carrier);
                 let Some(target) = local.destination(target).await else { return };
                 if standing.may_be_shallow(&target) && ends_at_once(&carrier, &target).await {
@@ -43,12 +46,15 @@ pub(super) async fn attend(mut local: Accepted, standing: Arc<Standing>) {
                     continue;
                 }
                 let heard = standing.tally.snapshot().bytes_in;
-                match carrier.carry(local, target.clone()).await {
+                let carried = Arc::clone(&standing.carried);
+                let outcome = carrier.carry(local, target.clone()).await;
+                drop(carried);
+                match outcome {
                     Carried::Over => {
                         if standing.tally.snapshot().bytes_in == heard {
                             standing.heard_nothing(&target);
                         }
-                        return standing.left_alone();
+                        return;
                     }
                     Carried::Denied(failure, back) => {
                         let again = standing.seeks_again(&target, &failure);

@@ -2,12 +2,12 @@
 //! `nbctl proxy`. `ssh` implements it; whoever uses it knows nothing of SSH.
 
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nbtunnel_core::{Failure, Target};
+use nbtunnel_core::{Failure, FailureKind, Target};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Where a link leads, and what can be done there.
@@ -22,12 +22,30 @@ pub trait FarSide: Send + Sync + 'static {
     /// Runs `script` by `sh -s` over there, whatever the login shell is, and reads what it prints until it ends,
     /// or `patience` is over.
     fn run(self: Arc<Self>, script: String, patience: Duration) -> Running;
+
+    /// How long a way may take to be opened: where it first has to be made, longer than a server that is there.
+    fn opens_within(&self) -> Duration {
+        Duration::from_secs(10)
+    }
+
+    /// Logs in from here to `machine`, to which that end can connect, by way of it: as by `ssh -J`. Ports that
+    /// `machine` sees are [`Target::Beyond`] from then on.
+    fn beyond(self: Arc<Self>, machine: String) -> Going {
+        Box::pin(ready(Err(Failure::new(
+            FailureKind::NotebookFailed,
+            format!("there is no way on to {machine}"),
+            "see what the far end is",
+        ))))
+    }
 }
 
 /// See [`FarSide::open`].
 pub type Opening = Pin<Box<dyn Future<Output = Result<FarStream, Unopened>> + Send>>;
 /// See [`FarSide::run`].
 pub type Running = Pin<Box<dyn Future<Output = Result<Ran, Failure>> + Send>>;
+
+/// See [`FarSide::beyond`].
+pub type Going = Pin<Box<dyn Future<Output = Result<Arc<dyn FarSide>, Failure>> + Send>>;
 
 /// A way to something at the far end.
 pub type FarStream = Box<dyn Duplex>;

@@ -74,7 +74,7 @@ impl Landing {
         })?;
         let target = self.standing.target.borrow().clone();
         let local = match target {
-            Target::Socks | Target::Notebook(_) => None,
+            Target::Socks | Target::Notebook(_) | Target::Beyond { .. } => None,
             Target::Tcp(..) | Target::Socket(_) => {
                 let connected = self.connect(&target).await;
                 Some(connected.map_err(|failure| {
@@ -173,7 +173,9 @@ async fn dial(target: &Target, services: &Services) -> io::Result<Local> {
     let (host, port) = match target {
         Target::Tcp(host, port) => (host, *port),
         Target::Socket(path) => return sys::connect(Path::new(path)).await.map(Local::Unix),
-        Target::Socks | Target::Notebook(_) => return Err(io::ErrorKind::Unsupported.into()),
+        Target::Socks | Target::Notebook(_) | Target::Beyond { .. } => {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
     };
     let mut failed = io::Error::from(io::ErrorKind::NotFound);
     for address in addresses(host, port, services).await? {

@@ -4,8 +4,8 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nbtunnel_core::{Failure, FailureKind, ForwardId, ForwardSpec, ListenerReport, Policy, Target};
@@ -59,9 +59,11 @@ impl Forward {
             services: services.clone(),
             activity,
             tally: Arc::default(),
+            carried: Arc::default(),
             policy,
             gate,
             notebook: spec.target.notebook().cloned(),
+            guests: Mutex::default(),
             target: watch::Sender::new(spec.target),
             stop: CancellationToken::new(),
             tells_end: AtomicBool::new(false),

@@ -101,11 +101,13 @@ impl Proxy {
             services: Arc::clone(services),
             activity: Arc::clone(activity),
             tally: Arc::default(),
+            carried: Arc::default(),
             policy,
             gate,
             // Known before anything is carried.
             target: watch::Sender::new(Target::Socks),
             notebook: None,
+            guests: Mutex::default(),
             // Its place in the file system lets nobody else in.
             owner_only: watch::Sender::new(Some(false)),
             guarded: Mutex::default(),

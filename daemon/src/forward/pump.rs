@@ -209,6 +209,9 @@ async fn download(local: &Accepted, reader: &mut Incoming<impl FarReader>, sent_
                     FarMessage::Data(bytes) if far == Far::Sends => queue.push(bytes),
                     FarMessage::Data(_) | FarMessage::Eof | FarMessage::Close | FarMessage::Gone => {}
                 }
+                if far == Far::Sends && now != far {
+                    local.far_ended();
+                }
                 far = now;
                 if queue.ready() >= BATCH { write_out(local, &mut queue) } else { Ok(()) }
             }

@@ -2,7 +2,7 @@
 //! links that listen for it come and go.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use nbtunnel_core::{Epoch, ForwardId, Input, ListenAt, ListenId, Policy, RemoteSpec, Target};
 use tokio::sync::watch;
@@ -38,11 +38,13 @@ impl RemoteForward {
                 services: services.clone(),
                 activity,
                 tally: Arc::default(),
+                carried: Arc::default(),
                 policy,
                 // Whoever comes is here already: there is nobody to hold.
                 gate: watch::channel(GateNow::Hold).1,
                 target: watch::Sender::new(spec.target),
                 notebook: None,
+                guests: Mutex::default(),
                 stop: CancellationToken::new(),
                 tells_end: false.into(),
                 report,

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::accepted::Accepted;
 use super::activity::Activity;
 use super::carrier::{Carrier, GateNow};
+use super::seeking::Guests;
 use super::services::Services;
 use super::tally::Tally;
 use super::{Report, guard, lock};
@@ -26,12 +27,16 @@ pub(super) struct Standing {
     pub(super) services: Arc<Services>,
     pub(super) activity: Arc<Activity>,
     pub(super) tally: Arc<Tally>,
+    /// Every connection that is handed to a link keeps one of these.
+    pub(super) carried: Arc<()>,
     pub(super) policy: watch::Receiver<Policy>,
     pub(super) gate: watch::Receiver<GateNow>,
     /// Where new connections go; a notebook that nobody has found yet is waited for.
     pub(super) target: watch::Sender<Target>,
     /// The notebook that it leads to, if it leads to one.
     pub(super) notebook: Option<Name>,
+    /// Who is where it leads now.
+    pub(super) guests: Mutex<Arc<Guests>>,
     /// Set when the forward is removed: everything of it ends.
     pub(super) stop: CancellationToken,
     /// Whether the end is to be reported.
@@ -79,7 +84,7 @@ impl Standing {
 
     /// New connections go to `target`; how the old one fared says nothing about it.
     pub(super) fn retarget(self: &Arc<Self>, target: Target) {
-        self.target.send_replace(target);
+        self.lead_to(target);
         lock(&self.told).far = None;
         self.left_alone();
     }

@@ -151,8 +151,9 @@ over() {
     echo "$1" >"over.new" && mv -f over.new "over.$number"
 }
 
-# Runs what follows in a session of its own, so that it outlives this one. A plain `&` would do as a last resort:
-# it has interrupts ignored for good, down to the programs in a notebook's terminals.
+# Runs what follows in a session of its own, so that it outlives this one, or at least as the leader of its own process
+# group, which is how it is ended. A plain `&` would do as a last resort: it has interrupts ignored for good, down to
+# the programs in a notebook's terminals.
 detach() {
     if setsid -f true 2>/dev/null; then
         setsid -f "$@"
@@ -160,6 +161,17 @@ detach() {
         perl -e 'use POSIX (); fork and exit; POSIX::setsid(); exec @ARGV' "$@"
     elif command -v setsid >/dev/null 2>&1; then
         setsid "$@" &
+    elif command -v python3 >/dev/null 2>&1; then
+        # It has broken pipes ignored, which would be inherited.
+        python3 -c 'import os, sys
+from signal import *
+os.fork() and os._exit(0)
+os.setsid()
+signal(SIGPIPE, SIG_DFL)
+signal(SIGXFSZ, SIG_DFL)
+os.execvp(sys.argv[1], sys.argv[1:])' "$@"
+    elif command -v bash >/dev/null 2>&1; then
+        bash -c 'set -m; nohup "$@" &' bash "$@"
     else
         nohup "$@" &
     fi

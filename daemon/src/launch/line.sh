@@ -24,10 +24,13 @@ run_line() {
     NBTUNNEL_LINE=$1
     export NBTUNNEL_LINE
     bash=$(command -v bash || command -v sh)
-    case ${SHELL##*/} in
-        zsh) "$SHELL" -l "$1" ;;
-        fish) "$SHELL" -l -c "exec $bash \"\$NBTUNNEL_LINE\"" ;;
-        csh | tcsh) "$SHELL" -c "exec $bash \"\$NBTUNNEL_LINE\"" ;;
+    # A job's machine need not have the shell of the one from which it was submitted.
+    shell=${SHELL-}
+    [ -x "$shell" ] || shell=
+    case ${shell##*/} in
+        zsh) "$shell" -l "$1" ;;
+        fish) "$shell" -l -c "exec $bash \"\$NBTUNNEL_LINE\"" ;;
+        csh | tcsh) "$shell" -c "exec $bash \"\$NBTUNNEL_LINE\"" ;;
         *) "$bash" -l "$1" ;;
     esac
 }

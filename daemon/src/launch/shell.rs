@@ -51,13 +51,18 @@ pub(super) fn line(command: &str) -> String {
 }
 
 /// `conda init` writes what makes `conda activate` work where only interactive shells read it. An interactive shell
-/// does more than that, perhaps become another one: so its own lines alone are read.
+/// does more than that, perhaps become another one: so its own lines alone are read. Where conda was made ready for
+/// another shell than the one that runs the line, that one's files have told where it is.
 const CONDA: &str = r#"cat <<'CONDA'
 nbtunnel_rc=~/.bashrc
 [ -z "${ZSH_VERSION-}" ] || nbtunnel_rc=${ZDOTDIR:-$HOME}/.zshrc
 case $(type conda 2>/dev/null) in
     *function*) ;;
     *) eval "$(sed -n '/^# >>> [a-z]* initialize >>>/,/^# <<< [a-z]* initialize <<</p' "$nbtunnel_rc" 2>/dev/null)" ;;
+esac
+case $(type conda 2>/dev/null) in
+    *function*) ;;
+    *) eval "$("${CONDA_EXE:-conda}" shell.posix hook 2>/dev/null)" ;;
 esac
 unset nbtunnel_rc
 CONDA

@@ -185,7 +185,9 @@ pub async fn submit(far: Arc<dyn FarSide>, batch: &Batch) -> Result<Job, Failure
                 waits += 1;
                 sleep(Duration::from_secs(1)).await;
             }
-            "running" => return Err(too_long(&answer, "the cluster may be very busy; try again later")),
+            "running" | "elsewhere" => {
+                return Err(too_long(&answer, "the cluster may be very busy; try again later"));
+            }
             "doubtful" => return Err(in_doubt(&answer, &batch.name, OPEN_LATER)),
             _ => return Err(slurm_failure(&answer, &ran)),
         }
@@ -235,12 +237,19 @@ pub async fn cancel(far: Arc<dyn FarSide>, batch: &Batch, only: Option<u64>) -> 
     }
 }
 
-/// The last lines that the job wrote, without tokens, and with control characters spelled out.
+/// The last lines that the job wrote, without tokens, and with control characters spelled out. Of those that have the
+/// name in the file it is `only` that one, where it is known.
 ///
 /// # Errors
 /// `notebook_missing`: it has not written anything. Otherwise those of [`queue`].
-pub async fn job_log(far: Arc<dyn FarSide>, batch: &Batch, lines: u32) -> Result<String, Failure> {
-    let head = format!("{}lines={lines} most={MOST}\n", batch.head()?);
+pub async fn job_log(
+    far: Arc<dyn FarSide>,
+    batch: &Batch,
+    lines: u32,
+    only: Option<u64>,
+) -> Result<String, Failure> {
+    let only = only.map(|id| id.to_string()).unwrap_or_default();
+    let head = format!("{}lines={lines} most={MOST} only={only}\n", batch.head()?);
     let ran = far.run([&head, CLAIM, SLURM, LOG].concat(), ASKING).await?;
     let answer = Answer::of(&ran)?;
     match answer.kind() {

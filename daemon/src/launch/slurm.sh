@@ -7,22 +7,45 @@ find_slurm() {
     unset SQUEUE_LICENSES SQUEUE_LOCAL SQUEUE_NAMES SQUEUE_ONLY_JOB_STATE SQUEUE_PARTITION SQUEUE_PRIORITY SQUEUE_QOS
     unset SQUEUE_SIBLING SQUEUE_SORT SQUEUE_STATES SQUEUE_USERS SQUEUE_CLUSTERS
     [ -z "${clusters-}" ] || { SLURM_CLUSTERS=$clusters && export SLURM_CLUSTERS; }
+    told=
     command -v squeue >/dev/null 2>&1 && return
+    case ${XDG_STATE_HOME-} in
+        /*) told=$XDG_STATE_HOME/nbtunnel ;;
+        *) told=$HOME/.local/state/nbtunnel ;;
+    esac
+    # Other machines may share that directory, and have their programs elsewhere.
+    told=$told/slurm.$(uname -n)
+    usual=$PATH
+    [ -f "$told" ] && [ -O "$told" ] && theirs=$(cat "$told") && search && return
+    PATH=$usual
+    ask_login
+    search || {
+        echo no_slurm
+        return 1
+    }
+    # A login may take its time, and the queue is asked all day.
+    { (umask 077 && printf '%s\n' "$theirs" >"$told.$$") && mv -f "$told.$$" "$told"; } 2>/dev/null || :
+}
+
+# Sets `theirs`: what a login sets of what matters here.
+ask_login() {
     case ${SHELL-} in
         '') login='sh -l -c' ;;
         */csh | */tcsh) login="$SHELL -c" ;;
         *) login="$SHELL -l -c" ;;
     esac
-    theirs=$($login env 2>/dev/null </dev/null)
-    PATH=$PATH:$(printf '%s\n' "$theirs" | sed -n 's/^PATH=//p' | tail -n 1)
+    theirs=$($login env 2>/dev/null </dev/null | sed -n -e '/^PATH=/p' -e '/^SLURM_CONF=/p')
+}
+
+# Whether the programs are where `theirs` says, or where sites put them; sets what they need.
+search() {
+    theirs_too=$(printf '%s\n' "$theirs" | sed -n 's/^PATH=//p' | tail -n 1)
+    PATH=$PATH${theirs_too:+:$theirs_too}
     PATH=$PATH:/usr/local/bin:/opt/slurm/bin:/usr/local/slurm/bin:/opt/slurm/current/bin:/usr/slurm/bin
     PATH=$PATH:/cm/shared/apps/slurm/current/bin
+    command -v squeue >/dev/null 2>&1 || return
     conf=$(printf '%s\n' "$theirs" | sed -n 's/^SLURM_CONF=//p' | tail -n 1)
     [ -z "$conf" ] || { SLURM_CONF=$conf && export SLURM_CONF; }
-    command -v squeue >/dev/null 2>&1 || {
-        echo no_slurm
-        return 1
-    }
 }
 
 # The name of our job: one that is there already, or one that lasts as long as this directory.
@@ -40,7 +63,8 @@ find_name() {
 ask() {
     all=$(SLURM_TIME_FORMAT=%s squeue --noheader --all --user="$(id -u)" \
         --format="%A$unit%T$unit%B$unit%L$unit%S$unit%r$unit%j") || {
-        rm -f answers
+        # What a login told may be out of date.
+        rm -f answers ${told:+"$told"}
         return 1
     }
     [ ! -e doubt ] || [ -e answers ] || date >answers

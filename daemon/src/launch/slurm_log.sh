@@ -1,4 +1,5 @@
-# Shows the end of what the job wrote: the newest of ours, or wherever one that was there already writes.
+# Shows the end of what the job wrote: the newest of ours, or wherever one that was there already writes. Of several of
+# that name it is `only`, where one is followed.
 main() {
     enter make || return
     if [ -n "$job" ]; then
@@ -7,7 +8,7 @@ main() {
             echo unasked
             return
         }
-        number=$(printf '%s\n' "$jobs" | awk -F "$unit" '{ print $1 }' | sort -n | tail -n 1)
+        number=${only:-$(printf '%s\n' "$jobs" | awk -F "$unit" '{ print $1 }' | sort -n | tail -n 1)}
         [ -z "$number" ] || file=$(scontrol show job -o "$number" | sed -n 's/.* StdOut=\([^ ]*\).*/\1/p')
     else
         newest=$(ls | sed -n 's/^job-\([0-9][0-9]*\)\.log$/\1/p' | sort -n | tail -n 1)

@@ -1,6 +1,6 @@
-//! The machine on which a job runs, as a far end: scripts go there as a step of the job, or by ssh from the login
-//! machine where no step can. Its ports are those that it sees itself; those that others see by its name are reached
-//! from the login machine as they are.
+//! The machine on which a job runs, as a far end: scripts go there as a step of the job, or by ssh where no step can,
+//! from the login machine or else from here by way of it. Its ports are those that it sees itself; those that others see
+//! by its name are reached from the login machine as they are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use nbtunnel_core::{Failure, FailureKind, Job, Target};
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 
 use super::log::lines_in_one;
 use super::shell::{self, quoted};
@@ -27,18 +28,37 @@ const WAYS: [&str; 3] = [
     "ssh -o BatchMode=yes -o ConnectTimeout=5 -- \"$node\" exec sh -s",
 ];
 
-/// By which way scripts got to a node last, by its name. Whoever keeps it is spared the ways that lead nowhere.
+/// Which ways led to a node last, by its name: two clusters may have the same. Whoever keeps it is spared those that lead
+/// nowhere.
 #[derive(Clone, Debug, Default)]
-pub struct KnownWays(Arc<std::sync::Mutex<BTreeMap<String, usize>>>);
+pub struct KnownWays {
+    all: Arc<std::sync::Mutex<BTreeMap<(String, String), Known>>>,
+    tunnel: String,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Known {
+    /// For scripts: a number of [`WAYS`], or the one after them all for ssh from here.
+    script: usize,
+    /// Whether to its own ports it was ssh from here.
+    is_jump: bool,
+}
 
 impl KnownWays {
-    fn get(&self, node: &str) -> Option<usize> {
-        self.0.lock().ok()?.get(node).copied()
+    /// Those to nodes behind `tunnel`.
+    #[must_use]
+    pub fn of(&self, tunnel: &str) -> KnownWays {
+        KnownWays { all: Arc::clone(&self.all), tunnel: tunnel.to_owned() }
     }
 
-    fn set(&self, node: &str, way: usize) {
-        if let Ok(mut ways) = self.0.lock() {
-            ways.insert(node.to_owned(), way);
+    fn get(&self, node: &str) -> Known {
+        let key = (self.tunnel.clone(), node.to_owned());
+        self.all.lock().ok().and_then(|all| all.get(&key).copied()).unwrap_or_default()
+    }
+
+    fn change(&self, node: &str, change: impl FnOnce(&mut Known)) {
+        if let Ok(mut all) = self.all.lock() {
+            change(all.entry((self.tunnel.clone(), node.to_owned())).or_default());
         }
     }
 }
@@ -49,15 +69,15 @@ pub struct Node {
     job: u64,
     name: String,
     ways: KnownWays,
-    /// The sockets on the login machine that lead to what it alone sees.
-    sockets: Mutex<BTreeMap<(String, u16), Target>>,
+    /// What leads to its own ports, seen from the login machine.
+    reached: Mutex<BTreeMap<(String, u16), Target>>,
 }
 
 impl Node {
     /// That of `job`, seen from the login machine; none as long as it does not run.
     pub fn of(login: Arc<dyn FarSide>, job: &Job, ways: KnownWays) -> Option<Arc<Node>> {
         let name = job.node()?.to_owned();
-        Some(Arc::new(Node { login, job: job.id, name, ways, sockets: Mutex::default() }))
+        Some(Arc::new(Node { login, job: job.id, name, ways, reached: Mutex::default() }))
     }
 
     /// What others call it.
@@ -68,25 +88,93 @@ impl Node {
     /// Where on the login machine `target` is, which is seen from here. Its own name is the same there.
     ///
     /// # Errors
-    /// `notebook_failed`: ssh does not get from there to here. Otherwise those of [`FarSide::run`].
+    /// `notebook_failed`: no ssh gets here. Otherwise those of [`FarSide::run`].
     pub async fn from_login(&self, target: Target) -> Result<Target, Failure> {
         let place = match target {
             Target::Tcp(host, port) if host != self.name => (host, port),
-            Target::Tcp(..) | Target::Socket(_) | Target::Socks | Target::Notebook(_) => return Ok(target),
+            Target::Tcp(..)
+            | Target::Socket(_)
+            | Target::Beyond { .. }
+            | Target::Socks
+            | Target::Notebook(_) => return Ok(target),
         };
         // Kept until the way is there: who wants the same meanwhile waits for it, and makes none of his own.
-        let mut sockets = self.sockets.lock().await;
-        if let Some(socket) = sockets.get(&place) {
-            return Ok(socket.clone());
+        let mut reached = self.reached.lock().await;
+        if let Some(target) = reached.get(&place) {
+            return Ok(target.clone());
         }
-        let login = Arc::clone(&self.login);
-        let socket = reach(login, (self.job, &self.name), (&place.0, place.1)).await?;
-        sockets.insert(place, socket.clone());
-        Ok(socket)
+        let target = self.reach(&place.0, place.1).await?;
+        reached.insert(place, target.clone());
+        Ok(target)
+    }
+
+    /// By ssh from the login machine, or from here by way of it: by what led there last first.
+    async fn reach(&self, host: &str, port: u16) -> Result<Target, Failure> {
+        if self.ways.get(&self.name).is_jump {
+            match self.jump(host, port).await {
+                Ok(target) => return Ok(target),
+                Err(Unjumped::Link(why)) => return Err(why),
+                Err(Unjumped::Login(_) | Unjumped::Port(_)) => {}
+            }
+        }
+        let from_login = reach(Arc::clone(&self.login), (self.job, &self.name), (host, port)).await;
+        let (is_jump, target) = match from_login {
+            Err(why) if why.kind == FailureKind::NotebookFailed => {
+                let jumped = self.jump(host, port).await;
+                (true, jumped.map_err(|from_here| neither(why, from_here))?)
+            }
+            reached => (false, reached?),
+        };
+        self.ways.change(&self.name, |known| known.is_jump = is_jump);
+        Ok(target)
+    }
+
+    /// By ssh from here, as far as somebody listens there.
+    async fn jump(&self, host: &str, port: u16) -> Result<Target, Unjumped> {
+        let there =
+            Arc::clone(&self.login).beyond(self.name.clone()).await.map_err(|why| match why.kind {
+                FailureKind::Disconnected => Unjumped::Link(why),
+                _ => Unjumped::Login(why),
+            })?;
+        let opened = there.open(Target::Tcp(host.to_owned(), port)).await;
+        opened.map_err(|why| Unjumped::Port(why.failure()))?;
+        Ok(Target::Beyond { machine: self.name.clone(), host: host.to_owned(), port })
+    }
+}
+
+/// Why ssh from here does not lead to a port of a node.
+enum Unjumped {
+    /// The link is over.
+    Link(Failure),
+    /// It does not get in there.
+    Login(Failure),
+    /// It does, and not to the port.
+    Port(Failure),
+}
+
+/// Why ssh from the login machine did not get there, and how far ssh from here did.
+fn neither(from_login: Failure, from_here: Unjumped) -> Failure {
+    let first = from_login.message;
+    match from_here {
+        Unjumped::Link(why) => why,
+        Unjumped::Login(why) => Failure {
+            message: format!("{first}; nor does ssh from here by way of it: {}", why.message),
+            ..from_login
+        },
+        Unjumped::Port(why) => Failure {
+            message: format!("{first}; ssh from here by way of it does, but {}", why.message),
+            hint: why.hint,
+            ..from_login
+        },
     }
 }
 
 impl FarSide for Node {
+    fn opens_within(&self) -> Duration {
+        // An ssh over there that gets nowhere, and a login from here.
+        Duration::from_secs(45)
+    }
+
     fn open(self: Arc<Self>, target: Target) -> Opening {
         Box::pin(async move {
             let target = self.from_login(target).await.map_err(|why| match why.kind {
@@ -99,16 +187,26 @@ impl FarSide for Node {
 
     fn run(self: Arc<Self>, script: String, patience: Duration) -> Running {
         Box::pin(async move {
-            let first = self.ways.get(&self.name).unwrap_or_default();
-            let mut said = Vec::new();
-            for turn in 0..WAYS.len() {
-                let way = (first + turn) % WAYS.len();
+            let first = self.ways.get(&self.name).script;
+            let (mut said, all) = (Vec::new(), WAYS.len() + 1);
+            for way in (0..all).map(|turn| (first + turn) % all) {
+                let Some(command) = WAYS.get(way) else {
+                    match self.run_from_here(script.clone(), patience).await {
+                        Ok(ran) => {
+                            self.ways.change(&self.name, |known| known.script = way);
+                            return Ok(ran);
+                        }
+                        Err(why) if why.kind == FailureKind::Disconnected => return Err(why),
+                        Err(why) => said.push(why.message),
+                    }
+                    continue;
+                };
                 let marks = Marks(shell::hex(&shell::random::<16>()?));
-                let text = self.script(WAYS[way], &marks, &script)?;
+                let text = self.script(command, &marks, &script)?;
                 match Arc::clone(&self.login).run(text, patience).await {
                     Ok(ran) => match marks.between(&ran) {
                         Some(ran) => {
-                            self.ways.set(&self.name, way);
+                            self.ways.change(&self.name, |known| known.script = way);
                             return Ok(ran);
                         }
                         None => said.push(lines_in_one(&ran.errors)),
@@ -122,13 +220,24 @@ impl FarSide for Node {
             Err(Failure::new(
                 FailureKind::Refused,
                 format!("{}, where job {} runs, takes no command: {}", self.name, self.job, said.join("; ")),
-                "see whether `srun --jobid` or ssh gets from the login machine to that node",
+                "see whether `srun --jobid` or ssh gets from the login machine to that node, or `ssh -J` from here",
             ))
         })
     }
 }
 
 impl Node {
+    async fn run_from_here(&self, script: String, patience: Duration) -> Result<Ran, Failure> {
+        let ran = async {
+            let there = Arc::clone(&self.login).beyond(self.name.clone()).await?;
+            there.run(script, patience).await
+        };
+        timeout(patience, ran).await.unwrap_or_else(|_| {
+            let message = format!("ssh from here to {} took longer than {} s", self.name, patience.as_secs());
+            Err(Failure::new(FailureKind::TimedOut, message, "it is tried again by itself"))
+        })
+    }
+
     /// `script` on its way to the node.
     fn script(&self, way: &str, marks: &Marks, script: &str) -> Result<String, Failure> {
         let (begin, end) = marks.words();

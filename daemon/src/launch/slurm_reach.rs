@@ -63,8 +63,8 @@ fn unreached(node: &str, said: &str) -> Failure {
         FailureKind::NotebookFailed,
         format!("ssh from the login machine to {node} does not get there: {said}"),
         format!(
-            "see that `ssh {node}` works over there without a question, or let the server listen where the login \
-             machine gets to, as `jupyter lab --ip=\"$(hostname)\"` does"
+            "see that `ssh {node}` works over there without a question, or `ssh -J` the login machine to {node} from \
+             here, or let the server listen where the login machine gets to, as `jupyter lab --ip=\"$(hostname)\"` does"
         ),
     )
 }

@@ -6,15 +6,30 @@ me=$(id -u)
 # Sets `dir`. Not below the home directory: other login machines share it, and a socket is this one's alone. The names
 # are short, since that of a socket ends at a hundred bytes or so.
 find_dir() {
-    for dir in "${XDG_RUNTIME_DIR-}/nbtunnel-nodes" "/tmp/nbtunnel-nodes-$me"; do
-        case $dir in /nbtunnel-nodes | [!/]* | *[!A-Za-z0-9/._-]*) continue ;; esac
+    case ${XDG_STATE_HOME-} in
+        /*) state=$XDG_STATE_HOME/nbtunnel ;;
+        *) state=$HOME/.local/state/nbtunnel ;;
+    esac
+    kept=$state/nodes.$(uname -n)
+    usual=/tmp/nbtunnel-nodes-$me
+    for dir in "${XDG_RUNTIME_DIR-}/nbtunnel-nodes" "$usual" "$(cat "$kept" 2>/dev/null)"; do
+        case $dir in '' | /nbtunnel-nodes | [!/]* | *[!A-Za-z0-9/._-]*) continue ;; esac
         [ "${#dir}" -le 60 ] || continue
         mkdir -m 700 "$dir" 2>/dev/null
         # shellcheck disable=SC2046
         set -- $(ls -ldn "$dir" 2>/dev/null)
         case ${1-} in drwx------*) [ "$3" != "$me" ] || return 0 ;; esac
     done
-    return 1
+    # Somebody else was there first, by mistake or not: one of a name that nobody guesses, which is kept.
+    dir=$(mktemp -d "$usual-XXXXXX") || {
+        echo "unwritable /tmp"
+        return 1
+    }
+    { mkdir -p "$state" && echo "$dir" >"$kept.$$" && mv -f "$kept.$$" "$kept"; } 2>/dev/null || {
+        rmdir "$dir"
+        echo "unwritable $state"
+        return 1
+    }
 }
 
 to_node() {
@@ -27,10 +42,7 @@ fail() {
     exit 0
 }
 
-find_dir || {
-    echo "unwritable /tmp/nbtunnel-nodes-$me"
-    exit 0
-}
+find_dir || exit 0
 said=$dir/$master.said
 rm -f "$said"
 if ! to_node -O check -- "$node" >/dev/null 2>&1; then

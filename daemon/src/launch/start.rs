@@ -93,7 +93,8 @@ fn of_the_forsaken(host: &str) -> String {
 }
 
 impl Launch {
-    fn directory(&self) -> String {
+    /// The name of its directory at the far end.
+    pub fn directory(&self) -> String {
         shell::directory(self.name.as_str(), &[self.dir.as_deref().unwrap_or("")])
     }
 
@@ -160,7 +161,7 @@ fn last_words(launch: &Launch, status: Option<u32>, log: &str) -> Failure {
     let (message, hint) = match status {
         Some(0) => (
             format!("the server of {name} ended without an error: {said}"),
-            "start must name a command that stays in the foreground".to_owned(),
+            "start must name a command that goes on running".to_owned(),
         ),
         Some(status) => (
             format!("the server of {name} ended with status {status}: {said}"),

@@ -8,6 +8,7 @@ use nbtunnel_proto::Secret;
 
 use super::listener::{Listener, Table};
 use super::listing::{Listing, Written};
+use super::mark::Fit;
 use super::server_file::{ServerFile, Unfit};
 use super::{Checked, Last, Wanted, is_loopback, words};
 
@@ -43,7 +44,8 @@ impl Candidate {
     }
 
     /// How much it has of the one that was there last.
-    fn likeness(&self, last: &Last) -> Likeness {
+    fn likeness(&self, last: Option<&Last>) -> Likeness {
+        let Some(last) = last else { return Likeness::None };
         let file = self.file.as_ref();
         if last.is(file.and_then(|file| file.pid), self.port) {
             return Likeness::Same;
@@ -114,20 +116,30 @@ pub(super) fn choose(listing: &Listing, wanted: &Wanted) -> Result<Vec<Candidate
     // Stable: in one directory the order is that of `ls -t`, which counts finer than seconds.
     good.sort_by_key(|(changed, _)| std::cmp::Reverse(*changed));
     if !good.is_empty() {
-        return Ok(likeliest_first(wanted, good.into_iter().map(|(_, candidate)| candidate).collect()));
+        return Ok(likeliest_first(
+            listing,
+            wanted,
+            good.into_iter().map(|(_, candidate)| candidate).collect(),
+        ));
     }
     if let Some(port) = wanted.port {
-        return by_port(listing, wanted, who, port, wrong).map(|candidate| vec![candidate]);
+        let chosen = by_port(listing, wanted, who, port, wrong).map(|candidate| vec![candidate]);
+        return chosen.map_err(|why| with_another(listing, wanted, who, why));
     }
     let in_range = in_range(listing, wanted, who);
-    if in_range.is_empty() { Err(explain(wanted, wrong)) } else { Ok(likeliest_first(wanted, in_range)) }
+    if in_range.is_empty() {
+        Err(explain(wanted, wrong))
+    } else {
+        Ok(likeliest_first(listing, wanted, in_range))
+    }
 }
 
 /// One that begins beside the one that was there last takes nobody away from it.
-fn likeliest_first(wanted: &Wanted, mut good: Vec<Candidate>) -> Vec<Candidate> {
-    if let Some(last) = &wanted.last {
-        good.sort_by_key(|candidate| candidate.likeness(last));
-    }
+fn likeliest_first(listing: &Listing, wanted: &Wanted, mut good: Vec<Candidate>) -> Vec<Candidate> {
+    good.sort_by_key(|candidate| {
+        let fit = candidate.file.as_ref().map_or(Fit::Anybodys, |file| fit(listing, wanted, file));
+        (candidate.likeness(wanted.last.as_ref()), fit)
+    });
     good.truncate(MOST);
     good
 }
@@ -205,7 +217,14 @@ fn is_meant(listing: &Listing, wanted: &Wanted, file: &ServerFile) -> bool {
         && wanted.ports.is_none_or(|(first, last)| (first..=last).contains(&file.port))
         && wanted.pid.is_none_or(|pid| file.pid == Some(pid))
         && dir_fits
+        && fit(listing, wanted, file) != Fit::No
         && (!elsewhere || is_machine(&wanted.host, &file.hostname))
+}
+
+/// Whether it was started for what is wanted.
+fn fit(listing: &Listing, wanted: &Wanted, file: &ServerFile) -> Fit {
+    let mark = file.pid.and_then(|pid| listing.marks.get(&pid));
+    mark.map_or(Fit::Anybodys, |mark| mark.fit(wanted))
 }
 
 /// Whether a server that was told to listen on `hostname` is the one on `host`. What it was told has to name that
@@ -326,6 +345,13 @@ fn by_port(
         Some(failure) if wanted.token.is_none() => Err(failure),
         _ => Ok(candidate),
     }
+}
+
+/// A named port was right yesterday, perhaps: that one of theirs runs on another one is said.
+fn with_another(listing: &Listing, wanted: &Wanted, who: u32, why: Failure) -> Failure {
+    let anywhere = Wanted { port: None, ..wanted.clone() };
+    let good = listing.files.iter().filter_map(|file| judge(listing, &anywhere, who, file).ok());
+    good.map(|candidate| words::on_another_port(&why, &candidate.words())).next().unwrap_or(why)
 }
 
 /// Whatever of theirs listens among the ports: what another user's server wrote cannot be read.

@@ -2,6 +2,7 @@
 
 use super::super::listener::Listener;
 use super::super::listing::Process;
+use super::super::mark::Mark;
 use super::*;
 
 const ME: u32 = 1000;
@@ -305,4 +306,50 @@ fn a_jobs_server_goes_by_the_name_of_its_node_only_where_all_that_others_reach_i
     // Where nobody else's sockets can be seen, somebody may have one beside it.
     let partly = Listing { table: Some(Table::Own), listeners: vec![listener("*", PORT, ME, 2)], ..ours() };
     assert_eq!(choose(&partly, &wanted).unwrap()[0].hosts, ["127.0.0.1"]);
+}
+
+/// Ours beside one on 7001, process 78, which wrote that later.
+fn beside() -> Listing {
+    let mut listing = ours();
+    listing.files.push(written(78, 7001, 1001));
+    listing.processes.insert(78, Process { uid: ME, began: Some(991), sockets: Some(vec![3]) });
+    listing.listeners.push(listener("127.0.0.1", 7001, ME, 3));
+    listing
+}
+
+#[test]
+fn a_server_that_was_started_for_another_notebook_is_not_meant_unless_it_is_named() {
+    let started = |notebook: Option<&str>, job| Mark { notebook: notebook.map(str::to_owned), job };
+    let ports = |marks: &[(u32, Mark)], wanted: &Wanted| {
+        let listing = Listing { marks: marks.iter().cloned().collect(), ..beside() };
+        let chosen = choose(&listing, wanted).map_err(|why| why.kind);
+        chosen.map(|all| all.iter().map(|one| one.port).collect::<Vec<_>>())
+    };
+    let (alice, bob) = (started(Some("alice-1"), None), started(Some("bob-2"), None));
+    let started_as = Some("alice-1".to_owned());
+    let alices = Wanted { started_as, not: vec!["bob-2".to_owned()], ..Wanted::any() };
+    let both = [(77, alice.clone()), (78, bob.clone())];
+    assert_eq!(ports(&both, &alices), Ok(vec![7000]), "hers alone");
+    assert_eq!(ports(&both[1..], &alices), Ok(vec![7000]), "what somebody started by hand is hers");
+    assert_eq!(ports(&both[..1], &alices), Ok(vec![7000, 7001]), "her own first");
+    assert_eq!(ports(&[(77, bob.clone()), (78, bob.clone())], &alices), Err(FailureKind::NotebookMissing));
+    let in_range = Wanted { ports: Some((7000, 7001)), ..alices.clone() };
+    assert_eq!(ports(&both, &in_range), Ok(vec![7000]));
+    let dir = Some("/work/78".to_owned());
+    for named in [Wanted { dir, ..alices.clone() }, Wanted { port: Some(7001), ..alices.clone() }] {
+        assert_eq!(ports(&both, &named), Ok(vec![7001]));
+    }
+    let renamed = started(Some("ally-3"), None);
+    assert_eq!(ports(&[(77, renamed.clone()), (78, bob)], &alices), Ok(vec![7000]), "nobody's by now");
+    assert_eq!(ports(&[(77, alice), (78, renamed)], &alices), Ok(vec![7000, 7001]), "but not before her own");
+    assert_eq!(ports(&both, &Wanted::any()), Ok(vec![7001, 7000]), "who starts none takes what there is");
+    let last = Some(Last { pid: Some(78), port: 7001, root_dir: None });
+    assert_eq!(ports(&both, &Wanted { last, ..alices }), Ok(vec![7000]), "though it was taken once");
+
+    let in_job = Wanted { job: Some(5), ..Wanted::any() };
+    let jobs = [(77, started(None, Some(5))), (78, started(None, Some(6)))];
+    assert_eq!(ports(&jobs, &in_job), Ok(vec![7000]));
+    assert_eq!(ports(&jobs[1..], &in_job), Ok(vec![7000]), "a container may hide in which job it is");
+    assert_eq!(ports(&jobs[..1], &in_job), Ok(vec![7000, 7001]));
+    assert_eq!(ports(&jobs, &Wanted::any()), Ok(vec![7001, 7000]));
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use nbtunnel_core::{Did, Failure, FailureKind, Job, Launcher, NotebookSpec, Target, Task};
 use nbtunnel_proto::Secret;
 
-use super::{Kind, Last, Server, Wanted, find, process_of};
+use super::{Kind, Last, Server, Wanted, find, process_of, words};
 use crate::forward::FarSide;
 use crate::launch::{self, Batch, KnownWays, Launch, Node};
 
@@ -19,6 +19,8 @@ pub struct Errand {
     pub job: Option<Job>,
     /// The server that was found last.
     pub last: Option<Last>,
+    /// The other notebooks of this daemon.
+    pub others: Vec<NotebookSpec>,
     /// How machines of jobs took scripts so far.
     pub ways: KnownWays,
 }
@@ -55,7 +57,15 @@ pub async fn carry_out(far: Arc<dyn FarSide>, errand: Errand, task: Task) -> Don
                 launch::cancel(far, &batch, known).await.map(|()| Did::Stopped)
             }
             None => {
-                let found = process_of(&far, &errand.wanted(None)).await;
+                // Who starts none may use another notebook's server, and not end it.
+                let wanted = Wanted { not: errand.others(), ..errand.wanted(None) };
+                let found = match process_of(&far, &wanted).await {
+                    Ok(None) if wanted.started_as.is_none() && !wanted.not.is_empty() => {
+                        let anybodys = process_of(&far, &errand.wanted(None)).await;
+                        anybodys.and_then(|found| found.map_or(Ok(None), |_| Err(words::another_notebooks())))
+                    }
+                    found => found,
+                };
                 let pid = found.as_ref().ok().copied().flatten();
                 match (launch::stop(far, &errand.launch(), pid).await, found) {
                     // Whoever is there goes on.
@@ -83,7 +93,10 @@ pub async fn carry_out(far: Arc<dyn FarSide>, errand: Errand, task: Task) -> Don
 /// Why there are none.
 pub async fn log(far: Arc<dyn FarSide>, errand: &Errand, lines: u32) -> Result<String, Failure> {
     match errand.batch() {
-        Some(batch) => launch::job_log(far, &batch, lines).await,
+        Some(batch) => {
+            let known = errand.job.as_ref().map(|job| job.id);
+            launch::job_log(far, &batch, lines, known).await
+        }
         None => launch::log(far, &errand.launch(), lines).await,
     }
 }
@@ -151,14 +164,17 @@ impl Errand {
         Node::of(Arc::clone(far), self.job.as_ref()?, self.ways.clone())
     }
 
-    /// The account that its section may be named after, where the file names a port and no owner.
+    /// The account that its section may be named after, where the file names a port and no owner. A token of the file's
+    /// is not for another account that nobody named.
     fn namesake(&self) -> Option<String> {
         let which = &self.spec.which;
-        (which.port.is_some() && which.owner.is_none()).then(|| self.spec.name.to_string())
+        let is_open = which.port.is_some() && which.owner.is_none() && self.token.is_none();
+        is_open.then(|| self.spec.name.to_string())
     }
 
     fn wanted(&self, node: Option<&Node>) -> Wanted {
         let which = &self.spec.which;
+        let started_as = started_as(&self.spec);
         Wanted {
             // The cluster says which machine a job's is.
             host: if node.is_some() { "localhost".to_owned() } else { self.spec.host.clone() },
@@ -171,17 +187,19 @@ impl Errand {
             pid: None,
             last: self.last.clone(),
             node: node.map(|node| node.name().to_owned()),
+            not: if started_as.is_some() { self.others() } else { Vec::new() },
+            started_as,
+            job: self.job.as_ref().filter(|_| node.is_some()).map(|job| job.id),
         }
     }
 
     fn launch(&self) -> Launch {
-        Launch {
-            name: self.spec.name.clone(),
-            command: self.spec.start.clone().unwrap_or_default(),
-            dir: self.spec.dir.clone(),
-            port: self.spec.which.port,
-            ports: self.spec.which.ports,
-        }
+        launch_of(&self.spec)
+    }
+
+    /// What servers of other notebooks are started as.
+    fn others(&self) -> Vec<String> {
+        self.others.iter().filter_map(started_as).collect()
     }
 
     fn batch(&self) -> Option<Batch> {
@@ -195,6 +213,22 @@ impl Errand {
             ports: self.spec.which.ports,
         })
     }
+}
+
+fn launch_of(spec: &NotebookSpec) -> Launch {
+    Launch {
+        name: spec.name.clone(),
+        command: spec.start.clone().unwrap_or_default(),
+        dir: spec.dir.clone(),
+        port: spec.which.port,
+        ports: spec.which.ports,
+    }
+}
+
+/// What its server is started as, if it is a process of the far end.
+fn started_as(spec: &NotebookSpec) -> Option<String> {
+    let starts = spec.start.is_some() && matches!(spec.launcher, Launcher::Here);
+    starts.then(|| launch_of(spec).directory())
 }
 
 impl From<Server> for Done {
@@ -220,6 +254,11 @@ impl Server {
         bare(self) == bare(other)
     }
 
+    /// Whether its page lets in whoever types a token that is not known here.
+    pub fn asks_on_its_page(&self) -> bool {
+        self.token.is_none() && self.kind != Kind::Hub
+    }
+
     /// Where it is found on this machine, without its token.
     pub fn local_url(&self, host: &str, port: u16) -> String {
         let scheme = if self.https { "https" } else { "http" };
@@ -229,8 +268,19 @@ impl Server {
     /// What is so, needs no mending, and somebody may want to know.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        if let (Target::Socket(_), Some(node)) = (&self.target, &self.node) {
-            notes.push(format!("reached by ssh from the login machine to {node}, as its port there"));
+        match (&self.target, &self.node) {
+            (Target::Socket(_), Some(node)) => {
+                notes.push(format!("reached by ssh from the login machine to {node}, as its port there"));
+            }
+            (Target::Beyond { machine, .. }, _) => {
+                notes.push(format!(
+                    "reached by ssh to {machine} by way of the login machine, as its port there"
+                ));
+            }
+            (Target::Tcp(..) | Target::Socket(_) | Target::Socks | Target::Notebook(_), _) => {}
+        }
+        if let Some(owner) = &self.owner {
+            notes.push(format!("it is {owner}'s"));
         }
         if self.self_signed {
             notes.push("its certificate vouches for itself, and SSH for the machine".to_owned());
@@ -255,34 +305,5 @@ impl Kind {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::notebook::Checked;
-
-    #[test]
-    fn a_server_on_either_loopback_is_told_from_one_that_is_elsewhere() {
-        let server = |host: &str| Server {
-            host: host.to_owned(),
-            port: 7000,
-            https: false,
-            base_url: "/".to_owned(),
-            token: None,
-            password: false,
-            root_dir: None,
-            pid: None,
-            version: None,
-            kind: Kind::Unknown,
-            checked: Checked::Mine,
-            self_signed: false,
-            owner: None,
-            others: Vec::new(),
-            last_ended: false,
-            token_problem: None,
-            node: None,
-            target: Target::Tcp(host.to_owned(), 7000),
-        };
-        assert!(server("127.0.0.1").is_at("127.0.0.1:7000"));
-        assert!(server("::1").is_at("[::1]:7000"));
-        assert!(!server("::1").is_at("127.0.0.1:7000"));
-    }
-}
+#[path = "errand_tests.rs"]
+mod tests;

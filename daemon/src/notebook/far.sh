@@ -24,6 +24,28 @@ process() {
     fi
 }
 
+# For which of our notebooks a server was started, or in which job. What runs in another session, as a notebook's
+# terminal is one, was started by somebody there: that it inherited the name of the notebook says nothing.
+mark() {
+    [ -r "/proc/$1/environ" ] || return 0
+    # shellcheck disable=SC2046
+    set -- "$1" $(tail -n 1 "/proc/$1/stat" 2>/dev/null | sed 's/.*) //')
+    tr '\n\000' ' \n' 2>/dev/null <"/proc/$1/environ" | (
+        notebook='' session='' job=''
+        while IFS= read -r one; do
+            case $one in
+                NBTUNNEL_LINE=*/nbtunnel/*/line) notebook=${one%/line} ;;
+                NBTUNNEL_SESSION=*) session=${one#*=} ;;
+                SLURM_JOB_ID=*) job=${one#*=} ;;
+            esac
+        done
+        [ "${5:-none}" = "$session" ] || notebook=''
+        notebook=$(printf %s "${notebook##*/}" | hex)
+        case $job in *[!0-9]*) job='' ;; esac
+        [ -z "$notebook$job" ] || echo "mark $1 ${notebook:--} ${job:--}"
+    )
+}
+
 # The servers that were written down in a directory, those that run alone, the newest first.
 servers() {
     cd "$1" 2>/dev/null || return 0
@@ -48,6 +70,7 @@ servers() {
         changed=$(stat -c %Y "$name" 2>/dev/null || stat -f %m "$name" 2>/dev/null)
         echo "file $name $1 $3 ${changed:--} $(hex <"$name")"
         process "$pid"
+        mark "$pid"
     done
 }
 
@@ -64,7 +87,7 @@ told_by_processes() {
             grep -ls NBTUNNEL_LINE= $(printf '%s/environ ' $own)
             # Not this grep itself.
             # shellcheck disable=SC2046
-            grep -ls '[j]upyter' $(printf '%s/cmdline ' $own)
+            grep -ls -e '[j]upyter' -e '[i]python' -e '[n]otebook' -e '[n]bclassic' $(printf '%s/cmdline ' $own)
         } 2>/dev/null </dev/null | cut -d/ -f1 | sort -un | head -n 100 | while read -r pid; do places "$pid"; done
     ) | sort -u | head -n 16
 }
@@ -153,7 +176,7 @@ if [ -n "$written" ]; then
     if command -v jupyter >/dev/null 2>&1; then echo "jupyter"; fi
 fi
 
-for pid in $pids; do process "$pid"; done
+for pid in $pids; do process "$pid" && mark "$pid"; done
 
 if [ -n "$elsewhere" ]; then
     :

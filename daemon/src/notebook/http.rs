@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use nbtunnel_core::{Failure, Target};
 use nbtunnel_proto::Secret;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::{is_loopback, tls};
 use crate::forward::far_side::{FarSide, FarStream, Unopened};
@@ -64,22 +65,23 @@ pub(super) async fn get(
     path: &str,
     token: Option<&Secret>,
 ) -> Result<Answer, NoAnswer> {
-    tokio::time::timeout(PATIENCE, ask(far, place, path, token)).await.unwrap_or(Err(NoAnswer::Silent))
+    let request = request(place, path, token).ok_or(NoAnswer::Silent)?;
+    let target = Target::Tcp(place.host.to_owned(), place.port);
+    let opening = timeout(far.opens_within(), Arc::clone(far).open(target));
+    let stream = match opening.await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(Unopened::LinkGone(why))) => return Err(NoAnswer::Link(why)),
+        Ok(Err(Unopened::Denied(why))) => return Err(NoAnswer::Closed(why)),
+        Err(_) => return Err(NoAnswer::Silent),
+    };
+    timeout(PATIENCE, ask(stream, place, request)).await.unwrap_or(Err(NoAnswer::Silent))
 }
 
 async fn ask(
-    far: &Arc<dyn FarSide>,
+    stream: FarStream,
     place: Place<'_>,
-    path: &str,
-    token: Option<&Secret>,
+    request: Request<Empty<Bytes>>,
 ) -> Result<Answer, NoAnswer> {
-    let request = request(place, path, token).ok_or(NoAnswer::Silent)?;
-    let target = Target::Tcp(place.host.to_owned(), place.port);
-    let stream = match Arc::clone(far).open(target).await {
-        Ok(stream) => stream,
-        Err(Unopened::LinkGone(why)) => return Err(NoAnswer::Link(why)),
-        Err(Unopened::Denied(why)) => return Err(NoAnswer::Closed(why)),
-    };
     let stream: FarStream = if place.https { Box::new(tls::over(stream, place.host).await?) } else { stream };
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.map_err(|_| NoAnswer::OtherTongue)?;

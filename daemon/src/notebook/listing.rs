@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::listener::{self, Listener, Table};
+use super::mark::Mark;
 use super::server_file::{self, ServerFile, Unfit};
 
 /// What runs at the far end.
@@ -21,6 +22,8 @@ pub(super) struct Listing {
     pub(super) files: Vec<Written>,
     /// By process id.
     pub(super) processes: HashMap<u32, Process>,
+    /// For what they were started, where that was said, by process id.
+    pub(super) marks: HashMap<u32, Mark>,
     /// Who listens; none where that cannot be read.
     pub(super) table: Option<Table>,
     /// Who listens where.
@@ -109,6 +112,10 @@ impl Reading {
             ("file", [name, mode, uid, changed, hex]) => self.file(name, mode, uid, changed, hex),
             ("huge", [name]) => self.keep(name, Err(Unfit::Huge), None, false, None),
             ("process", [pid, uid, how, when, held]) => self.process(pid, uid, how, when, held),
+            ("mark", [pid, notebook, job]) => {
+                let mark = Mark { notebook: text(notebook), job: job.parse().ok() };
+                listing.marks.extend(pid.parse().ok().map(|pid| (pid, mark)));
+            }
             ("table", [name, order @ ..]) => {
                 listing.table = Table::called(name);
                 self.big_endian = order == ["0100"];

@@ -40,6 +40,8 @@ pub enum Health {
     Silent(Failure),
     /// The server answers, and refuses the token; its version is known.
     TokenRefused(Failure, Option<String>),
+    /// The server lets us in, and does not say how its kernels are.
+    KernelsUntold(Failure),
     /// The server is well, and a kernel of it is dead.
     KernelDead(Failure, Vitals),
     /// All is well.
@@ -72,6 +74,7 @@ impl Health {
             | Health::NotJupyter(why)
             | Health::Silent(why)
             | Health::TokenRefused(why, _)
+            | Health::KernelsUntold(why)
             | Health::KernelDead(why, _) => Some(why),
             Health::Fine(_) => None,
         }
@@ -87,7 +90,8 @@ impl Health {
             | Health::WrongScheme(_)
             | Health::NotJupyter(_)
             | Health::Silent(_)
-            | Health::TokenRefused(..) => None,
+            | Health::TokenRefused(..)
+            | Health::KernelsUntold(_) => None,
         }
     }
 
@@ -99,7 +103,11 @@ impl Health {
                 true
             }
             Health::TokenRefused(..) => found.token_problem.is_none() && !found.password,
-            Health::LinkGone(_) | Health::Unsure(_) | Health::KernelDead(..) | Health::Fine(_) => false,
+            Health::LinkGone(_)
+            | Health::Unsure(_)
+            | Health::KernelsUntold(_)
+            | Health::KernelDead(..)
+            | Health::Fine(_) => false,
         }
     }
 
@@ -112,7 +120,7 @@ impl Health {
                 format!("port ok · {}", why.message)
             }
             Health::TokenRefused(..) => TOKEN_REFUSED.to_owned(),
-            Health::KernelDead(why, _) => format!("server ok · {}", why.message),
+            Health::KernelsUntold(why) | Health::KernelDead(why, _) => format!("server ok · {}", why.message),
             Health::Fine(_) => "server ok".to_owned(),
         }
     }
@@ -179,7 +187,12 @@ async fn ask(far: &Arc<dyn FarSide>, server: &Server) -> Result<Health, Trouble>
     let path = format!("{}api/kernels", answers.base_url);
     let kernels = http::get(far, place, &path, server.token.as_ref()).await;
     let kernels = kernels.map_err(|why| probe::trouble(guess, why))?;
-    let mut vitals = counted(&kernels.body);
+    // None that are told are not the same as none.
+    let told =
+        Some(&kernels).filter(|kernels| kernels.status == 200).and_then(|kernels| counted(&kernels.body));
+    let Some(mut vitals) = told else {
+        return Ok(Health::KernelsUntold(words::kernels_untold(kernels.status)));
+    };
     vitals.version = answers.version;
     vitals.last_activity = last_activity(&status.body);
     Ok(match vitals.dead {
@@ -188,18 +201,20 @@ async fn ask(far: &Arc<dyn FarSide>, server: &Server) -> Result<Health, Trouble>
     })
 }
 
-fn counted(body: &[u8]) -> Vitals {
+/// How many there are; none if that cannot be understood.
+fn counted(body: &[u8]) -> Option<Vitals> {
     #[derive(Deserialize)]
     struct Kernel {
         #[serde(default)]
         execution_state: String,
     }
-    let kernels: Vec<Kernel> = serde_json::from_slice(body).unwrap_or_default();
+    let kernels: Vec<Kernel> = serde_json::from_slice(body).ok()?;
     let count = |state: Option<&str>| {
         let fits = |kernel: &&Kernel| state.is_none_or(|state| kernel.execution_state == state);
         u32::try_from(kernels.iter().filter(fits).count()).unwrap_or(u32::MAX)
     };
-    Vitals { kernels: count(None), busy: count(Some("busy")), dead: count(Some("dead")), ..Vitals::default() }
+    let (busy, dead) = (count(Some("busy")), count(Some("dead")));
+    Some(Vitals { kernels: count(None), busy, dead, ..Vitals::default() })
 }
 
 fn last_activity(body: &[u8]) -> Option<String> {
@@ -217,12 +232,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_a_server_says_of_its_kernels_is_counted_or_nothing() {
+    fn whatever_a_server_says_of_its_kernels_is_counted_or_not_told() {
         let three =
             br#"[{"execution_state":"busy"},{"execution_state":"dead"},{"execution_state":"idle","x":[]}]"#;
-        assert_eq!(counted(three), Vitals { kernels: 3, busy: 1, dead: 1, ..Vitals::default() });
+        assert_eq!(counted(three), Some(Vitals { kernels: 3, busy: 1, dead: 1, ..Vitals::default() }));
+        assert_eq!(counted(b"[]"), Some(Vitals::default()));
         for odd in [&b""[..], b"{}", b"[1]", b"[{\"execution_state\":7}]", b"\xff"] {
-            assert_eq!(counted(odd), Vitals::default());
+            assert_eq!(counted(odd), None);
         }
         let told = |at: &str| last_activity(format!("{{\"last_activity\":\"{at}\"}}").as_bytes());
         assert!(told("2026-11-22T16:05:01.979244Z").is_some());

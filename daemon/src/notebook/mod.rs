@@ -4,11 +4,13 @@
 //! No token goes anywhere before the listings of the far end say whose port it is, where they can be read.
 
 mod choose;
+mod enter;
 mod errand;
 mod http;
 mod listener;
 mod listing;
 mod look;
+mod mark;
 mod probe;
 mod script;
 mod server_file;
@@ -24,7 +26,7 @@ use nbtunnel_proto::Secret;
 use crate::forward::far_side::FarSide;
 use choose::{Candidate, Leads};
 use listing::Listing;
-use probe::{Answers, Door, Guess, Trouble};
+use probe::{Guess, Trouble};
 
 pub use errand::{Done, Errand, carry_out, log};
 pub use look::{Health, LookId, Vitals, look, words_of};
@@ -61,6 +63,12 @@ pub struct Wanted {
     pub last: Option<Last>,
     /// What the login machine calls the machine that is asked, where that is another one.
     pub node: Option<String>,
+    /// The directory at the far end of a notebook that is started from here.
+    pub started_as: Option<String>,
+    /// The same of other notebooks, whose servers are not meant.
+    pub not: Vec<String>,
+    /// The job that it runs in.
+    pub job: Option<u64>,
 }
 
 /// A server that was found before, as far as others are told from it.
@@ -95,7 +103,16 @@ impl Wanted {
             pid: None,
             last: None,
             node: None,
+            started_as: None,
+            not: Vec::new(),
+            job: None,
         }
+    }
+
+    /// Whether this is the one that was found last.
+    fn meant_last(&self, candidate: &Candidate) -> bool {
+        let pid = candidate.file.as_ref().and_then(|file| file.pid);
+        self.last.as_ref().is_some_and(|last| last.is(pid, candidate.port))
     }
 }
 
@@ -184,6 +201,14 @@ pub async fn find(far: Arc<dyn FarSide>, wanted: &Wanted) -> Result<Server, Fail
                 return Ok(server);
             }
             Err(Trouble::Link(why)) => return Err(why),
+            // It may only be busy: whoever uses it wants these kernels, and no others at their address.
+            Err(Trouble::Silent(_)) if !last_ended && wanted.meant_last(candidate) => {
+                let others = candidates.iter().filter(|other| other.port != candidate.port);
+                return Err(words::silent_beside(
+                    candidate.port,
+                    &others.map(Candidate::words).collect::<Vec<_>>(),
+                ));
+            }
             Err(why) => first = first.or(Some(why.failure())),
         }
     }
@@ -281,17 +306,19 @@ async fn ask(far: &Arc<dyn FarSide>, script: String, patience: Duration) -> Resu
 /// way at each is told.
 async fn meet(far: &Arc<dyn FarSide>, wanted: &Wanted, candidate: &Candidate) -> Result<Server, Trouble> {
     let mut said = Vec::from_iter(candidate.barred.clone());
-    let mut last = words::missing(wanted, None);
+    let (mut last, mut is_silent) = (words::missing(wanted, None), false);
     for host in &candidate.hosts {
-        last = match meet_at(far, wanted, candidate, host).await {
+        let why = match meet_at(far, wanted, candidate, host).await {
             Ok(server) => return Ok(server),
             Err(why @ Trouble::Link(_)) => return Err(why),
-            Err(why) => why.failure(),
+            Err(why) => why,
         };
+        is_silent |= matches!(why, Trouble::Silent(_));
+        last = why.failure();
         said.push(last.message);
         last.message = said.join("; ");
     }
-    Err(Trouble::Server(last))
+    Err(if is_silent { Trouble::Silent(last) } else { Trouble::Server(last) })
 }
 
 async fn meet_at(
@@ -314,7 +341,8 @@ async fn meet_at(
         Kind::Unknown if file.is_some() => Kind::Server2,
         kind => kind,
     };
-    let entered = enter(far, guess, &answers, kind, [wanted.token.as_ref(), candidate.token()]).await?;
+    let entered =
+        enter::enter(far, guess, &answers, kind, [wanted.token.as_ref(), candidate.token()]).await?;
     Ok(Server {
         host: host.to_owned(),
         port: candidate.port,
@@ -335,42 +363,6 @@ async fn meet_at(
         node: wanted.node.clone(),
         target: Target::Tcp(host.to_owned(), candidate.port),
     })
-}
-
-/// How one gets in.
-struct Entered {
-    token: Option<Secret>,
-    password: bool,
-    problem: Option<Failure>,
-}
-
-/// Tries the token of our file before that of the server's, since one that somebody wrote down may be of yesterday.
-/// One that is refused is kept: it is what is to be mended.
-async fn enter(
-    far: &Arc<dyn FarSide>,
-    guess: Guess<'_>,
-    answers: &Answers,
-    kind: Kind,
-    tokens: [Option<&Secret>; 2],
-) -> Result<Entered, Trouble> {
-    let mut tokens: Vec<&Secret> = tokens.into_iter().flatten().collect();
-    tokens.dedup();
-    for token in &tokens {
-        if probe::knock(far, guess, answers, Some(token)).await?.0 == Door::Open {
-            return Ok(Entered { token: Some((*token).clone()), password: false, problem: None });
-        }
-    }
-    let token = tokens.first().map(|token| (*token).clone());
-    let (password, problem) = if token.is_some() {
-        (false, Some(words::token_refused(guess.port, kind)))
-    } else if probe::knock(far, guess, answers, None).await?.0 == Door::Open {
-        (false, None)
-    } else if kind != Kind::Hub && probe::asks_password(far, guess, answers).await? {
-        (true, None)
-    } else {
-        (false, Some(words::token_wanted(guess.port, kind)))
-    };
-    Ok(Entered { token, password, problem })
 }
 
 /// Whether this is the far end itself.

@@ -169,7 +169,8 @@ pub(super) async fn knock(
         200 => Ok((Door::Open, answer)),
         // A server with a login page may also lead there.
         301..=303 | 307 | 308 | 401 | 403 => Ok((Door::Shut, answer)),
-        _ => Err(Trouble::Server(words::not_jupyter(guess.port))),
+        // What it is, it has told.
+        status => Err(Trouble::Server(words::status_untold(guess.port, status))),
     }
 }
 

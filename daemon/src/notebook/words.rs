@@ -26,6 +26,51 @@ pub(super) fn silent(port: u16) -> Failure {
     )
 }
 
+/// The same of the one whose kernels its user has, where others of his run.
+pub(super) fn silent_beside(port: u16, others: &[String]) -> Failure {
+    match others {
+        [] => silent(port),
+        others => Failure {
+            hint: format!(
+                "it may be very busy or hang; if that lasts, end it (`nbctl notebook stop`), and another is led to \
+                 ({})",
+                others.join(", ")
+            ),
+            ..silent(port)
+        },
+    }
+}
+
+/// It is a notebook's server, and fails over the first question.
+pub(super) fn status_untold(port: u16, status: u16) -> Failure {
+    Failure::new(
+        FAILED,
+        format!("the server on {port} does not say how it is: it answers {status}"),
+        "see what it writes, and restart it if that lasts",
+    )
+}
+
+/// It lets us in, and says nothing of its kernels.
+pub(super) fn kernels_untold(status: u16) -> Failure {
+    match status {
+        401 | 403 => Failure::new(
+            FAILED,
+            "kernels not shown to this token",
+            "whoever runs the server may let it see kernels; without that nobody can run code by it",
+        ),
+        200 => Failure::new(
+            FAILED,
+            "kernels not told: its list of them makes no sense",
+            "see whether its page works, and restart it if not",
+        ),
+        status => Failure::new(
+            FAILED,
+            format!("kernels not told: asked for them it answers {status}"),
+            "see whether its page works, and restart it if not",
+        ),
+    }
+}
+
 /// Nobody could see whose its port is.
 pub(super) fn not_told_in_time() -> Failure {
     Failure::new(
@@ -135,6 +180,15 @@ pub(super) fn loopback_alone(node: &str, port: u16) -> String {
     format!("the server on {port} of {} listens on its loopback alone", shown(node))
 }
 
+/// It is led to, and another section started it.
+pub(super) fn another_notebooks() -> Failure {
+    Failure::new(
+        FAILED,
+        "its server was started for another notebook, and goes on",
+        "stop that one by its name",
+    )
+}
+
 /// A server is there, and it cannot be ended.
 pub(super) fn no_process(port: u16) -> Failure {
     Failure::new(
@@ -166,6 +220,15 @@ pub(super) fn nobody_listens(port: u16) -> Failure {
         format!("port refused (no server on {port})"),
         "start the notebook's server, or see which port it took",
     )
+}
+
+/// The port that the file names leads nowhere, and one of theirs runs elsewhere, in `words`.
+pub(super) fn on_another_port(why: &Failure, words: &str) -> Failure {
+    let hint = format!(
+        "a server runs on {}: if that is meant, write find = \"auto\" in the place of remote_port",
+        words.trim_start_matches("port ")
+    );
+    Failure { hint, ..why.clone() }
 }
 
 pub(super) fn no_such_account(owner: &str) -> Failure {
@@ -239,6 +302,12 @@ mod tests {
         let mut all = vec![
             not_jupyter(1),
             silent(1),
+            silent_beside(1, &[]),
+            silent_beside(1, &["port 2 (/home/me)".to_owned()]),
+            status_untold(1, 500),
+            kernels_untold(200),
+            kernels_untold(403),
+            kernels_untold(500),
             certificate("node7", 1, "it is of yesterday"),
             port_refused(1, nobody_listens(1)),
             port_refused(1, denied),
@@ -254,6 +323,9 @@ mod tests {
             nobody_listens(1),
             no_such_account("alice"),
             unreadable(),
+            no_process(1),
+            another_notebooks(),
+            not_told_in_time(),
         ];
         for kind in [Kind::Server2, Kind::Notebook6, Kind::Hub, Kind::Unknown] {
             all.extend([token_refused(1, kind), token_wanted(1, kind)]);
@@ -274,6 +346,7 @@ mod tests {
             FailureKind::TokenRefused,
             FAILED,
             FailureKind::Config,
+            FailureKind::TimedOut,
         ];
         assert_eq!(kinds, BTreeSet::from(expected));
         for bad in [("", "do"), ("it is", ""), ("It is", "do"), ("it is", "do."), ("it is", "it is")] {

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::beyond::{Beyond, Through, not_there};
 use super::channel::Far;
 use super::count::Count;
 use super::doors::{Door, LeaseOf, Request, Requests};
@@ -51,6 +52,8 @@ pub(super) struct SshCarrier {
     requests: Requests,
     /// Turns to run something over there, for all who carry over the session.
     pub(super) programs: Arc<Programs>,
+    /// Machines to which this end leads on, where it may.
+    pub(super) beyond: Option<Arc<Beyond>>,
 }
 
 impl SshCarrier {
@@ -77,12 +80,16 @@ impl SshCarrier {
             unread,
             requests,
             programs,
+            beyond: None,
         }
     }
 
     async fn carry(self: Arc<Self>, local: Accepted, target: Target) -> Carried {
+        let Some(Through { by, target: seen, one: _one }) = self.through(&target) else {
+            return self.cannot_go(&target, local);
+        };
         let reached = tokio::select! {
-            reached = self.reach(&target, local.origin()) => reached,
+            reached = by.reach(&seen, local.origin()) => reached,
             () = local.given_up() => return Carried::Over,
             // Another link is there, and perhaps this one is silent: nobody has to wait for it.
             () = local.led_elsewhere(&*self) => return Carried::LinkGone(local),
@@ -92,9 +99,17 @@ impl SshCarrier {
                 pump(local, far.reader, far.writer).await;
                 Carried::Over
             }
-            Err(Unreached::Denied(why)) => Carried::Denied(denied(&self.hop, &target, &why), local),
-            Err(Unreached::Late) => Carried::Denied(late(&self.hop, &target), local),
-            Err(Unreached::LinkGone) => Carried::LinkGone(local),
+            Err(Unreached::Denied(why)) => Carried::Denied(denied(&by.hop, &seen, &why), local),
+            Err(Unreached::Late) => Carried::Denied(late(&by.hop, &seen), local),
+            Err(Unreached::LinkGone) => self.cannot_go(&target, local),
+        }
+    }
+
+    fn cannot_go(&self, target: &Target, local: Accepted) -> Carried {
+        if self.is_there_itself(target) {
+            Carried::Denied(not_there(target), local)
+        } else {
+            Carried::LinkGone(local)
         }
     }
 
@@ -168,7 +183,9 @@ impl SshCarrier {
                         session.channel_open_direct_streamlocal(path).await
                     }
                     // Whoever asks has been asked already, and who waits for a notebook still waits.
-                    Wanted::Way(Target::Socks | Target::Notebook(_), _) => Err(Error::WrongChannel),
+                    Wanted::Way(Target::Socks | Target::Notebook(_) | Target::Beyond { .. }, _) => {
+                        Err(Error::WrongChannel)
+                    }
                     Wanted::Program => session.channel_open_session().await,
                 }
             };

@@ -114,7 +114,7 @@ async fn a_channel_that_is_dropped_is_closed_at_the_far_end() {
 
 #[tokio::test]
 async fn what_the_server_denies_is_told_by_kind() {
-    let open = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let open = free_port();
     let sshd = Sshd::start("ed25519", &format!("PermitOpen 127.0.0.1:{open}"));
     let carrier = carrier(&sshd).await;
     let forbidden = denial(&carrier, tcp(free_port())).await;

@@ -268,9 +268,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_refusal_is_told_as_one() {
-        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let nobody = server.local_addr().unwrap();
-        drop(server);
+        let nobody = SocketAddr::from(([127, 0, 0, 1], crate::ssh::testbed::free_port()));
         let failure = dialled("there:22", vec![nobody]).await.unwrap_err();
         assert_eq!(failure.kind, FailureKind::Refused);
         assert!(failure.message.starts_with("there:22 refused"), "{failure}");

@@ -8,13 +8,14 @@ use nbtunnel_core::{Failure, FailureKind, Target};
 use russh::{ChannelMsg, ChannelOpenFailure};
 use tokio::time::{sleep, timeout};
 
+use super::beyond::{Through, not_there};
 use super::carry::{SshCarrier, Unreached, Wanted, denied, gone, late, nowhere};
 use super::channel::{ChannelReader, ChannelWriter, Far};
 use super::channel_stream::ChannelStream;
 use super::programs::{Refused, Turn};
 use super::script::{Heard, Script, TooMuch};
 use crate::forward::far::FarWriter;
-use crate::forward::far_side::{FarSide, FarStream, Opening, Ran, Running, Unopened};
+use crate::forward::far_side::{FarSide, FarStream, Going, Opening, Ran, Running, Unopened};
 
 /// So much may wait for a caller who does not read: a stream of its own, for probes. Who carries more uses
 /// [`crate::forward::Carrier::carry`], where it waits on disk.
@@ -36,16 +37,31 @@ const FIXED_PORT: &str = "set remote_port in the file, so that nothing needs to 
 impl FarSide for SshCarrier {
     fn open(self: Arc<Self>, target: Target) -> Opening {
         Box::pin(async move {
-            let link_gone = |this: &SshCarrier| Unopened::LinkGone(gone(&this.hop, &target));
-            let Some(one) = self.carried.one() else { return Err(link_gone(&self)) };
-            match self.reach(&target, nowhere()).await {
+            let cannot_go = || match self.is_there_itself(&target) {
+                true => Unopened::Denied(not_there(&target)),
+                false => Unopened::LinkGone(gone(&self.hop, &target)),
+            };
+            let Some(Through { by, target: seen, one }) = self.through(&target) else {
+                return Err(cannot_go());
+            };
+            match by.reach(&seen, nowhere()).await {
                 Ok(far) => {
                     let stream = ChannelStream::new(far, one, MOST_UNREAD, &self.runtime, async {});
                     Ok(Box::new(stream) as FarStream)
                 }
-                Err(Unreached::Denied(why)) => Err(Unopened::Denied(denied(&self.hop, &target, &why))),
-                Err(Unreached::Late) => Err(Unopened::Denied(late(&self.hop, &target))),
-                Err(Unreached::LinkGone) => Err(link_gone(&self)),
+                Err(Unreached::Denied(why)) => Err(Unopened::Denied(denied(&by.hop, &seen, &why))),
+                Err(Unreached::Late) => Err(Unopened::Denied(late(&by.hop, &seen))),
+                Err(Unreached::LinkGone) => Err(cannot_go()),
+            }
+        })
+    }
+
+    fn beyond(self: Arc<Self>, machine: String) -> Going {
+        Box::pin(async move {
+            let Some(beyond) = &self.beyond else { return Err(cut(&self.hop)) };
+            tokio::select! {
+                there = beyond.machine(&machine) => there.map(|there| there as Arc<dyn FarSide>),
+                () = self.given_up.cancelled() => Err(cut(&self.hop)),
             }
         })
     }
@@ -187,7 +203,7 @@ async fn listen(reader: &mut ChannelReader, heard: &mut Heard<'_>) -> Ended {
     Ended::Over
 }
 
-fn cut(hop: &str) -> Failure {
+pub(super) fn cut(hop: &str) -> Failure {
     Failure::new(
         FailureKind::Disconnected,
         format!("the session with {hop} ended while something ran there"),

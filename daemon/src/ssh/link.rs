@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Links;
 use super::auth::Asked;
+use super::beyond::Beyond;
 use super::carry::SshCarrier;
 use super::credentials::Survey;
 use super::hop::{Alive, Key};
@@ -131,10 +132,13 @@ impl Attempt {
                 Err(failure) => return LinkReport::Lost(failure),
             },
         };
-        let Attempt { links, control, policy, reporter, .. } = self;
+        let Attempt { links, control, policy, reporter, route, .. } = self;
         let (shared, session) = (Arc::clone(&lease.shared), Arc::clone(&lease.session));
         // Each link over a session has its own, so that the end of one leaves the others alone.
-        let carrier = Arc::new(SshCarrier::new(Arc::clone(&session), &shared, links.data.clone()));
+        let mut carrier = SshCarrier::new(Arc::clone(&session), &shared, links.data.clone());
+        let beyond = Beyond::new(&links, &lease, &carrier, route, &reporter);
+        carrier.beyond = Some(Arc::clone(&beyond));
+        let carrier = Arc::new(carrier);
         reporter.tell(LinkEvent::Carrier(carrier.clone()));
         if lease.asked != Asked::Nobody {
             reporter.tell(LinkEvent::Report(LinkReport::Asked));
@@ -161,6 +165,7 @@ impl Attempt {
         // What is carried still lets go of its channels before the session says goodbye.
         carrier.given_up.cancel();
         drop(upkeep);
+        beyond.end().await;
         lease.give_up().await;
         ended
     }

@@ -8,6 +8,7 @@ mod agent;
 mod algorithms;
 mod alive;
 mod auth;
+mod beyond;
 mod carry;
 mod certificate;
 mod channel;

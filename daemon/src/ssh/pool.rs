@@ -338,6 +338,7 @@ impl Wanted<'_> {
             audience,
             asker: self.asker.cloned(),
             no_login: None,
+            by: None,
         }
     }
 

@@ -60,6 +60,8 @@ pub(super) struct Approach {
     pub(super) asker: Option<Asker>,
     /// Why it goes no further than to the login, if it does not.
     pub(super) no_login: Option<Failure>,
+    /// The session to go over, where it is known, in the place of those that are made for `jumps`.
+    pub(super) by: Option<Arc<LoggedIn>>,
 }
 
 /// What there is once somebody answers at the other end.
@@ -163,6 +165,9 @@ impl Approach {
     async fn reach(&self, shared: &Arc<Shared>) -> Result<Reached, Failure> {
         let Approach { links, reporter, .. } = self;
         let Shared { to, hop, .. } = &**shared;
+        if let Some(by) = &self.by {
+            return self.go_over(Lease::new(Arc::clone(by), &self.tunnel), shared).await;
+        }
         if let Some((jump, before)) = self.jumps.split_last() {
             return self.jump(jump, before, shared).await;
         }
@@ -200,6 +205,11 @@ impl Approach {
         let role = Role::Jump { is_looked_at: self.role.is_look() };
         let over = Wanted { jumps: before, to: jump, role, tunnel, reporter, asker: asker.as_ref() };
         let over = links.pool.get(links, over).await?;
+        self.go_over(over, shared).await
+    }
+
+    async fn go_over(&self, over: Lease, shared: &Arc<Shared>) -> Result<Reached, Failure> {
+        let Approach { links, reporter, .. } = self;
         shared.saw(Seen::Turn);
         reporter.step(Step::Tcp);
         let began = (links.stopwatch)();

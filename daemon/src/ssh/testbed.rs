@@ -2,13 +2,14 @@
 //! be waited for. Everything lives in a temporary directory and ends with its value.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
 use nbtunnel_core::{Failure, HostKeyPolicy, LinkReport, Policy, Route, SshConfig};
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -70,8 +71,13 @@ pub(super) async fn until(what: &str, condition: impl Fn() -> bool) {
     panic!("it did not come true that {what}");
 }
 
+/// A port of 127.0.0.1 at which nobody listens. The socket that found it never listened and lets others have its
+/// port: a child between fork and exec, which holds it a moment longer, neither answers there nor is in the way.
 pub(super) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.local_addr().unwrap().as_socket().unwrap().port()
 }
 
 pub(super) struct Sshd {

@@ -40,6 +40,7 @@ pub struct Recipe {
     root_dir: Option<PathBuf>,
     settings: Vec<String>,
     kernels: Vec<(String, String)>,
+    env: Vec<(String, String)>,
 }
 
 impl Recipe {
@@ -105,6 +106,12 @@ impl Recipe {
         self
     }
 
+    /// With this in its environment.
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Recipe {
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
     /// Starts it and waits until it answers.
     ///
     /// # Errors
@@ -134,6 +141,7 @@ impl Recipe {
             command.env(name, dir.path().join(below));
         }
         command.env("JUPYTER_RUNTIME_DIR", &runtime_dir);
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         for (name, program) in &self.kernels {
             let spec = dir.path().join("data/kernels").join(name);
             fs::create_dir_all(&spec)?;

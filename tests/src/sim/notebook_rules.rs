@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use nbtunnel_core::tunnel::Desire;
 use nbtunnel_core::{
-    Did, Epoch, ForwardId, Gate, Input, Name, NotebookInput, Output, Settled, State, Target, Task, TaskId,
-    Tunnel, WaitId, Wish,
+    Did, Epoch, ForwardId, ForwardReport, Gate, Input, Name, NotebookInput, Output, Settled, State, Target,
+    Task, TaskId, Tunnel, WaitId, Wish,
 };
 
 use super::dial::Path;
@@ -34,11 +34,15 @@ impl<M: Machine> Sim<M> {
     pub(super) fn hear_of_notebook(&mut self, slot: usize, input: &Input) -> bool {
         let now = self.now;
         let room = &mut self.rooms[slot];
-        if let Input::Forward(id, _) = input
+        if let Input::Forward(id, report) = input
             && let Some(port) = room.listeners.get(id).and_then(|listener| listener.spec.listen.port())
+            && let Some(seat) = room.seats.values_mut().find(|seat| seat.spec.local_port == port)
         {
-            let seat = room.seats.values_mut().find(|seat| seat.spec.local_port == port);
-            seat.into_iter().for_each(|seat| seat.stirred_at = now);
+            seat.stirred_at = now;
+            // What was found before somebody waits or is refused counts no more.
+            if matches!(report, ForwardReport::Sought | ForwardReport::Denied(_)) {
+                seat.found = None;
+            }
         }
         let Input::Notebook(name, said) = input else { return false };
         let Some(seat) = self.rooms[slot].seats.get_mut(name) else { return false };

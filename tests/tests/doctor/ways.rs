@@ -47,7 +47,7 @@ fn every_machine_of_a_way_over_a_jump_host_has_its_lines_in_order() -> Result<()
             let finding = at(&found, hop, layer).with_context(|| format!("no {layer}: {found:#?}"))?;
             ensure!(finding["verdict"] == "ok", "{finding:#}");
         }
-        ensure!(hop.count_log("Accepted publickey") == 1, "{}", hop.log());
+        hop.has_let_in("publickey", 1)?;
     }
     let place = |hop: &Sshd| found.iter().position(|finding| at(&found, hop, "tcp") == Some(finding));
     ensure!(place(&jump) < place(&sshd), "{found:#?}");
@@ -103,8 +103,8 @@ fn the_session_of_a_jump_host_that_is_up_is_used_and_not_made_again() -> Result<
     world.wait_for("alice", "up")?;
     let (told, found) = doctor(&world)?;
     ensure!(told.code == 0, "{told:?}");
-    ensure!(jump.count_log("Accepted publickey") == 1, "{}", jump.log());
-    ensure!(sshd.count_log("Accepted publickey") == 2, "{}", sshd.log());
+    jump.has_let_in("publickey", 1)?;
+    sshd.has_let_in("publickey", 2)?;
     let passed = at(&found, &jump, "authentication").context("nothing of the jump host")?;
     ensure!(passed["message"].as_str().is_some_and(|text| text.contains("is up")), "{passed:#}");
     // The jump host's session outlives the look.

@@ -1,14 +1,18 @@
 //! What runs is found: old and new, with and without TLS, wherever its pages begin.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Result;
 use nbtunnel_core::FailureKind;
 use nbtunnel_proto::Secret;
+use nbtunnel_tests::child::Running;
 use nbtunnel_tests::here::Here;
 use nbtunnel_tests::jupyter::{Hub, Recipe};
 use nbtunnel_tests::programs::repository;
+use nbtunnel_tests::{net, wait};
 use nbtunneld::notebook::{Checked, Health, Kind, Scheme, Wanted};
 
 use super::{found, look, me, missed, on, token};
@@ -206,5 +210,31 @@ fn a_server_of_this_home_is_found_where_its_own_environment_says() -> Result<()>
     // A job's processes are looked at within the job alone.
     let job = Here::with([("HOME", home.into()), ("SLURM_JOB_ID", "7".into())]);
     assert_eq!(missed(&job, &Wanted::any())?.0, FailureKind::NotebookMissing);
+    Ok(())
+}
+
+/// Nothing in their command lines says "jupyter".
+#[test]
+fn servers_that_are_called_ipython_or_notebook_are_found_where_their_environment_says() -> Result<()> {
+    for words in [&["-m", "notebook"][..], &["ipython", "notebook"]] {
+        let dir = tempfile::Builder::new().prefix("nbt-plain-").tempdir()?;
+        let (home, port) = (dir.path(), net::free_port()?);
+        symlink(repository().join("target/jupyter-classic"), home.join("venv"))?;
+        let script = "import sys\nfrom notebook.notebookapp import main\nsys.exit(main(sys.argv[2:]))\n";
+        fs::write(home.join("ipython"), script)?;
+        let config = format!(
+            "c.NotebookApp.ip = '127.0.0.1'\nc.NotebookApp.port = {port}\nc.NotebookApp.allow_root = True\n\
+             c.NotebookApp.open_browser = False\nc.NotebookApp.token = 'plain'\n"
+        );
+        fs::write(home.join("config.py"), config)?;
+        let mut command = Command::new(home.join("venv/bin/python"));
+        command.args(words).arg("--config=config.py").current_dir(home).env("HOME", home);
+        command.env("JUPYTER_RUNTIME_DIR", home.join("elsewhere")).stdin(Stdio::null());
+        let _server = Running::spawn(command.stdout(Stdio::null()).stderr(Stdio::null()))?;
+        let far = Here::with([("HOME", home.into())]);
+        let seen =
+            wait::until_some("it is found", Duration::from_secs(60), || found(&far, &Wanted::any()).ok());
+        assert_eq!((seen?.port, words), (port, words));
+    }
     Ok(())
 }

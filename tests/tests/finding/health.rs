@@ -45,6 +45,38 @@ fn each_layer_has_its_words() -> Result<()> {
 }
 
 #[test]
+fn a_server_that_does_not_tell_its_kernels_is_not_well() -> Result<()> {
+    // Who is let in and may not see kernels, and a server that fails over them.
+    let refuses = "from jupyter_server.auth import Authorizer\n\
+        class Nothing(Authorizer):\n    def is_authorized(self, handler, user, action, resource):\n        \
+        return resource != 'kernels'\n\
+        c.ServerApp.authorizer_class = Nothing";
+    let fails = "import jupyter_server.services.kernels.handlers as handlers\n\
+        async def get(self):\n    raise OSError('full')\n\
+        handlers.MainKernelHandler.get = get";
+    for (setting, words) in [(refuses, "not shown to this token"), (fails, "asked for them it answers 500")] {
+        let running = Recipe::new().setting(setting).start()?;
+        let far = me(running.runtime_dir());
+        let seen = found(&far, &Wanted::any())?;
+        let health = look(&far, &seen)?;
+        let Health::KernelsUntold(why) = &health else { panic!("{health:?}") };
+        assert!(why.message.contains(words), "{why}");
+        assert!(health.words().starts_with("server ok · kernels not ") && health.vitals().is_none());
+        assert!(!health.is_doubtful(&seen), "it is where it was found");
+    }
+    // One that cannot even say how it is, is a notebook's server all the same.
+    let status = "import jupyter_server.services.api.handlers as handlers\n\
+        async def get(self):\n    raise OSError('full')\n\
+        handlers.APIStatusHandler.get = get";
+    let running = Recipe::new().setting(status).start()?;
+    let (kind, message) = missed(&me(running.runtime_dir()), &Wanted::any())?;
+    assert_eq!(kind, FailureKind::NotebookFailed);
+    let expected = format!("the server on {} does not say how it is: it answers 500", running.port());
+    assert_eq!(message, expected);
+    Ok(())
+}
+
+#[test]
 fn what_is_no_notebook_is_told_also_where_it_says_nothing_or_nonsense() -> Result<()> {
     let far = Here::with([]);
     for nonsense in [server::Server::echo()?, server::Server::source()?] {

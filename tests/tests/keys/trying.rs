@@ -74,7 +74,7 @@ fn from_a_new_key_over_the_page_of_a_platform_to_a_tunnel() -> Result<()> {
     // What somebody typed keeps a session up, by which nothing is learnt of keys: the server is asked anew.
     let taken = world.nbctl(["key", "test", "alice"])?;
     ensure!(taken.code == 0 && taken.stdout.contains("taken: "), "{taken:?}");
-    ensure!(sshd.count_log("Accepted publickey") == 1, "it logged in again:\n{}", sshd.log());
+    sshd.has_let_in("publickey", 1)?;
     Ok(())
 }
 
@@ -96,13 +96,13 @@ fn a_key_that_is_open_logs_in_once_and_leaves_the_tunnel_alone() -> Result<()> {
     ensure!(told.code == 0 && said["verdict"] == "taken" && said["server"]["let_in"] == true, "{said:#}");
     ensure!(said["server"]["keys"].as_array().is_some_and(|keys| keys.len() == 1), "{said:#}");
     ensure!(said["server"]["keys"][0]["file"] == new.to_str().context("no text")?, "{said:#}");
-    ensure!(sshd.count_log("Accepted publickey") == 2, "one for the tunnel and one:\n{}", sshd.log());
+    sshd.has_let_in("publickey", 2).context("one for the tunnel and one")?;
     let told = with_path(&world, &["key", "test", "alice", "--file"], &world.path("other"))?;
     ensure!(
         told.code == 1 && told.stdout.contains(&fs::read_to_string(world.path("other.pub"))?),
         "{told:?}"
     );
-    ensure!(sshd.count_log("Accepted publickey") == 2, "another key logged in:\n{}", sshd.log());
+    sshd.has_let_in("publickey", 2).context("another key logged in")?;
     let after = world.tunnel("alice")?;
     for field in ["state", "reconnects", "attempt", "problem"] {
         ensure!(before[field] == after[field], "{field} changed: {before:#} {after:#}");

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, ensure};
-use nbtunnel_core::{Failure, SlurmSpec};
+use nbtunnel_core::Failure;
 use nbtunnel_tests::child::{Signal, signal_pid};
 use nbtunnel_tests::here::Here;
 use nbtunnel_tests::wait;
-use nbtunneld::launch::{Batch, cancel, queue, submit};
+use nbtunneld::launch::{Batch, cancel, job_log, queue, submit};
 
-use super::yard::{Yard, did, on_runtime};
+use super::yard::{SHELLS, Yard, did, on_runtime};
 
 const TIMES_OUT: &str =
     "echo 'sbatch: error: Batch job submission failed: Socket timed out on send/recv operation' >&2; exit 1";
@@ -20,12 +20,14 @@ const NO_SUCH_JOB: &str = "echo 'slurm_load_jobs error: Invalid job id specified
 
 struct Cluster {
     yard: Yard,
+    /// What its login machine calls `sh`.
+    shell: &'static [&'static str],
 }
 
 impl Cluster {
     /// Its `sbatch` does `sbatch`, in the words of a shell.
     fn new(sbatch: &str) -> Result<Cluster> {
-        let cluster = Cluster { yard: Yard::new()? };
+        let cluster = Cluster { yard: Yard::new()?, shell: &["sh"] };
         let yard = &cluster.yard;
         yard.stand_in(
             "sbatch",
@@ -50,19 +52,11 @@ impl Cluster {
 
     fn far(&self) -> Arc<Here> {
         let path = format!("{}/bin:/usr/bin:/bin", self.yard.home().display());
-        Arc::new(self.yard.here().env("PATH", path))
+        Arc::new(self.yard.here().shell(self.shell).env("PATH", path))
     }
 
     fn batch(&self) -> Batch {
-        let launch = self.yard.launch("true");
-        Batch {
-            name: launch.name,
-            spec: SlurmSpec::default(),
-            command: Some(launch.command),
-            dir: None,
-            port: None,
-            ports: None,
-        }
+        self.yard.batch()
     }
 
     fn submit(&self) -> Result<u64, Failure> {
@@ -136,6 +130,34 @@ fn a_doubt_is_over_when_the_queue_was_without_the_job_for_two_minutes_since_it_a
     cluster.answers("echo '9;cluster'; echo 9 >~/queue")?;
     let id = cluster.submit().map_err(|why| anyhow::anyhow!("{why}"))?;
     ensure!((id, cluster.asked()) == (9, 2));
+    Ok(())
+}
+
+#[test]
+fn every_shell_that_is_called_sh_submits_once_asks_and_cancels() -> Result<()> {
+    for shell in SHELLS {
+        let mut cluster = Cluster::new("echo 41; echo 41 >~/queue")?;
+        cluster.shell = shell;
+        cluster.yard.stand_in("sh", &format!("exec {} \"$@\"", shell.join(" ")))?;
+        let told = |why: Failure| anyhow::anyhow!("{shell:?}: {why}");
+        for _ in 0..2 {
+            ensure!(cluster.submit().map_err(told)? == 41 && cluster.asked() == 1, "{shell:?}");
+        }
+        let job = on_runtime(queue(cluster.far(), &cluster.batch())).map_err(told)?;
+        ensure!(job.is_some_and(|job| job.id == 41), "{shell:?}");
+        cluster.cancel().map_err(told)?;
+        ensure!(cluster.read("cancelled") == "41\n", "{shell:?}: {}", cluster.read("cancelled"));
+        let none = on_runtime(queue(cluster.far(), &cluster.batch())).map_err(told)?;
+        ensure!(none.is_none(), "{shell:?}: {none:?}");
+        cluster.answers(TIMES_OUT)?;
+        for _ in 0..2 {
+            let why = cluster.submit().expect_err("it timed out");
+            ensure!(why.message.contains("nobody knows yet") && cluster.asked() == 2, "{shell:?}: {why}");
+        }
+        cluster.heard(Duration::from_secs(180))?;
+        cluster.answers("echo 42; echo 42 >~/queue")?;
+        ensure!(cluster.submit().map_err(told)? == 42 && cluster.asked() == 3, "{shell:?}");
+    }
     Ok(())
 }
 
@@ -242,6 +264,22 @@ fn who_dies_while_he_submits_leaves_a_doubt() -> Result<()> {
 }
 
 #[test]
+fn who_submits_on_another_machine_for_long_is_named_and_nobody_is_told_to_kill_him() -> Result<()> {
+    let cluster = Cluster::new(TIMES_OUT)?;
+    cluster.submit().expect_err("it timed out");
+    std::os::unix::fs::symlink("login7 4242 12", cluster.yard.state()?.join("claim.7"))?;
+    let (far, batch) = (cluster.far(), cluster.batch());
+    let (submitted, cancelled) =
+        on_runtime(async { tokio::join!(submit(far.clone(), &batch), cancel(far.clone(), &batch, None)) });
+    for why in [submitted.expect_err("he has not come to an end"), cancelled.expect_err("nor here")] {
+        let says = why.message.contains("process 4242 on login7 is submitting the job");
+        ensure!(says && !why.hint.contains("kill"), "{why}");
+    }
+    ensure!(cluster.asked() == 1, "sbatch was called once more");
+    Ok(())
+}
+
+#[test]
 fn while_nobody_says_whether_the_last_job_is_over_none_is_submitted_and_none_called_cancelled() -> Result<()>
 {
     let cluster = Cluster::new("echo 5")?;
@@ -298,5 +336,22 @@ fn of_several_jobs_of_an_adopted_name_only_the_one_that_is_meant_is_cancelled() 
     cluster.yard.write("queue", "13\n")?;
     done(cancel(None))?;
     ensure!(cluster.read("cancelled") == "12\n13\n", "the only one is meant: {}", cluster.read("cancelled"));
+    Ok(())
+}
+
+#[test]
+fn of_several_jobs_of_an_adopted_name_the_log_is_that_of_the_one_that_is_followed() -> Result<()> {
+    let cluster = Cluster::new("exit 1")?;
+    let mut batch = cluster.batch();
+    batch.spec.job = Some("train".into());
+    cluster.yard.write("name", "train")?;
+    cluster.yard.write("queue", "11\n12\n")?;
+    cluster.yard.stand_in("scontrol", "echo \"JobId=$4 StdErr=x StdOut=$HOME/$4.out Power=\"")?;
+    for id in ["11", "12"] {
+        cluster.yard.write(&format!("{id}.out"), &format!("of {id}\n"))?;
+    }
+    for (only, log) in [(Some(11), "of 11\n"), (None, "of 12\n")] {
+        ensure!(did(job_log(cluster.far(), &batch, 5, only))? == log);
+    }
     Ok(())
 }

@@ -10,13 +10,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use nbtunnel_core::{Failure, Name};
+use nbtunnel_core::{Failure, Name, SlurmSpec};
 use nbtunnel_tests::child::{Signal, signal_pid};
 use nbtunnel_tests::here::Here;
 use nbtunnel_tests::programs::repository;
 use nbtunnel_tests::wait;
-use nbtunneld::launch::{Begun, Launch};
+use nbtunneld::launch::{Batch, Begun, Launch};
 use tempfile::TempDir;
+
+/// What is called `sh` on one system or another.
+pub(super) const SHELLS: [&[&str]; 6] =
+    [&["dash"], &["bash", "--posix"], &["mksh"], &["ksh93"], &["busybox", "sh"], &["zsh", "--emulate", "sh"]];
 
 /// A home directory; what was started from it ends with it.
 pub(super) struct Yard {
@@ -71,6 +75,19 @@ impl Yard {
             port: None,
             // Below those that the system gives to others, and not those of the other tests' servers.
             ports: Some((9000, 11_900)),
+        }
+    }
+
+    /// A job that does nothing.
+    pub(super) fn batch(&self) -> Batch {
+        let launch = self.launch("true");
+        Batch {
+            name: launch.name,
+            spec: SlurmSpec::default(),
+            command: Some(launch.command),
+            dir: None,
+            port: None,
+            ports: None,
         }
     }
 

@@ -1,11 +1,13 @@
 //! A notebook that is a job of a real Slurm cluster of two nodes, behind a real sshd on its login machine.
 
+use std::fs;
 use std::net::IpAddr;
+use std::process::Stdio;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
-use nbtunnel_tests::child::{Signal, signal_pid};
+use nbtunnel_tests::child::{Running, Signal, signal_pid};
 use nbtunnel_tests::jupyter::{Stranger, self_signed};
 use nbtunnel_tests::netns::{Networks, There};
 use nbtunnel_tests::slurm::Slurm;
@@ -35,6 +37,13 @@ fn answers(lab: &Lab) -> Result<()> {
     Ok(())
 }
 
+/// Whoever has a look at everything sees it.
+fn says_at_a_glance(lab: &Lab, words: &[&str]) -> Result<()> {
+    let told = lab.nbctl(&["status"])?;
+    ensure!(told.code == 0 && words.iter().all(|words| told.stdout.contains(words)), "{words:?}: {told:?}");
+    Ok(())
+}
+
 #[test]
 fn a_job_is_submitted_once_followed_to_another_node_by_the_same_address_and_cancelled() -> Result<()> {
     let slurm = Slurm::start()?;
@@ -60,7 +69,11 @@ fn a_job_is_submitted_once_followed_to_another_node_by_the_same_address_and_canc
     answers(&lab)?;
     let alice = lab.notebook("alice")?;
     let job = &alice["job"];
-    ensure!(job["state"] == "RUNNING" && job["left_s"].as_f64() <= Some(600.0), "{alice:#}");
+    ensure!(job["state"] == "RUNNING", "{alice:#}");
+    let left = |alice: &Value| alice["job"]["left_s"].as_f64().filter(|left| (1.0..=600.0).contains(left));
+    let first = left(&alice).with_context(|| format!("no time is left: {alice:#}"))?;
+    lab.until("alice", "its time is counted down", |now| left(now).is_some_and(|left| left < first))?;
+    says_at_a_glance(&lab, &["the time of its job", " is up in "])?;
     let job_id = job["id"].clone();
     let (id, node) = (job_id.to_string(), job["node"].as_str().context("no node")?.to_owned());
     let port = lab.port("alice")?;
@@ -70,11 +83,24 @@ fn a_job_is_submitted_once_followed_to_another_node_by_the_same_address_and_canc
     slurm.run("scontrol", &["requeue", &id])?;
     let waits = |state: &str| slurm.jobs().is_ok_and(|jobs| jobs.iter().any(|(_, _, is)| is == state));
     wait::until("it waits again", SCHEDULED, || waits("PENDING"))?;
-    let is_told = |notebook: Value| notebook["state"] == "pending" && notebook["job"]["reason"].is_string();
-    wait::until("its waiting is told", SCHEDULED, || lab.notebook("alice").is_ok_and(is_told))?;
-    slurm.run("scontrol", &["update", &format!("JobId={id}"), "StartTime=now"])?;
-    let told = lab.nbctl(&["open", "alice", "--print"])?;
-    ensure!(told.code == 0, "{told:?}");
+    let starts = |when: &str| slurm.run("scontrol", &["update", &format!("JobId={id}"), when]);
+    starts("StartTime=now+3hours")?;
+    let later = UNIX_EPOCH.elapsed()? + Duration::from_secs(2 * 3600);
+    let is_told = |notebook: &Value| {
+        let job = &notebook["job"];
+        let is_late = job["starts_ms"].as_u64().is_some_and(|ms| Duration::from_millis(ms) > later);
+        notebook["state"] == "pending" && job["reason"].is_string() && is_late
+    };
+    lab.until("alice", "its waiting is told", is_told)?;
+    says_at_a_glance(&lab, &["pending (", "expected to start "])?;
+    let (mut opens, heard) = (lab.world.nbctl_command(["open", "alice", "--print"]), lab.world.path("heard"));
+    let mut opens = Running::spawn(opens.stdout(Stdio::null()).stderr(fs::File::create(&heard)?))?;
+    let hears = |words: &str| fs::read_to_string(&heard).is_ok_and(|heard| heard.contains(words));
+    wait::until("who waits hears when it may start", SCHEDULED, || hears(" h\n"))?;
+    starts("StartTime=now+5days")?;
+    wait::until("and that this changed", SCHEDULED, || hears(" days\n"))?;
+    starts("StartTime=now")?;
+    ensure!(opens.wait(SCHEDULED)?.success() && hears(" runs on n"), "{}", fs::read_to_string(&heard)?);
     answers(&lab)?;
     let alice = lab.notebook("alice")?;
     ensure!(alice["job"]["node"] != node.as_str() && alice["job"]["id"] == job_id, "{alice:#}");
@@ -156,6 +182,48 @@ fn a_server_on_its_nodes_own_loopback_is_reached_by_ssh_over_there_and_no_strang
     // That ssh is gone, as when nobody came by it for a while.
     ensure!(cluster.node.kill_sessions() > 0);
     wait::until("it answers again", SCHEDULED, || answers(&lab).is_ok())?;
+    heard_nothing(&strangers)
+}
+
+#[test]
+fn a_node_that_lets_in_who_comes_with_the_keys_of_this_machine_is_reached_from_here() -> Result<()> {
+    let mut cluster = Across::new()?;
+    let options = section("alice", "auto", "");
+    let lab = Lab::beside_with_ssh_from_here(&options, &cluster.slurm, &cluster.node)?;
+    lab.world.wait_for("lab", "up")?;
+    cluster.node.stop()?;
+    let told = lab.nbctl(&["open", "alice", "--print"])?;
+    for why in
+        ["ssh from the login machine to n", "nor does ssh from here by way of it", "could not connect to"]
+    {
+        ensure!(told.code == 1 && told.stderr.contains(why), "{why}: {told:?}");
+    }
+    cluster.networks.there(|| cluster.node.start_again())??;
+    wait::until("it answers", SCHEDULED, || answers(&lab).is_ok())?;
+    let alice = lab.notebook("alice")?;
+    ensure!(alice["target"].as_str().is_some_and(|target| target.contains(" on n")), "{alice:#}");
+    ensure!(
+        alice["note"].as_str().is_some_and(|note| note.contains("by way of the login machine")),
+        "{alice:#}"
+    );
+    let port = u16::try_from(lab.written("port")?.as_u64().context("no port is written down")?)?;
+    let strangers = cluster.strangers(port)?;
+    lab.until("alice", "it is looked at", is_well)?;
+    lab.sshd.has_let_in("publickey", 1)?;
+    cluster.node.has_let_in("publickey", 1)?;
+
+    // That session is gone, and the tunnel stays as it is.
+    ensure!(cluster.node.kill_sessions() > 0);
+    wait::until("it answers again", SCHEDULED, || answers(&lab).is_ok())?;
+    cluster.node.has_let_in("publickey", 2)?;
+    lab.sshd.has_let_in("publickey", 1)?;
+    heard_nothing(&strangers)?;
+
+    // Its server ends: whoever is there then hears nothing.
+    let pid = *lab.servers().first().context("no server is written down")?;
+    signal_pid(pid, Signal::Kill)?;
+    lab.until("alice", "it is missed", |notebook| !is_well(notebook) && notebook["state"] != "found")?;
+    ensure!(answers(&lab).is_err());
     heard_nothing(&strangers)
 }
 

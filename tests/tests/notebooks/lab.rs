@@ -1,12 +1,34 @@
 //! A far end with notebook servers, and a tunnel to it.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use nbtunnel_tests::jupyter::Recipe;
 use nbtunnel_tests::slurm::Slurm;
-use nbtunnel_tests::{Sshd, Told, TunnelFile, World, net};
+use nbtunnel_tests::told::tell;
+use nbtunnel_tests::tunnel_file::quoted;
+use nbtunnel_tests::{Sshd, Told, TunnelFile, World, net, wait};
 use serde_json::Value;
+
+/// Follows every address, keeps cookies, and takes any certificate, as somebody does who is asked.
+const BROWSER: &str = "#!/bin/sh\necho \"$@\" >\"$0.called\"\n\
+    curl -ksSL -b '' --noproxy '*' --max-time 20 -o \"$0.page\" -w '%{http_code} %{url_effective}' \"$1\" \
+    >\"$0.part\" 2>&1\nmv \"$0.part\" \"$0.led\"\n";
+
+/// What came of opening a notebook in the browser.
+#[derive(Debug)]
+pub(crate) struct Visit {
+    /// What `nbctl open` said.
+    pub(crate) told: Told,
+    /// The words that the browser was called with.
+    pub(crate) called: String,
+    /// The status of the last page, and its address.
+    pub(crate) led: String,
+    /// That page.
+    pub(crate) page: String,
+}
 
 /// A far end whose servers write down what they are in a directory of its own.
 pub(crate) struct Lab {
@@ -30,15 +52,20 @@ impl Lab {
 
     /// The same on the login machine of a cluster.
     pub(crate) fn beside(sections: &str, slurm: &Slurm) -> Result<Lab> {
-        Lab::make("", sections, Some((slurm, None)))
+        Lab::make("", sections, Some((slurm, Nodes::Closed)))
     }
 
-    /// The same where `node` is what ssh finds on all of its nodes.
+    /// The same where `node` is what ssh finds on all of its nodes, with the keys that are on the login machine.
     pub(crate) fn beside_with_ssh(sections: &str, slurm: &Slurm, node: &Sshd) -> Result<Lab> {
-        Lab::make("", sections, Some((slurm, Some(node))))
+        Lab::make("", sections, Some((slurm, Nodes::FromLogin(node))))
     }
 
-    fn make(keys: &str, sections: &str, cluster: Option<(&Slurm, Option<&Sshd>)>) -> Result<Lab> {
+    /// The same with keys that are only here.
+    pub(crate) fn beside_with_ssh_from_here(sections: &str, slurm: &Slurm, node: &Sshd) -> Result<Lab> {
+        Lab::make("", sections, Some((slurm, Nodes::FromHere(node))))
+    }
+
+    fn make(keys: &str, sections: &str, cluster: Option<(&Slurm, Nodes)>) -> Result<Lab> {
         let runtime = tempfile::tempdir()?;
         let kept = tempfile::tempdir()?;
         let below = |name: &str| kept.path().join(name).display().to_string();
@@ -49,7 +76,7 @@ impl Lab {
             ("IPYTHONDIR", below("ipython")),
             ("XDG_STATE_HOME", below("state")),
         ];
-        if let Some((slurm, _)) = cluster {
+        if let Some((slurm, _)) = &cluster {
             places.push(("SLURM_CONF", slurm.config()));
             // Other tests have nodes of the same names.
             places.push(("XDG_RUNTIME_DIR", below("run")));
@@ -57,19 +84,24 @@ impl Lab {
         }
         let places: Vec<String> = places.iter().map(|(name, place)| format!("{name}={place}")).collect();
         let mut sshd = Sshd::with(&[&format!("SetEnv {}", places.join(" "))])?;
-        if let Some((slurm, node)) = cluster {
+        if let Some((slurm, nodes)) = &cluster {
             // Its nodes have names that no other machine knows. And ssh looks for what is the user's in the home of
             // the passwd entry.
             let (hosts, home) = (below("hosts"), below("home"));
             std::fs::write(&hosts, slurm.hosts())?;
             std::fs::create_dir_all(format!("{home}/.ssh"))?;
-            std::fs::write(format!("{home}/.ssh/config"), node.map(ssh_config).unwrap_or_default())?;
+            std::fs::write(format!("{home}/.ssh/config"), nodes.on_login())?;
             sshd.mount(&format!("mount --bind {hosts} /etc/hosts; mount --bind {home} /root"));
             sshd.stop()?;
             sshd.start_again()?;
         }
         let mut world = World::new()?;
-        let lab = TunnelFile::to(&sshd);
+        let mut lab = TunnelFile::to(&sshd);
+        if let Some((_, Nodes::FromHere(node))) = &cluster {
+            let config = world.path("ssh_config");
+            std::fs::write(&config, ssh_config(node))?;
+            lab = lab.set("ssh_config", quoted(&config.display().to_string()));
+        }
         let sections = with_ports(sections)?;
         world.write_text("lab", format!("{}\n{keys}{sections}", lab.text()))?;
         world.start()?;
@@ -132,6 +164,25 @@ impl Lab {
         Ok(told.stdout.trim_end().to_owned())
     }
 
+    /// Opens it in a browser that writes down how it was called and where that led it.
+    pub(crate) fn browse(&self, args: &[&str]) -> Result<Visit> {
+        let browser = self.world.path("browser");
+        let beside = |what: &str| browser.with_extension(what);
+        if !browser.exists() {
+            fs::write(&browser, BROWSER)?;
+            fs::set_permissions(&browser, fs::Permissions::from_mode(0o755))?;
+        }
+        let mut open = self.world.nbctl_command(["open"].iter().chain(args));
+        let told = tell(open.env("BROWSER", &browser), &[], wait::SOON)?;
+        ensure!(told.code == 0, "{told:?}");
+        let led =
+            wait::until_some("the browser is there", wait::SOON, || fs::read_to_string(beside("led")).ok())?;
+        fs::remove_file(beside("led"))?;
+        // Where it gets nowhere, there is none, and what it was told instead stands in the place of the address.
+        let page = fs::read_to_string(beside("page")).unwrap_or_default();
+        Ok(Visit { told, called: fs::read_to_string(beside("called"))?, led, page })
+    }
+
     /// The process of the daemon.
     pub(crate) fn daemon_pid(&self) -> Result<u32> {
         let pid = self.world.status()?["daemon"]["pid"].as_u64().context("no pid")?;
@@ -162,6 +213,23 @@ fn ssh_config(node: &Sshd) -> String {
         key.display(),
         known.display()
     )
+}
+
+/// From where ssh gets to the nodes of a cluster.
+enum Nodes<'a> {
+    Closed,
+    FromLogin(&'a Sshd),
+    FromHere(&'a Sshd),
+}
+
+impl Nodes<'_> {
+    /// What ssh_config says on the login machine.
+    fn on_login(&self) -> String {
+        match self {
+            Nodes::FromLogin(node) => ssh_config(node),
+            Nodes::Closed | Nodes::FromHere(_) => String::new(),
+        }
+    }
 }
 
 /// The same sections with ports of this machine that are free: a daemon that chooses by itself asks what is free now,

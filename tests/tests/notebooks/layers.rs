@@ -189,12 +189,27 @@ fn a_look_that_takes_longer_than_who_asks_waits_is_kept_and_told_with_its_age() 
 }
 
 #[test]
-fn a_server_that_answers_no_more_is_looked_for_again_by_who_looks() -> Result<()> {
+fn a_server_that_is_only_busy_keeps_its_address_though_another_of_the_users_runs() -> Result<()> {
     let lab = Lab::new("[notebook.alice]\nfind = \"auto\"\n")?;
-    let mut hangs = lab.recipe().start()?;
-    lab.found("alice")?;
-    hangs.signal(Signal::Stop);
+    let mut busy = lab.recipe().start()?;
+    let target = lab.found("alice")?["target"].clone();
+    busy.signal(Signal::Stop);
     let other = lab.recipe().start()?;
+    // Whoever asks where it is hears of a search that began after that.
+    let told = lab.nbctl(&["url", "alice"])?;
+    let silence = format!("server does not answer on {}", busy.port());
+    let way_out = format!("another is led to (port {}", other.port());
+    ensure!(told.code == 1 && told.stderr.contains(&silence) && told.stderr.contains(&way_out), "{told:?}");
+    says(&lab, &format!("port ok · {silence}"), Some(&Broken("server", "may be very busy or hang")))?;
+    ensure!(lab.notebook("alice")?["target"] == target, "{:#}", lab.notebook("alice")?);
+    busy.signal(Signal::Cont);
+    let alice = says(&lab, "server ok", None)?;
+    ensure!(alice["target"] == target, "{alice:#}");
+
+    // One that hangs for good is ended by its name, and only then is another one meant.
+    busy.signal(Signal::Stop);
+    let told = lab.nbctl(&["notebook", "stop", "alice"])?;
+    ensure!(told.code == 0, "{told:?}");
     let at = format!("127.0.0.1:{}", other.port());
     wait::until("the other one is led to", IN_A_WHILE, || {
         lab.notebook("alice").is_ok_and(|alice| alice["target"] == at.as_str())

@@ -3,34 +3,19 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
 
 use anyhow::{Result, ensure};
-use nbtunnel_tests::told::tell;
 use nbtunnel_tests::{http, wait};
 
-use super::lab::Lab;
-
-/// A browser that writes down how it was called, and where that led it.
-const BROWSER: &str = "#!/bin/sh\necho \"$@\" >\"$0.called\"\n\
-    curl -sSL --max-time 20 -o \"$0.page\" -w '%{url_effective} %{http_code}' \"$1\" >\"$0.part\" 2>&1\n\
-    mv \"$0.part\" \"$0.led\"\n";
+use super::lab::{Lab, Visit};
 
 #[test]
 fn a_browser_is_led_to_the_page_and_its_command_line_has_no_token() -> Result<()> {
     let lab = Lab::new("[notebook.alice]\nfind = \"auto\"\n")?;
-    let jupyter = lab.recipe().base_url("/team/").start()?;
-    let browser = lab.world.path("browser");
-    fs::write(&browser, BROWSER)?;
-    fs::set_permissions(&browser, fs::Permissions::from_mode(0o755))?;
-    let mut open = lab.world.nbctl_command(["open", "alice", "--tree"]);
-    let told = tell(open.env("BROWSER", &browser), &[], wait::SOON)?;
-    ensure!(told.code == 0, "{told:?}");
-    let written = |what: &str| fs::read_to_string(format!("{}.{what}", browser.display()));
-    let led = wait::until_some("the browser is there", wait::SOON, || written("led").ok())?;
+    let jupyter = lab.recipe().classic().base_url("/team/").start()?;
+    let Visit { told, called, led, .. } = lab.browse(&["alice", "--tree"])?;
     let page = format!("http://localhost:{}/team/tree?token={}", lab.port("alice")?, jupyter.token());
-    ensure!(led.starts_with(&page), "{led} is not {page}");
-    let called = written("called")?;
+    ensure!(led.ends_with(&page), "{led} is not {page}");
     ensure!(called.starts_with("http://127.0.0.1:") && !called.contains(jupyter.token()), "{called}");
     ensure!(!told.stdout.contains(jupyter.token()) && !told.stderr.contains(jupyter.token()), "{told:?}");
     Ok(())

@@ -22,6 +22,15 @@ fn five_people_share_one_connection_and_each_is_opened_by_name() -> Result<()> {
             format!("{name}\n")
         );
     }
+    for name in names {
+        let opened = lab.nbctl(&["open", name, "--print"])?;
+        let url = format!("http://localhost:{}/?token=of-{name}", lab.port(name)?);
+        assert_eq!((opened.code, opened.stdout.trim_end()), (0, &*url), "{opened:?}");
+    }
+    // The tunnel's name alone may mean any of them.
+    let told = lab.nbctl(&["open", "lab", "--print"])?;
+    assert_eq!((told.code, &*told.stdout), (2, ""), "{told:?}");
+    assert!(names.iter().all(|name| told.stderr.contains(&format!("lab/{name}"))), "{told:?}");
     let mut locals: Vec<u16> = names.iter().map(|name| lab.port(name)).collect::<Result<_>>()?;
     locals.sort_unstable();
     locals.dedup();
@@ -40,9 +49,11 @@ fn a_name_that_two_tunnels_have_is_told_apart_by_theirs() -> Result<()> {
     let lines = text.lines().filter(|line| !line.starts_with("local_port"));
     lab.world.write_text("home", lines.collect::<Vec<_>>().join("\n"))?;
     lab.world.wait_for("home", "up")?;
-    let told = lab.nbctl(&["url", "alice"])?;
-    assert_eq!(told.code, 2, "{told:?}");
-    assert!(told.stderr.contains("home/alice") && told.stderr.contains("lab/alice"), "{told:?}");
+    for command in [&["url", "alice"][..], &["open", "alice", "--print"]] {
+        let told = lab.nbctl(command)?;
+        assert_eq!((told.code, &*told.stdout), (2, ""), "{told:?}");
+        assert!(told.stderr.contains("home/alice") && told.stderr.contains("lab/alice"), "{told:?}");
+    }
     assert_eq!(lab.says("token", "home/alice")?, jupyter.token());
     // The tunnel's own name is enough where it has one notebook.
     assert_eq!(lab.says("token", "lab")?, jupyter.token());

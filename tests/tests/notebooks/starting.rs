@@ -82,6 +82,56 @@ fn a_command_that_ends_at_once_is_told_with_its_last_words() -> Result<()> {
 }
 
 #[test]
+fn two_that_look_for_whatever_runs_and_start_are_two_notebooks() -> Result<()> {
+    let lab = Lab::new(&format!("{}{}", section(), section().replace("alice", "bob")))?;
+    for (name, servers) in [("alice", 1), ("bob", 2)] {
+        let told = lab.nbctl(&["open", name, "--print"])?;
+        assert_eq!((told.code, lab.servers().len()), (0, servers), "{told:?}");
+    }
+    let (alice, bob) = (lab.says("token", "alice")?, lab.says("token", "bob")?);
+    assert_ne!(alice, bob);
+    let told = lab.nbctl(&["notebook", "stop", "alice"])?;
+    assert_eq!((told.code, lab.servers().len()), (0, 1), "{told:?}");
+    let told = lab.nbctl(&["notebook", "stop", "alice"])?;
+    assert_eq!((told.code, lab.servers().len()), (0, 1), "what is left is Bob's: {told:?}");
+    assert_eq!(lab.says("token", "bob")?, bob);
+
+    // Who starts none may use it, and does not end it.
+    let text = std::fs::read_to_string(lab.world.tunnel_path("lab"))?;
+    lab.world.write_text(
+        "lab",
+        format!("{text}[notebook.carol]\nfind = \"auto\"\nlocal_port = {}\n", net::free_port()?),
+    )?;
+    lab.found("carol")?;
+    let told = lab.nbctl(&["notebook", "stop", "carol"])?;
+    assert_eq!((told.code, lab.servers().len()), (1, 1), "{told:?}");
+    assert!(told.stderr.contains("was started for another notebook"), "{told:?}");
+
+    // Somebody starts one in a terminal of Bob's notebook: that is nobody's in particular.
+    let environment = std::fs::read(format!("/proc/{}/environ", lab.servers()[0]))?;
+    let environment = String::from_utf8_lossy(&environment);
+    let of_bob = environment.split('\0').filter_map(|one| one.split_once('='));
+    let marks = of_bob.filter(|(name, _)| name.starts_with("NBTUNNEL_"));
+    let by_hand = marks.fold(lab.recipe(), |recipe, (name, value)| recipe.env(name, value)).start()?;
+    let told = lab.nbctl(&["open", "alice", "--print"])?;
+    assert_eq!((told.code, lab.servers().len()), (0, 2), "{told:?}");
+    assert_eq!(lab.says("token", "alice")?, by_hand.token());
+    Ok(())
+}
+
+#[test]
+fn what_nothing_can_start_again_is_not_ended_for_a_restart() -> Result<()> {
+    let lab = Lab::new("[notebook.alice]\nfind = \"auto\"\n")?;
+    let jupyter = lab.recipe().start()?;
+    lab.found("alice")?;
+    let told = lab.nbctl(&["notebook", "restart", "alice"])?;
+    assert_eq!(told.code, 1, "{told:?}");
+    assert!(told.stderr.contains("nothing says how the server of alice is started"), "{told:?}");
+    assert!(TcpStream::connect(("127.0.0.1", jupyter.port())).is_ok());
+    Ok(())
+}
+
+#[test]
 fn a_server_that_hangs_is_stopped_though_it_answers_nothing() -> Result<()> {
     let lab = Lab::new("[notebook.alice]\nfind = \"auto\"\n")?;
     let jupyter = lab.recipe().start()?;

@@ -5,6 +5,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
 use anyhow::{Result, ensure};
+use nbtunnel_tests::terminal::Typist;
 use nbtunnel_tests::{programs, told, wait};
 
 use crate::inner::Place;
@@ -126,5 +127,125 @@ fn editors_and_putty_get_what_they_take() -> Result<()> {
     ensure!(!sessions.stderr.contains("puttygen"), "{sessions:?}");
     let nobody = place.world.nbctl(["export", "putty", "nobody"])?;
     ensure!(nobody.code == 3, "{nobody:?}");
+    Ok(())
+}
+
+#[test]
+fn a_file_for_regedit_holds_what_is_printed_and_is_never_written_over_unasked() -> Result<()> {
+    let place = Place::new()?;
+    // A key whose path no code page has.
+    let key = place.world.path("Schlüssel ключ 🔑");
+    fs::copy(place.sshd.user_key(), &key)?;
+    fs::write(place.world.path("Schlüssel ключ 🔑.ppk"), "")?;
+    let named = format!("[{:?}]", key.display().to_string());
+    place.world.write("bob", &place.sshd.tunnel().set("identity_file", named))?;
+    place.world.wait_for("bob", "up")?;
+    let file = place.world.path("F.reg");
+    let at = file.display().to_string();
+    let printed = place.world.nbctl(["export", "putty"])?;
+    ensure!(printed.stdout.contains("Schlüssel ключ 🔑.ppk"), "{printed:?}");
+    let told = place.world.nbctl(["export", "putty", "--file", &at])?;
+    ensure!(
+        told.code == 0 && told.stdout.is_empty() && told.stderr.contains("plink -load nbt-bob"),
+        "{told:?}"
+    );
+    ensure!(fs::metadata(&file)?.permissions().mode() & 0o777 == 0o600);
+    let bytes = fs::read(&file)?;
+    let units: Vec<u16> = bytes.chunks(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
+    ensure!(bytes.len() % 2 == 0 && units[0] == 0xfeff, "no mark at the beginning");
+    let text = String::from_utf16(&units[1..])?;
+    ensure!(text == printed.stdout, "{text}");
+    ensure!(
+        text.lines().count() > 10 && text.matches('\n').count() == text.matches("\r\n").count(),
+        "{text:?}"
+    );
+    // One that is there stays, unless somebody says so.
+    fs::write(&file, "mine")?;
+    let refused = place.world.nbctl(["export", "putty", "--file", &at])?;
+    ensure!(refused.code == 4 && refused.stderr.contains("--yes"), "{refused:?}");
+    ensure!(fs::read(&file)? == b"mine");
+    let export = place.world.nbctl_command(["export", "putty", "--file", &at]);
+    for (answer, code, now) in [("n", 4, &b"mine"[..]), ("y", 0, &bytes)] {
+        let mut person = Typist::run(&export)?;
+        person.answers("F.reg is there already. Write over it? [y/N]", answer)?;
+        ensure!(person.ends()? == code && fs::read(&file)? == now, "{}", person.shown());
+    }
+    fs::write(&file, "mine")?;
+    ensure!(place.world.nbctl(["export", "putty", "--yes", "--file", &at])?.code == 0);
+    ensure!(fs::read(&file)? == bytes);
+    let told = place.world.nbctl(["--json", "export", "putty", "--file", &at, "--yes", "bob"])?;
+    let said: serde_json::Value = serde_json::from_str(&told.stdout)?;
+    ensure!(said["exported"]["sessions"][0] == "nbt-bob" && said["exported"]["file"] == *at, "{said}");
+    Ok(())
+}
+
+#[test]
+fn what_changes_is_shown_first_whoever_asks() -> Result<()> {
+    let place = Place::new()?;
+    let into = place.world.path("config_of_ssh");
+    let at = into.display().to_string();
+    let mine = "Host x\n  Port 1\n";
+    fs::write(&into, mine)?;
+    let is_as_it_was = || -> Result<bool> {
+        Ok(fs::read_to_string(&into)? == mine && !place.world.config_dir().join("ssh_config").exists())
+    };
+    let args = |more: &[&'static str]| [&["export", "ssh-config", "--into", &at], more].concat().join("\n");
+    let nbctl = |more: &[&'static str]| place.world.nbctl(args(more).split('\n'));
+    let diff = format!("--- {at}\n+++ {at}\n@@ line 1 @@\n+Include ");
+    // Quiet or not, a diff that was asked for is data.
+    for more in [&["--dry-run"][..], &["--dry-run", "-q"], &["--dry-run", "--yes"]] {
+        let told = nbctl(more)?;
+        ensure!(
+            told.code == 0 && told.stdout.contains(&diff) && told.stdout.contains("+Host alice"),
+            "{told:?}"
+        );
+        ensure!(told.stderr.is_empty() == more.contains(&"-q") && is_as_it_was()?, "{told:?}");
+    }
+    let told = nbctl(&["--dry-run", "--json"])?;
+    let said: serde_json::Value = serde_json::from_str(&told.stdout)?;
+    ensure!(said["exported"]["changed"] == false, "{said}");
+    ensure!(said["exported"]["diff"].as_str().is_some_and(|shown| shown.contains(&diff)), "{said}");
+    // Nobody to be asked: shown all the same, unless quiet, and an error.
+    let told = nbctl(&[])?;
+    ensure!(told.code == 4 && told.stderr.contains("+Host alice") && is_as_it_was()?, "{told:?}");
+    let told = nbctl(&["-q"])?;
+    ensure!(
+        told.code == 4 && told.stderr.starts_with("error: nothing was written") && is_as_it_was()?,
+        "{told:?}"
+    );
+    // A question is never put without what it is about.
+    for quiet in [&[][..], &["-q"]] {
+        let mut person = Typist::run(&place.world.nbctl_command(args(quiet).split('\n')))?;
+        person.sees("+Host alice")?;
+        person.sees("+Include ")?;
+        person.answers("Write this? [y/N]", "n")?;
+        ensure!(person.ends()? == 4 && is_as_it_was()?, "{}", person.shown());
+    }
+    let mut person = Typist::run(&place.world.nbctl_command(args(&["-q"]).split('\n')))?;
+    person.answers("Write this? [y/N]", "y")?;
+    ensure!(person.ends()? == 0 && !is_as_it_was()?, "{}", person.shown());
+    // What goes is shown as well.
+    let told = nbctl(&["--remove", "--dry-run"])?;
+    ensure!(told.stdout.contains("-Include ") && told.stdout.contains("-Host alice"), "{told:?}");
+    ensure!(nbctl(&["--remove", "--yes"])?.code == 0 && is_as_it_was()?);
+    Ok(())
+}
+
+#[test]
+fn a_link_that_leads_to_nothing_is_said_before_anything_is_written() -> Result<()> {
+    let place = Place::new()?;
+    let (link, gone) = (place.world.path("config_link"), place.world.path("dotfiles/ssh_config"));
+    symlink(&gone, &link)?;
+    let at = link.display().to_string();
+    for more in ["--yes", "--dry-run"] {
+        let told = place.world.nbctl(["export", "ssh-config", more, "--into", &at])?;
+        let why = format!("{at} is a link to {}, which is not there", gone.display());
+        ensure!(told.code == 1 && told.stderr.contains(&why) && told.stdout.is_empty(), "{told:?}");
+    }
+    ensure!(!place.world.config_dir().join("ssh_config").exists() && fs::read_link(&link)? == gone);
+    fs::create_dir(place.world.path("dotfiles"))?;
+    fs::write(&gone, "")?;
+    ensure!(place.world.nbctl(["export", "ssh-config", "--yes", "--into", &at])?.code == 0);
+    ensure!(fs::read_to_string(&gone)?.starts_with("Include ") && fs::read_link(&link)? == gone);
     Ok(())
 }

@@ -12,8 +12,9 @@ use nbtunnel_tests::dropbear::Dropbear;
 use nbtunnel_tests::terminal::Typist;
 use nbtunnel_tests::{Server, Sshd, World, net, programs, told, wait};
 
-/// Longer than anything here takes.
+/// Longer than anything here takes; and than a file of a gigabyte takes, on a machine that is slow and busy.
 const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE_FOR_FILES: Duration = Duration::from_secs(900);
 
 /// A tunnel `alice`, and what ssh is told of a Host of that name.
 pub(crate) struct Place {
@@ -92,30 +93,33 @@ fn ssh_itself_goes_over_the_session() -> Result<()> {
 fn files_go_both_ways_whole() -> Result<()> {
     let place = Place::new()?;
     let (here, there, back) = (place.world.path("here"), place.world.path("there"), place.world.path("back"));
-    let mib = std::env::var("NBTUNNEL_PROXY_MIB").ok().and_then(|mib| mib.parse().ok()).unwrap_or(256);
+    let mib = std::env::var("NBTUNNEL_PROXY_MIB").ok().and_then(|mib| mib.parse().ok()).unwrap_or(1024);
     net::Pattern::new(1).write(&mut File::create(&here)?, mib << 20)?;
     let far = format!("alice:{}", there.display());
     let (here_at, back_at) = (here.display().to_string(), back.display().to_string());
-    for pair in [[&here_at, &far], [&far, &back_at]] {
-        let mut scp = place.command("scp", &["-q"])?;
-        let told = told::tell(scp.args(pair), b"", PATIENCE)?;
-        ensure!(told.code == 0 && told.stderr.is_empty(), "{told:?}");
-    }
     let sum = |path: &std::path::Path| -> Result<String> {
         let told = Command::new("sha256sum").arg(path).output()?;
         Ok(String::from_utf8(told.stdout)?.split(' ').next().unwrap_or_default().to_owned())
     };
-    ensure!(sum(&here)? == sum(&there)? && sum(&here)? == sum(&back)?, "a file changed on its way");
+    let right = sum(&here)?;
+    // Never more than two of them at a time: the disk may be small.
+    for (pair, from, to) in [([&here_at, &far], &here, &there), ([&far, &back_at], &there, &back)] {
+        let mut scp = place.command("scp", &["-q"])?;
+        let told = told::tell(scp.args(pair), b"", PATIENCE_FOR_FILES)?;
+        ensure!(told.code == 0 && told.stderr.is_empty(), "{told:?}");
+        ensure!(sum(to)? == right, "a file changed on its way: {}", to.display());
+        fs::remove_file(from)?;
+    }
     fs::create_dir(place.world.path("tree"))?;
-    fs::copy(&here, place.world.path("tree/a"))?;
+    fs::hard_link(&back, place.world.path("tree/a"))?;
     fs::write(place.world.path("tree/b"), "b")?;
     let shell = format!("ssh -F {}", place.world.path("inner").display());
     let mut rsync = Command::new(programs::system("rsync")?);
     rsync.args(["-a", "-e", &shell]).arg(format!("{}/", place.world.path("tree").display()));
     rsync.arg(format!("alice:{}", place.world.path("copy").display()));
-    let told = told::tell(&mut rsync, b"", PATIENCE)?;
+    let told = told::tell(&mut rsync, b"", PATIENCE_FOR_FILES)?;
     ensure!(told.code == 0, "{told:?}");
-    ensure!(sum(&place.world.path("copy/a"))? == sum(&here)? && place.world.path("copy/b").exists());
+    ensure!(sum(&place.world.path("copy/a"))? == right && place.world.path("copy/b").exists());
     Ok(())
 }
 
@@ -146,6 +150,23 @@ fn a_terminal_survives_edits_and_a_reload_and_is_told_of_a_cut() -> Result<()> {
         .write("alice", &file.clone().set("tags", "[\"lab\"]").forward(net::free_port()?, inner.port()))?;
     ensure!(place.world.nbctl(["reload"])?.code == 0);
     place.world.wait_until("alice", "it has both", |alice| alice["forwards"][1]["listens"][0].is_string())?;
+    // The other two sorts come, change and go.
+    let sorts = |file: nbtunnel_tests::TunnelFile| -> Result<_> {
+        let remote = format!("[\"{}:127.0.0.1:{}\"]", net::free_port()?, inner.port());
+        Ok(file.set("remote", remote).set("dynamic", format!("[\"{}\"]", net::free_port()?)))
+    };
+    for _ in 0..2 {
+        let before = place.world.tunnel("alice")?["forwards"].clone();
+        place.world.write("alice", &sorts(place.sshd.tunnel())?)?;
+        ensure!(place.world.nbctl(["reload"])?.code == 0);
+        place.world.wait_until("alice", "both stand", |alice| {
+            let stands = |kind: &str| {
+                let forwards = alice["forwards"].as_array().into_iter().flatten();
+                forwards.filter(|one| one["kind"] == kind).any(|one| one["listens"][0].is_string())
+            };
+            alice["forwards"] != before && stands("remote") && stands("dynamic")
+        })?;
+    }
     place.world.write("alice", &place.sshd.tunnel().set("tags", "[\"lab\"]"))?;
     ensure!(place.world.nbctl(["reload"])?.code == 0);
     place.world.wait_until("alice", "it has none", |alice| alice["forwards"][0].is_null())?;

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use nbtunnel_core::io::Timer;
 use nbtunnel_core::{
-    AskerId, Did, Epoch, Fleet, FleetInput, ForwardId, Gate, Input, LinkReport, Moment, Name, NotebookInput,
-    Nudge, Order, Output, Settled, State, Target, Task, TaskId, Tunnel, WaitId, Wish,
+    AskerId, Did, Epoch, Fleet, FleetInput, ForwardId, ForwardReport, Gate, Input, LinkReport, Moment, Name,
+    NotebookInput, Nudge, Order, Output, Settled, State, Target, Task, TaskId, Tunnel, WaitId, Wish,
 };
 use nbtunnel_tests::sim::{self, Machine};
 
@@ -31,6 +31,7 @@ enum Bug {
     DoesNotKnowThatItAsks,
     AsksInTheBackground,
     LeadsToYesterdaysPlace,
+    LeadsBackWhereItWasRefused,
     StartsWithoutALook,
     DoesTwoThingsAtOnce,
     MissesWhatWasFound,
@@ -223,6 +224,10 @@ impl Machine for Planted {
             self.over.insert((name.clone(), *epoch));
         }
         match (self.bug, said) {
+            (Bug::LeadsBackWhereItWasRefused, Input::Forward(id, ForwardReport::Denied(_))) => {
+                let place = self.places.get(&(name.clone(), id)).cloned();
+                self.outputs.extend(place.map(|place| (name, Output::Retarget(id, place))));
+            }
             (Bug::ReachesBeforeItLooked, Input::Notebook(_, NotebookInput::Wish(wait, Wish::Find))) => {
                 self.outputs.push_back((name, Output::Answer(wait, Settled::Reached)));
             }
@@ -288,6 +293,7 @@ fn planted_bugs_are_found_by_the_rule_that_is_there_for_them() {
         (Bug::DoesNotKnowThatItAsks, "whoever_is_asked_has_time"),
         (Bug::AsksInTheBackground, "only_who_is_there_is_asked"),
         (Bug::LeadsToYesterdaysPlace, "nobody_is_led_where_nobody_looked"),
+        (Bug::LeadsBackWhereItWasRefused, "nobody_is_led_where_nobody_looked"),
         (Bug::StartsWithoutALook, "nothing_is_started_before_a_look_found_nothing"),
         (Bug::DoesTwoThingsAtOnce, "one_task_of_a_notebook_at_a_time"),
         (Bug::MissesWhatWasFound, "whoever_waits_for_a_notebook_is_led_there"),

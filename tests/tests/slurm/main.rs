@@ -151,7 +151,7 @@ fn a_job_waits_with_its_reason_runs_where_it_is_found_and_is_cancelled() -> Resu
     ensure!(ran.output == said.as_bytes() && ran.status == Some(3), "{ran:?} {}", ran.errors);
     // And its loopback is where the server is.
     let log = wait::until_some("the server says where it is", wait::SOON, || {
-        did(job_log(cluster.far(), &batch, 9)).ok().filter(|log| log.contains("listening"))
+        did(job_log(cluster.far(), &batch, 9, None)).ok().filter(|log| log.contains("listening"))
     })?;
     ensure!(log.contains("token=…") && !log.contains("secret"), "{log}");
     ensure!(!cluster.litters()?, "a job that is killed could not tidy up");
@@ -255,7 +255,7 @@ fn a_job_that_is_there_is_adopted_by_its_name_and_never_submitted() -> Result<()
     let job = cluster.runs(&batch)?;
     ensure!(job.id == id, "{job:?}");
     wait::until("it has written", wait::SOON, || {
-        did(job_log(cluster.far(), &batch, 5)).is_ok_and(|log| log == "hello\n")
+        did(job_log(cluster.far(), &batch, 5, None)).is_ok_and(|log| log == "hello\n")
     })?;
     did(cancel(cluster.far(), &batch, None))?;
     cluster.until("it is gone", || Ok(cluster.slurm.jobs()?.is_empty()))
@@ -277,7 +277,7 @@ fn a_script_of_the_users_is_submitted_from_his_directory() -> Result<()> {
     let said = cluster.slurm.run("scontrol", &["show", "job", "-o", &job.id.to_string()])?;
     ensure!(said.contains("Comment=mine"), "{said}");
     wait::until("it says where it is", wait::SOON, || {
-        did(job_log(cluster.far(), &batch, 5)).is_ok_and(|log| log.ends_with("/my work\n"))
+        did(job_log(cluster.far(), &batch, 5, None)).is_ok_and(|log| log.ends_with("/my work\n"))
     })?;
     Ok(())
 }

@@ -4,6 +4,7 @@
 #![cfg(target_os = "linux")]
 
 mod case;
+mod judged;
 mod meaning;
 mod words;
 

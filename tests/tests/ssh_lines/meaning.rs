@@ -160,14 +160,14 @@ fn words(spec: &TunnelSpec, text: &str) -> Vec<String> {
             Target::Socks => add("-D", listen.to_string()),
             Target::Tcp(..) | Target::Socket(_) => add("-L", format!("{listen}:{target}")),
             // Of these ssh knows nothing.
-            Target::Notebook(_) => {}
+            Target::Notebook(_) | Target::Beyond { .. } => {}
         }
     }
     for RemoteSpec { listen, target } in &spec.remotes {
         match target {
             Target::Socks => add("-R", listen.to_string()),
             Target::Tcp(..) | Target::Socket(_) => add("-R", format!("{listen}:{target}")),
-            Target::Notebook(_) => {}
+            Target::Notebook(_) | Target::Beyond { .. } => {}
         }
     }
     words.extend(["--".to_owned(), route.host.clone()]);

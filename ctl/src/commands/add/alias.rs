@@ -5,6 +5,8 @@ use std::process::{Command, Stdio};
 
 use nbctl::ssh_line;
 
+use crate::ssh_program::ssh;
+
 /// A name that no Host stands for but `*`; RFC 6761 keeps it out of DNS.
 const NOBODY: &str = "nbtunnel-nobody.invalid";
 
@@ -17,8 +19,7 @@ pub(super) fn is_known(word: &str) -> bool {
 
 /// What ssh would do for `host`, as far as it differs between hosts for another reason than their names.
 fn answer(host: &str) -> Option<Vec<String>> {
-    let program = std::env::var_os("NBTUNNEL_SSH").filter(|named| !named.is_empty());
-    let mut command = Command::new(program.unwrap_or_else(|| "ssh".into()));
+    let mut command = Command::new(ssh());
     // The name of a control socket may hold a hash of the host.
     let output =
         command.args(["-G", "-o", "ControlPath=none", "--", host]).stdin(Stdio::null()).output().ok()?;

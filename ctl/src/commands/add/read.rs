@@ -19,7 +19,7 @@ pub(super) struct Given {
 /// Reads them; `is_alias` says whether ssh_config knows a Host.
 pub(super) fn read(args: &AddArgs, is_alias: impl Fn(&str) -> bool) -> Result<Given, CommandError> {
     let Sorted { url, line, mut names } = sort(args)?;
-    let server = url.map(server_url::parse).transpose()?;
+    let mut server = url.map(server_url::parse).transpose()?;
     let in_flags = args.user.is_some() || args.port.is_some();
     let by_parts = |host: &str| ssh_line::from_parts(host, args.user.as_deref(), args.port.as_deref());
     let command = if told_after_dashes(args).is_some() { &[] } else { args.command.as_slice() };
@@ -42,8 +42,13 @@ pub(super) fn read(args: &AddArgs, is_alias: impl Fn(&str) -> bool) -> Result<Gi
         [name] => Some((*name).to_owned()),
         _ => return Err(usage("there are two names")),
     };
+    if let Some(among) = tunnel.server.take()
+        && server.replace(among).is_some()
+    {
+        return Err(usage("there are two addresses of notebooks"));
+    }
     if let Some(hosts) = &args.jump {
-        tunnel.go_over(hosts);
+        tunnel.go_over(hosts)?;
     }
     args.options.iter().try_for_each(|option| tunnel.take_option(option))?;
     tunnel.forwards.extend(args.forwards.iter().cloned());
@@ -69,8 +74,8 @@ fn sort(args: &AddArgs) -> Result<Sorted<'_>, CommandError> {
     let told_otherwise = args.host.is_some() || !args.command.is_empty();
     let mut sorted = Sorted { url: told_after_dashes(args), line: None, names: Vec::new() };
     for word in &args.words {
-        let is_second = if server_url::is_meant(word) {
-            sorted.url.replace(word).is_some()
+        let is_second = if let Some(url) = server_url::meant(word) {
+            sorted.url.replace(url).is_some()
         } else if word.starts_with("ssh ") || word.starts_with("ssh://") || (is_line(word) && !told_otherwise)
         {
             sorted.line.replace(word).is_some()
@@ -88,7 +93,7 @@ fn sort(args: &AddArgs) -> Result<Sorted<'_>, CommandError> {
 /// The address of a server that stands alone after `--`.
 fn told_after_dashes(args: &AddArgs) -> Option<&str> {
     match args.command.as_slice() {
-        [word] if server_url::is_meant(word) => Some(word),
+        [word] => server_url::meant(word),
         _ => None,
     }
 }

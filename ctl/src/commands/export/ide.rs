@@ -3,11 +3,14 @@
 
 use std::process::{Command, Stdio};
 
+use serde_json::json;
+
 use super::hosts::{self as texts, Block};
 use super::{find, ssh_config};
 use crate::args::ExportDirArgs;
 use crate::daemon::Daemon;
 use crate::exit::{CommandError, Exit};
+use crate::opener::Session;
 use crate::printer::Printer;
 
 pub(super) async fn vscode(
@@ -18,16 +21,17 @@ pub(super) async fn vscode(
     let block = exported(&args.name, daemon).await?;
     let mut words = vec!["code".to_owned(), "--remote".to_owned(), format!("ssh-remote+{}", block.host)];
     words.extend(args.dir);
-    printer.data(&shell_words::join(&words))?;
+    if printer.is_json() {
+        printer.json(&json!({"exported": {"host": block.host, "command": words}}))?;
+    } else {
+        printer.data(&shell_words::join(&words))?;
+    }
     printer.say("it takes the extension Remote - SSH, and asks where the server runs: Linux");
     if !args.open {
         return Ok(Exit::Done);
     }
-    if cfg!(windows) {
-        // It is a batch file there, which is not found by its bare name.
-        words[0] = "code.cmd".to_owned();
-    }
-    start(&words)
+    Session::here().vscode().clone_into(&mut words[0]);
+    start(vec![words])
 }
 
 pub(super) async fn pycharm(
@@ -45,14 +49,18 @@ pub(super) async fn pycharm(
     if let Some(dir) = &args.dir {
         link.push_str(&format!("&projectPath={}", encoded(dir)));
     }
-    printer.data(&link)?;
-    printer.say("in Gateway, let the connection read ~/.ssh/config; the port is what that says");
-    match (args.open, cfg!(target_os = "macos"), cfg!(windows)) {
-        (false, _, _) => Ok(Exit::Done),
-        (true, true, _) => start(&["open".to_owned(), link]),
-        (true, _, true) => start(&["rundll32".to_owned(), "url.dll,FileProtocolHandler".to_owned(), link]),
-        (true, false, false) => start(&["xdg-open".to_owned(), link]),
+    if printer.is_json() {
+        printer.json(&json!({"exported": {"host": block.host, "link": link}}))?;
+    } else {
+        printer.data(&link)?;
     }
+    printer.say("in Gateway, let the connection read ~/.ssh/config; the port is what that says");
+    if !args.open {
+        return Ok(Exit::Done);
+    }
+    let mut commands = Session::here().for_link();
+    commands.iter_mut().for_each(|words| words.push(link.clone()));
+    start(commands)
 }
 
 /// The Host of a tunnel in our file.
@@ -68,19 +76,22 @@ async fn exported(name: &str, daemon: &Daemon) -> Result<Block, CommandError> {
     })
 }
 
-fn start(words: &[String]) -> Result<Exit, CommandError> {
-    let [program, arguments @ ..] = words else { return Ok(Exit::Done) };
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
-    match command.status() {
-        Ok(status) if status.success() => Ok(Exit::Done),
-        Ok(status) => Err(failed(program, &format!("ended with {status}"))),
-        Err(error) => Err(failed(program, &format!("cannot be run: {error}"))),
+/// Runs these until one works.
+fn start(commands: Vec<Vec<String>>) -> Result<Exit, CommandError> {
+    let mut whys = Vec::new();
+    for words in commands {
+        let [program, arguments @ ..] = words.as_slice() else { continue };
+        let mut command = Command::new(program);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
+        match command.status() {
+            Ok(status) if status.success() => return Ok(Exit::Done),
+            Ok(status) => whys.push(format!("{program} ended with {status}")),
+            Err(error) => whys.push(format!("{program} cannot be run: {error}")),
+        }
     }
-}
-
-fn failed(program: &str, why: &str) -> CommandError {
-    CommandError::new(Exit::Failed, format!("{program} {why}"), "open what was printed by hand")
+    let why =
+        if whys.is_empty() { "there is no desktop here to open it on".to_owned() } else { whys.join("; ") };
+    Err(CommandError::new(Exit::Failed, why, "open what was printed by hand"))
 }
 
 /// As in a link (RFC 3986 §2.1).

@@ -1,14 +1,17 @@
 //! `nbctl export putty`: a session a tunnel, as a file for regedit, and the line for plink.
 
+use std::io;
 use std::path::Path;
 
 use nbtunnel_proto::SshHost;
+use serde_json::json;
 
 use super::{find, proxy};
-use crate::args::ExportNamesArgs;
+use crate::args::ExportPuttyArgs;
 use crate::daemon::Daemon;
 use crate::exit::{CommandError, Exit};
 use crate::printer::Printer;
+use crate::tunnel_file::Draft;
 
 /// Where PuTTY keeps its sessions.
 const SESSIONS: &str = r"HKEY_CURRENT_USER\Software\SimonTatham\PuTTY\Sessions";
@@ -17,7 +20,7 @@ const SESSIONS: &str = r"HKEY_CURRENT_USER\Software\SimonTatham\PuTTY\Sessions";
 const LOCAL_COMMAND: u32 = 5;
 
 pub(super) async fn run(
-    args: ExportNamesArgs,
+    args: ExportPuttyArgs,
     daemon: &Daemon,
     printer: &Printer,
 ) -> Result<Exit, CommandError> {
@@ -30,11 +33,49 @@ pub(super) async fn run(
         }
         text.push_str(&session(to, &key, &proxy(&to.name, daemon)?));
     }
-    printer.data(&text)?;
+    let file = args.file.map(|file| std::path::absolute(&file).unwrap_or(file));
+    if let Some(file) = &file {
+        write(file, &registry(&text), args.yes, printer)?;
+    }
+    if printer.is_json() {
+        let sessions: Vec<String> = found.iter().map(session_name).collect();
+        let printed = file.is_none().then_some(&text);
+        printer.json(&json!({"exported": {"sessions": sessions, "file": file, "registry": printed}}))?;
+    } else if file.is_none() {
+        printer.data(&text)?;
+    }
+    if let Some(file) = &file {
+        let import = shell_words::join(["reg", "import", &file.to_string_lossy()]);
+        printer.say(&format!("wrote {}: on Windows open it, or run `{import}`", file.display()));
+    }
     for to in &found {
         printer.say(&format!("plink -load {}", session_name(to)));
     }
     Ok(Exit::Done)
+}
+
+/// A file as regedit itself writes it (UTF-16, little end first, with its mark): read so, no character is another one
+/// by the code page of that machine.
+fn registry(text: &str) -> Vec<u8> {
+    std::iter::once(0xfeff).chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect()
+}
+
+/// Puts the file there; over another one only if somebody says so.
+fn write(file: &Path, bytes: &[u8], yes: bool, printer: &Printer) -> Result<(), CommandError> {
+    let failed = |error: io::Error| CommandError::file("written", file, &error);
+    match Draft::write(file, bytes)?.place_new(file) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        placed => return placed.map_err(failed),
+    }
+    let question = format!("{} is there already. Write over it?", file.display());
+    let agreed = yes || printer.can_ask() && printer.confirm(&question);
+    if !agreed {
+        let message = format!("{} is there already, and nothing was written", file.display());
+        return Err(
+            CommandError::new(Exit::NeedsYou, message, "give another name, or say --yes").with_code("exists")
+        );
+    }
+    Draft::write(file, bytes)?.place_over(file).map_err(failed)
 }
 
 /// Not the tunnel's own name: importing would put it over a session of the user's.
@@ -118,6 +159,11 @@ mod tests {
         assert!(!text.contains("PublicKeyFile"), "{text}");
         let text = session(&to, &Key::Ppk(r"C:\k.ppk".into()), &proxy);
         assert!(text.contains("\"PublicKeyFile\"=\"C:\\\\k.ppk\"\r\n"), "{text}");
+    }
+
+    #[test]
+    fn a_file_is_what_regedit_writes_itself() {
+        assert_eq!(registry("a\u{fc}\u{1f511}"), b"\xff\xfea\0\xfc\0\x3d\xd8\x11\xdd");
     }
 
     #[test]

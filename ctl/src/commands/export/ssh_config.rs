@@ -23,8 +23,18 @@ use crate::tunnel_file::Draft;
 /// A file and what is to stand in it.
 struct Change {
     path: PathBuf,
+    /// Where it is, if `path` is a link.
+    place: PathBuf,
     before: Option<Vec<u8>>,
     after: Option<Vec<u8>>,
+}
+
+impl Change {
+    /// What becomes of it, line by line.
+    fn shown(&self) -> String {
+        let [before, after] = [&self.before, &self.after].map(|text| text.as_deref().unwrap_or_default());
+        diff(&self.path.display().to_string(), before, after)
+    }
 }
 
 pub(super) async fn run(
@@ -36,6 +46,7 @@ pub(super) async fn run(
     let ours = ours(daemon).await?;
     let home = std::env::home_dir().and_then(|home| home.into_os_string().into_string().ok());
     let line = Rules::HERE.include(&text(ours.clone())?, home.as_deref());
+    let places = [followed(&ours)?, followed(&into)?];
     let (config, before) = (read(&into)?, read(&ours)?);
     let old = before.as_deref().map(hosts::read).unwrap_or_default();
     let user = config.clone().unwrap_or_default();
@@ -64,26 +75,27 @@ pub(super) async fn run(
         Some(after) => Some(after),
         None => config.clone(),
     };
-    let changes =
-        [Change { path: ours, before, after }, Change { path: into, before: config, after: user_after }];
+    let [our_place, place] = places;
+    let changes = [
+        Change { path: ours, place: our_place, before, after },
+        Change { path: into, place, before: config, after: user_after },
+    ];
     let changes: Vec<Change> = changes.into_iter().filter(|change| change.before != change.after).collect();
     let names: Vec<&str> = new.iter().map(|block| block.host.as_str()).collect();
     if changes.is_empty() {
-        return done("nothing changes", &names, false, printer);
+        return done("nothing changes", &names, false, "", printer);
     }
-    for change in &changes {
-        let [before, after] = [&change.before, &change.after].map(|text| text.as_deref().unwrap_or_default());
-        let shown = diff(&change.path.display().to_string(), before, after);
-        if args.dry_run && !printer.is_json() {
-            printer.data(&shown)?;
-        } else if !args.dry_run && !args.yes && printer.can_ask() {
-            printer.ask_about(&shown);
-        } else {
-            printer.say(&shown);
-        }
+    let shown: Vec<String> = changes.iter().map(Change::shown).collect();
+    let shown = shown.join("\n");
+    if args.dry_run && !printer.is_json() {
+        printer.data(&shown)?;
+    } else if !args.dry_run && !args.yes && printer.can_ask() {
+        printer.ask_about(&shown);
+    } else {
+        printer.say(&shown);
     }
     if args.dry_run {
-        return done("nothing was changed", &names, false, printer);
+        return done("nothing was changed", &names, false, &shown, printer);
     }
     let agreed = args.yes || printer.can_ask() && printer.confirm("Write this?");
     if !agreed {
@@ -104,7 +116,7 @@ pub(super) async fn run(
     } else {
         format!("ssh, scp, rsync and editors know: {}", names.join(", "))
     };
-    done(&said, &names, true, printer)
+    done(&said, &names, true, &shown, printer)
 }
 
 /// The Hosts that there are to be: those that were found, and of the `old` ones those of other tunnels if only `some`
@@ -155,9 +167,15 @@ async fn is_taken(
     names(&to.on_the_way) || is_led_over && kept != Some(host) || known.knows(host).await
 }
 
-fn done(said: &str, hosts: &[&str], changed: bool, printer: &Printer) -> Result<Exit, CommandError> {
+fn done(
+    said: &str,
+    hosts: &[&str],
+    changed: bool,
+    diff: &str,
+    printer: &Printer,
+) -> Result<Exit, CommandError> {
     if printer.is_json() {
-        printer.json(&json!({"exported": {"hosts": hosts, "changed": changed}}))?;
+        printer.json(&json!({"exported": {"hosts": hosts, "changed": changed, "diff": diff}}))?;
     }
     printer.say(said);
     Ok(Exit::Done)
@@ -183,33 +201,42 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, CommandError> {
     }
 }
 
+/// Where a file is that may be a link. One that leads to nothing is nothing to write to: what it leads to may be on a
+/// disk that is not there at the moment, or in a checkout that was moved.
+fn followed(path: &Path) -> Result<PathBuf, CommandError> {
+    match path.canonicalize() {
+        Ok(place) => Ok(place),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match fs::read_link(path) {
+            Err(_) => Ok(path.to_owned()),
+            Ok(leads_to) => Err(CommandError::new(
+                Exit::Failed,
+                format!("{} is a link to {}, which is not there", path.display(), leads_to.display()),
+                "bring that back, or remove the link, and run it again; nothing was written",
+            )),
+        },
+        Err(error) => Err(CommandError::file("read", path, &error)),
+    }
+}
+
 /// Puts what is new in the place of what was read, in one step; a link stays a link, and a mode a mode.
 fn write(change: &Change) -> Result<(), CommandError> {
     let failed = |error: io::Error| CommandError::file("written", &change.path, &error);
-    let place = match change.path.canonicalize() {
-        Ok(place) => place,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !change.path.is_symlink() => {
-            change.path.clone()
-        }
-        // Where a link leads to nothing, that is not there at the moment.
-        Err(error) => return Err(failed(error)),
-    };
-    if read(&place)? != change.before {
+    if read(&change.place)? != change.before {
         return Err(CommandError::new(
             Exit::Failed,
-            format!("{} was changed by somebody else meanwhile", place.display()),
+            format!("{} was changed by somebody else meanwhile", change.place.display()),
             "run it again",
         ));
     }
-    let Some(after) = &change.after else { return fs::remove_file(&place).map_err(failed) };
-    if let Some(dir) = place.parent().filter(|dir| !dir.exists()) {
+    let Some(after) = &change.after else { return fs::remove_file(&change.place).map_err(failed) };
+    if let Some(dir) = change.place.parent().filter(|dir| !dir.exists()) {
         make_private(dir).map_err(failed)?;
     }
-    let draft = Draft::write(&place, after)?;
-    if let Ok(meta) = fs::metadata(&place) {
+    let draft = Draft::write(&change.place, after)?;
+    if let Ok(meta) = fs::metadata(&change.place) {
         fs::set_permissions(draft.path(), meta.permissions()).map_err(failed)?;
     }
-    draft.place_over(&place).map_err(failed)
+    draft.place_over(&change.place).map_err(failed)
 }
 
 fn make_private(dir: &Path) -> io::Result<()> {

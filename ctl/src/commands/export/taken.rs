@@ -12,6 +12,8 @@ use tempfile::NamedTempFile;
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use crate::ssh_program::ssh;
+
 /// A name that nobody has. What ssh says of it, it says of any.
 const STRANGER: &str = "qxzvkwj";
 
@@ -26,6 +28,8 @@ pub(super) struct Meanings {
     hosts: BTreeSet<String>,
     /// What ProxyJump and ProxyCommand name.
     ways: BTreeSet<String>,
+    /// How long ssh may think about one name.
+    deadline: Duration,
     /// What holds the user's, for as long as ssh may read it.
     _without: NamedTempFile,
 }
@@ -42,15 +46,24 @@ impl Meanings {
     /// # Errors
     /// There is no place for a temporary file, or ssh does not answer.
     pub(super) async fn of(config: &[u8]) -> io::Result<Meanings> {
+        Meanings::within(config, DEADLINE).await
+    }
+
+    async fn within(config: &[u8], deadline: Duration) -> io::Result<Meanings> {
         let mut without = NamedTempFile::new()?;
         without.write_all(config)?;
         without.flush()?;
         let places = [Some(without.path().to_owned()), system_file().filter(|file| file.is_file())];
-        let mut meanings =
-            Meanings { files: vec![], hosts: BTreeSet::new(), ways: BTreeSet::new(), _without: without };
+        let mut meanings = Meanings {
+            files: vec![],
+            hosts: BTreeSet::new(),
+            ways: BTreeSet::new(),
+            deadline,
+            _without: without,
+        };
         meanings.learn(config);
         for file in places.into_iter().flatten() {
-            match ask(&file, STRANGER).await {
+            match ask(&file, STRANGER, deadline).await {
                 Answer::Said(of_stranger, read) => {
                     read.iter().for_each(|read| meanings.learn(&fs::read(read).unwrap_or_default()));
                     meanings.files.push(Said { file, of_stranger });
@@ -58,8 +71,7 @@ impl Meanings {
                 // Where there is no ssh, or it does not like the file, the words of the file have to do.
                 Answer::Nothing => {}
                 Answer::Late => {
-                    let seconds = DEADLINE.as_secs();
-                    return Err(io::Error::other(format!("ssh -G was not over after {seconds} s")));
+                    return Err(io::Error::other(format!("ssh -G was not over after {deadline:?}")));
                 }
             }
         }
@@ -74,7 +86,7 @@ impl Meanings {
         }
         for Said { file, of_stranger } in &self.files {
             let stranger = of_stranger.replace(STRANGER, &lower);
-            let is_taken = match ask(file, name).await {
+            let is_taken = match ask(file, name, self.deadline).await {
                 Answer::Said(said, _) => !said.eq_ignore_ascii_case(&stranger),
                 Answer::Nothing => false,
                 // It thinks about this name longer than about another.
@@ -128,11 +140,11 @@ enum Answer {
 }
 
 /// What ssh would do for `name` by this file alone. Asks no name server.
-async fn ask(file: &Path, name: &str) -> Answer {
-    let mut ssh = Command::new("ssh");
+async fn ask(file: &Path, name: &str, deadline: Duration) -> Answer {
+    let mut ssh = Command::new(ssh());
     ssh.args(["-G", "-v", "-o", "CanonicalizeHostname=no", "-F"]).arg(file).args(["--", name]);
     ssh.stdin(Stdio::null()).kill_on_drop(true);
-    let output = match timeout(DEADLINE, ssh.output()).await {
+    let output = match timeout(deadline, ssh.output()).await {
         Ok(Ok(output)) if output.status.success() => output,
         Ok(_) => return Answer::Nothing,
         Err(_) => return Answer::Late,
@@ -144,4 +156,29 @@ async fn ask(file: &Path, name: &str) -> Answer {
     let read =
         heard.lines().filter_map(|line| line.trim_end().strip_prefix("debug1: Reading configuration data "));
     Answer::Said(said, read.map(PathBuf::from).collect())
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    /// What is given to ssh where it must not answer in time: less than what it thinks about, more than nothing.
+    const SHORT: Duration = Duration::from_millis(300);
+
+    #[tokio::test]
+    async fn a_name_that_ssh_thinks_about_too_long_is_taken_and_is_not_waited_for() {
+        let config = b"Match originalhost slow exec \"sleep 20\"\n  User me\n";
+        let mut meanings = Meanings::of(config).await.unwrap();
+        assert!(!meanings.knows("quick").await);
+        meanings.deadline = SHORT;
+        let known = timeout(Duration::from_secs(10), meanings.knows("slow")).await;
+        assert_eq!(known, Ok(true), "ssh was waited for");
+    }
+
+    #[tokio::test]
+    async fn an_ssh_that_never_answers_is_said_so() {
+        let looked = Meanings::within(b"Match exec \"sleep 20\"\n  User me\n", SHORT);
+        let error = timeout(Duration::from_secs(10), looked).await.unwrap().err().unwrap();
+        assert_eq!(error.to_string(), "ssh -G was not over after 300ms");
+    }
 }

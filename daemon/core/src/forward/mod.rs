@@ -102,6 +102,16 @@ pub enum Target {
     Tcp(String, u16),
     /// A Unix socket.
     Socket(String),
+    /// A host and a port as another machine sees them, to which the far end can connect and where we log in by way of
+    /// it, as by `ssh -J`.
+    Beyond {
+        /// That machine, as the far end calls it.
+        machine: String,
+        /// The host.
+        host: String,
+        /// The port.
+        port: u16,
+    },
     /// Wherever each client asks to go, by SOCKS.
     Socks,
     /// The notebook with this name, wherever it is today. Whoever comes before that is known waits.
@@ -113,7 +123,7 @@ impl Target {
     pub fn notebook(&self) -> Option<&Name> {
         match self {
             Target::Notebook(name) => Some(name),
-            Target::Tcp(..) | Target::Socket(_) | Target::Socks => None,
+            Target::Tcp(..) | Target::Socket(_) | Target::Beyond { .. } | Target::Socks => None,
         }
     }
 }
@@ -178,6 +188,10 @@ impl fmt::Display for Target {
         match self {
             Target::Tcp(host, port) => write_host_port(f, host, *port),
             Target::Socket(path) => write_path(f, Path::new(path)),
+            Target::Beyond { machine, host, port } => {
+                write_host_port(f, host, *port)?;
+                write!(f, " on {machine}")
+            }
             Target::Socks => f.write_str("socks"),
             Target::Notebook(name) => write!(f, "notebook {name}"),
         }
@@ -200,7 +214,9 @@ impl fmt::Display for RemoteSpec {
 fn write_forward(f: &mut fmt::Formatter<'_>, listen: &ListenAt, target: &Target) -> fmt::Result {
     match target {
         Target::Socks => write!(f, "{listen}"),
-        Target::Tcp(..) | Target::Socket(_) | Target::Notebook(_) => write!(f, "{listen}:{target}"),
+        Target::Tcp(..) | Target::Socket(_) | Target::Beyond { .. } | Target::Notebook(_) => {
+            write!(f, "{listen}:{target}")
+        }
     }
 }
 

@@ -33,7 +33,6 @@ impl Notebook {
             Did::Stopped => {
                 (self.place, self.started_until, self.job, self.was_there) = (None, None, None, false);
                 (self.search, self.queue, self.why) = (None, None, None);
-                self.seek_on(now);
                 self.answer(now, running, &[Wish::Stop], &Settled::Reached);
                 if self.is_wanted() {
                     self.look(now);
@@ -44,11 +43,6 @@ impl Notebook {
         }
         if std::mem::take(&mut self.again) && self.task.is_none() && self.search.is_none() {
             self.look(now);
-        }
-        // What ends the wait for a start ends no search for those who are held.
-        let is_sought = self.sought && self.place.is_none() && !self.in_a_cluster();
-        if is_sought && self.task.is_none() && self.search.is_none() {
-            self.seek(now);
         }
     }
 
@@ -62,7 +56,7 @@ impl Notebook {
                 self.search = Some(Search { next_at: now + SEEK_EVERY, fast_until: None, pause: SEEK_EVERY });
                 return;
             }
-            self.started_until = None;
+            (self.started_until, self.search) = (None, None);
             self.give_up(now, running, &not_come_up(&self.spec, &why));
             return;
         }
@@ -118,7 +112,8 @@ impl Notebook {
                 let nobody_looks = matches!(why.kind, FailureKind::NoShell | FailureKind::ForwardingDenied);
                 let fixed = self.spec.which.port.filter(|_| nobody_looks && !self.in_a_cluster());
                 if let Some(port) = fixed {
-                    (self.place, self.doubted) = (Some(Target::Tcp(self.spec.host.clone(), port)), false);
+                    self.place = Some(Target::Tcp(self.spec.host.clone(), port));
+                    (self.doubted, self.sought) = (false, false);
                 }
                 match &mut self.search {
                     Some(search) if search.is_fast(now) => search.next_at = now + SEEK_EVERY,
@@ -245,8 +240,9 @@ impl Notebook {
             self.outputs.push_back(Output::Answer(wanted.wait, settled.clone()));
         }
         let came_meanwhile = self.wishes.iter().any(|wanted| wanted.since > running.id);
-        if came_meanwhile && self.search.is_none() && self.task.is_none() {
-            // Somebody came meanwhile, and what was looked up before does not count for him.
+        if came_meanwhile && self.task.is_none() {
+            // Somebody came meanwhile, and what was looked up before does not count for him. Nor does he wait for the
+            // next look at a pace that is for those who are held.
             self.look(now);
         }
     }
@@ -268,11 +264,25 @@ fn unfit() -> Failure {
 
 fn not_come_up(spec: &NotebookSpec, why: &Failure) -> Failure {
     let (name, seconds) = (&spec.name, START_LASTS.as_secs());
-    Failure::new(
-        FailureKind::NotebookMissing,
-        format!("{name} was started and is not there after {seconds} s: {}", why.message),
-        format!("see what it says with `nbctl notebook log {name}`"),
-    )
+    let log = format!("see what it says with `nbctl notebook log {name}`");
+    let hint = match unsaid_ports(spec) {
+        Some(ports) => format!(
+            "it is looked for on {ports}, of which start says nothing: add --port={{port}} to that, unless a file of \
+             Jupyter's own does; {log}"
+        ),
+        None => log,
+    };
+    let message = format!("{name} was started and is not there after {seconds} s: {}", why.message);
+    Failure::new(FailureKind::NotebookMissing, message, hint)
+}
+
+/// Where it is looked for, if its start names no such port.
+fn unsaid_ports(spec: &NotebookSpec) -> Option<String> {
+    let start = spec.start.as_ref().filter(|start| !start.contains("{port}"))?;
+    let (first, last) = spec.which.port.map(|port| (port, port)).or(spec.which.ports)?;
+    let mut numbers = start.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok());
+    let says = numbers.any(|number: u16| (first..=last).contains(&number));
+    (!says).then(|| if first == last { format!("port {first}") } else { format!("ports {first}-{last}") })
 }
 
 fn no_job(spec: &NotebookSpec, was_there: bool) -> Failure {
@@ -295,39 +305,52 @@ fn no_job(spec: &NotebookSpec, was_there: bool) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::notebook::{Scheme, SlurmSpec, Which};
-    use crate::spec::Name;
+    use crate::notebook::tests::{is_said_well, spec};
+    use crate::notebook::{SlurmSpec, Which};
 
     #[test]
     fn what_never_came_up_or_is_over_is_said_in_a_sentence_with_a_hint() {
-        let spec = |launcher| NotebookSpec {
-            name: Name::parse("alice").unwrap(),
-            host: "localhost".into(),
-            which: Which::default(),
-            local_port: 6000,
-            scheme: Scheme::Auto,
-            start: None,
-            dir: None,
-            launcher,
-            owner_only: None,
-        };
         let slurm = |job: Option<&str>| {
             let job = job.map(str::to_owned);
-            spec(Launcher::Slurm(Box::new(SlurmSpec { job, ..SlurmSpec::default() })))
+            let launcher = Launcher::Slurm(Box::new(SlurmSpec { job, ..SlurmSpec::default() }));
+            NotebookSpec { launcher, ..spec() }
         };
         let gone = Failure::new(FailureKind::NotebookMissing, "port refused", "start it");
         let all = [
             unfit(),
-            not_come_up(&spec(Launcher::Here), &gone),
+            not_come_up(&spec(), &gone),
             no_job(&slurm(None), false),
             no_job(&slurm(None), true),
             no_job(&slurm(Some("mine")), false),
         ];
         for why in all {
-            for text in [&why.message, &why.hint] {
-                let is_sentence = !text.starts_with(char::is_uppercase) && !text.ends_with(['.', ' ', ':']);
-                assert!(is_sentence && !text.is_empty(), "{why}");
-            }
+            assert!(is_said_well(&why), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_start_that_does_not_name_the_port_that_is_looked_for_is_told_so_when_nothing_comes_up() {
+        let gone = Failure::new(FailureKind::NotebookMissing, "nobody listens", "start it");
+        let hint = |start: &str, port, ports| {
+            let which = Which { port, ports, ..Which::default() };
+            let spec = NotebookSpec { which, start: Some(start.into()), ..spec() };
+            not_come_up(&spec, &gone).hint
+        };
+        for (start, port, ports, told) in [
+            ("jupyter lab", Some(7000), None, Some("port 7000")),
+            ("jupyter lab --port=70001", Some(7000), None, Some("port 7000")),
+            ("jupyter lab --port=7000", Some(7000), None, None),
+            ("PORT=7000 ./serve", Some(7000), None, None),
+            ("jupyter lab --port={port}", Some(7000), None, None),
+            ("jupyter lab", None, Some((7000, 7099)), Some("ports 7000-7099")),
+            ("jupyter lab --port 7042", None, Some((7000, 7099)), None),
+            ("jupyter lab --port 8888", None, Some((7000, 7099)), Some("ports 7000-7099")),
+            ("jupyter lab", None, None, None),
+        ] {
+            let hint = hint(start, port, ports);
+            assert_eq!(told.is_some(), hint.contains("--port={port}"), "{start}: {hint}");
+            assert!(told.is_none_or(|told| hint.contains(told)), "{start}: {hint}");
+            assert!(hint.contains("nbctl notebook log alice"), "{hint}");
         }
     }
 }

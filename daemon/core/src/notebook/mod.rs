@@ -41,7 +41,7 @@ pub const START_LASTS: Duration = Duration::from_secs(120);
 /// A task is answered by then: each has a deadline of its own, below this.
 const TASK_LASTS: Duration = Duration::from_secs(90);
 /// So long before the time of a job is up, users are told.
-const WARNED_BEFORE: Duration = Duration::from_secs(10 * 60);
+pub const WARNED_BEFORE: Duration = Duration::from_secs(10 * 60);
 /// While somebody looks, the queue is asked so often …
 const QUEUE_LOOKED_AT: Duration = Duration::from_secs(10);
 /// … a job that waits is asked for so often at first; the pauses double …
@@ -189,16 +189,17 @@ impl Notebook {
         }
     }
 
-    /// What is known is about another time. Whoever is held is looked for as before.
+    /// What is known is about another time.
     fn forget(&mut self, now: Moment) {
         (self.task, self.again) = (None, false);
         self.place = None;
         self.why = None;
-        let in_a_cluster = matches!(self.spec.launcher, Launcher::Slurm(_));
+        let in_a_cluster = self.in_a_cluster();
         let due = || Pause { next_at: now, pause: QUEUE_EVERY };
         self.queue = (self.via.is_some() && in_a_cluster).then(due);
-        self.search = (self.via.is_some() && !in_a_cluster).then(|| Search::once(now));
-        self.seek_on(now);
+        // Whoever is held has it looked for in a hurry.
+        let looks = self.via.is_some() && !in_a_cluster && !self.sought;
+        self.search = looks.then(|| Search::once(now));
     }
 
     /// Takes in what happened. Total, as every machine here.
@@ -268,6 +269,7 @@ impl Notebook {
 
     /// Brings what is nearer to what is wanted. Doing it twice changes nothing.
     pub fn settle(&mut self, now: Moment) {
+        self.seek_who_is_held(now);
         if let Some(via) = self.via
             && self.task.is_none()
             && let Some(task) = self.due_task(now)

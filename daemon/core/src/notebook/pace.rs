@@ -35,7 +35,7 @@ impl Search {
         match self.fast_until {
             Some(until) if now < until => {}
             Some(_) => (self.next_at, self.pause) = (self.next_at.min(now + SOON), SOON),
-            None => (self.next_at, self.fast_until, self.pause) = (now, Some(now + SEEK_FAST), SEEK_EVERY),
+            None => (self.fast_until, self.pause) = (Some(now + SEEK_FAST), SEEK_EVERY),
         }
     }
 
@@ -50,9 +50,14 @@ impl Search {
 }
 
 impl Notebook {
+    /// Only the queue can say where it is to be looked for.
+    fn has_no_machine(&self) -> bool {
+        self.in_a_cluster() && !self.runs()
+    }
+
     /// A look at where it is, now.
     pub(super) fn look(&mut self, now: Moment) {
-        if self.in_a_cluster() && !self.runs() {
+        if self.has_no_machine() {
             let queue = self.queue.get_or_insert(Pause { next_at: now, pause: QUEUE_EVERY });
             queue.next_at = now;
             return;
@@ -61,9 +66,13 @@ impl Notebook {
         search.next_at = now;
     }
 
-    /// What is known is gone, and somebody may still be held.
-    pub(super) fn seek_on(&mut self, now: Moment) {
-        if self.sought && self.via.is_some() {
+    /// Whatever ended the search (a start, a stop, another section, another link), somebody may still be held.
+    pub(super) fn seek_who_is_held(&mut self, now: Moment) {
+        let is_idle = match self.has_no_machine() {
+            true => self.queue.is_none(),
+            false => self.search.is_none(),
+        };
+        if self.sought && self.via.is_some() && is_idle {
             self.seek(now);
         }
     }
@@ -71,7 +80,7 @@ impl Notebook {
     /// Looks until it is found, at a quick pace at first.
     pub(super) fn seek(&mut self, now: Moment) {
         self.sought = true;
-        if !self.in_a_cluster() || self.runs() {
+        if !self.has_no_machine() {
             self.search.get_or_insert(Search::once(now)).seek(now);
         }
         self.ask_the_queue(now);
@@ -93,7 +102,9 @@ impl Notebook {
     /// Nobody is held. Who comes next says so, and what nobody waits for is not looked for.
     pub fn rest(&mut self, now: Moment) {
         let is_slow = |search: &mut Search| search.fast_until.is_some_and(|until| until <= now);
-        if self.wishes.is_empty() && self.started_until.is_none() && self.search.take_if(is_slow).is_some() {
+        // Without a job nothing but the queue is asked, and its next answer is the last one.
+        let has_no_job = self.in_a_cluster() && self.job.is_none();
+        if self.wishes.is_empty() && (self.search.take_if(is_slow).is_some() || has_no_job) {
             self.sought = false;
         }
     }

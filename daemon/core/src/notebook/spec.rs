@@ -27,6 +27,14 @@ pub struct NotebookSpec {
     pub owner_only: Option<bool>,
 }
 
+impl NotebookSpec {
+    /// Whether its section says how a server is started, or a job submitted.
+    pub fn can_be_started(&self) -> bool {
+        let by_script = matches!(&self.launcher, Launcher::Slurm(slurm) if slurm.script.is_some());
+        self.start.is_some() || by_script
+    }
+}
+
 /// Which of the servers at the far end is meant. What is named has to fit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Which {

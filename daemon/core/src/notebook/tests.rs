@@ -1,6 +1,7 @@
 mod chance;
 mod cluster;
 mod held;
+mod started;
 
 use super::*;
 use crate::spec::Name;
@@ -14,19 +15,29 @@ struct Bed {
 
 const LINK: Epoch = Epoch(7);
 
+/// Alice's notebook, of whose file nothing else is known.
+pub(super) fn spec() -> NotebookSpec {
+    NotebookSpec {
+        name: Name::parse("alice").unwrap(),
+        host: "localhost".into(),
+        which: Which::default(),
+        local_port: 6000,
+        scheme: Scheme::Auto,
+        start: None,
+        dir: None,
+        launcher: Launcher::Here,
+        owner_only: None,
+    }
+}
+
+/// Its file says how it is started.
+fn with_start(spec: &mut NotebookSpec) {
+    spec.start = Some("jupyter lab".into());
+}
+
 impl Bed {
     fn new(change: impl FnOnce(&mut NotebookSpec)) -> Bed {
-        let mut spec = NotebookSpec {
-            name: Name::parse("alice").unwrap(),
-            host: "localhost".into(),
-            which: Which::default(),
-            local_port: 6000,
-            scheme: Scheme::Auto,
-            start: None,
-            dir: None,
-            launcher: Launcher::Here,
-            owner_only: None,
-        };
+        let mut spec = spec();
         change(&mut spec);
         Bed {
             notebook: Notebook::new(spec, TaskId(0)),
@@ -43,6 +54,25 @@ impl Bed {
         bed.did(id, found(port));
         assert_eq!(bed.notebook.target(), Target::Tcp("localhost".into(), port));
         bed
+    }
+
+    /// One whose link is there, which is not, and whose start somebody waits for.
+    fn starting() -> (Bed, WaitId, TaskId) {
+        let mut bed = Bed::new(with_start);
+        let (id, _) = bed.up();
+        bed.did(id, missing());
+        let (wait, id) = bed.opened();
+        (bed, wait, id)
+    }
+
+    /// Somebody opens what is not there: the start that follows a look.
+    fn opened(&mut self) -> (WaitId, TaskId) {
+        let (wait, outputs) = self.wish(Wish::Open);
+        let (id, task) = task_of(&outputs).unwrap();
+        assert_eq!(task, Task::Find);
+        let (id, task) = task_of(&self.did(id, missing())).unwrap();
+        assert_eq!(task, Task::Start);
+        (wait, id)
     }
 
     fn up(&mut self) -> (TaskId, Task) {
@@ -109,6 +139,14 @@ fn missing() -> Did {
     Did::Missing(Failure::new(FailureKind::NotebookMissing, "no server", "start one"))
 }
 
+/// One sentence says what happened, and one what to do.
+pub(super) fn is_said_well(why: &Failure) -> bool {
+    let is_sentence = |text: &str| {
+        !text.is_empty() && !text.starts_with(char::is_uppercase) && !text.ends_with(['.', ' ', ':'])
+    };
+    is_sentence(&why.message) && is_sentence(&why.hint)
+}
+
 #[test]
 fn another_link_leads_nobody_where_it_was_before() {
     let mut bed = Bed::found_at(7000, |_| {});
@@ -125,6 +163,7 @@ fn another_link_leads_nobody_where_it_was_before() {
 fn a_refused_connection_starts_a_search_twice_a_second_and_then_seldom() {
     let mut bed = Bed::found_at(7000, |_| {});
     bed.notebook.refused(bed.now);
+    assert!(bed.notebook.target().notebook().is_some(), "nobody else is led where it is gone from");
     let (mut id, began) = (bed.task().unwrap().0, bed.now);
     let mut pauses = Vec::new();
     while bed.now.since(began) < Duration::from_secs(600) {
@@ -184,77 +223,6 @@ fn what_an_older_task_says_changes_nothing() {
 }
 
 #[test]
-fn a_server_is_started_once_for_all_who_open_it() {
-    let mut bed = Bed::new(|spec| spec.start = Some("jupyter lab".into()));
-    let (id, _) = bed.up();
-    let wishes: Vec<WaitId> = (0..10).map(|_| bed.wish(Wish::Open).0).collect();
-    // That look began before anybody wanted it.
-    let (id, task) = task_of(&bed.did(id, missing())).unwrap();
-    assert_eq!(task, Task::Find);
-    let (id, task) = task_of(&bed.did(id, missing())).unwrap();
-    assert_eq!(task, Task::Start);
-    assert_eq!(bed.notebook.state(), NotebookState::Starting);
-    let (late, _) = bed.wish(Wish::Open);
-    let (mut id, task) = task_of(&bed.did(id, Did::Started)).unwrap();
-    assert_eq!(task, Task::Await);
-    for _ in 0..20 {
-        assert_eq!(answers(&bed.did(id, missing())), []);
-        assert_eq!(bed.until_due(), SEEK_EVERY);
-        let (next, task) = bed.task().unwrap();
-        assert_eq!(task, Task::Await, "nothing is started twice");
-        id = next;
-    }
-    let outputs = bed.did(id, found(7000));
-    let answered: Vec<WaitId> = answers(&outputs).into_iter().map(|(wait, _)| wait).collect();
-    assert_eq!(answered, [wishes, vec![late]].concat());
-}
-
-#[test]
-fn a_server_that_never_comes_up_is_given_up() {
-    let mut bed = Bed::new(|spec| spec.start = Some("jupyter lab".into()));
-    let (id, _) = bed.up();
-    bed.did(id, missing());
-    let (wait, outputs) = bed.wish(Wish::Open);
-    let (id, _) = task_of(&outputs).unwrap();
-    let (id, _) = task_of(&bed.did(id, missing())).unwrap();
-    let (mut id, _) = task_of(&bed.did(id, Did::Started)).unwrap();
-    let began = bed.now;
-    loop {
-        let outputs = bed.did(id, missing());
-        if let [(answered, Settled::Stuck(why))] = answers(&outputs).as_slice() {
-            assert_eq!((*answered, why.kind), (wait, FailureKind::NotebookMissing));
-            assert!(why.hint.contains("notebook log alice"), "{why}");
-            break;
-        }
-        bed.until_due();
-        id = bed.task().unwrap().0;
-    }
-    assert!(bed.now.since(began) >= START_LASTS);
-}
-
-#[test]
-fn what_ends_while_it_is_waited_for_is_given_up_at_once_and_may_be_started_again() {
-    let mut bed = Bed::new(|spec| spec.start = Some("jupyter lab".into()));
-    let (id, _) = bed.up();
-    bed.did(id, missing());
-    let (wait, outputs) = bed.wish(Wish::Open);
-    let (id, _) = task_of(&outputs).unwrap();
-    let (id, _) = task_of(&bed.did(id, missing())).unwrap();
-    let (id, _) = task_of(&bed.did(id, Did::Started)).unwrap();
-    assert_eq!(answers(&bed.did(id, missing())), []);
-    bed.until_due();
-    let (id, _) = bed.task().unwrap();
-    let why = Failure::new(FailureKind::NotebookFailed, "it ended with status 3", "mend it");
-    let outputs = bed.did(id, Did::Ended(why.clone()));
-    assert_eq!(answers(&outputs), [(wait, &Settled::Stuck(why))]);
-    assert_eq!((bed.notebook.state(), bed.notebook.poll_timeout()), (NotebookState::Failed, None));
-    let (_, outputs) = bed.wish(Wish::Open);
-    let (id, task) = task_of(&outputs).unwrap();
-    assert_eq!(task, Task::Find);
-    assert_eq!(task_of(&bed.did(id, missing())).map(|(_, task)| task), Some(Task::Start));
-}
-
-#[test]
 fn who_only_asks_hears_within_seconds_that_nothing_is_found_and_the_search_goes_on_for_who_is_held() {
     let mut bed = Bed::found_at(7000, |_| {});
     bed.notebook.refused(bed.now);
@@ -284,18 +252,6 @@ fn who_only_asks_hears_within_seconds_that_nothing_is_found_and_the_search_goes_
 }
 
 #[test]
-fn who_only_asks_starts_nothing() {
-    let mut bed = Bed::new(|spec| spec.start = Some("jupyter lab".into()));
-    let (id, _) = bed.up();
-    bed.did(id, missing());
-    let (wait, outputs) = bed.wish(Wish::Find);
-    let (id, _) = task_of(&outputs).unwrap();
-    let outputs = bed.did(id, missing());
-    assert!(matches!(answers(&outputs).as_slice(), [(answered, Settled::Stuck(_))] if *answered == wait));
-    assert_eq!(task_of(&outputs), None);
-}
-
-#[test]
 fn a_port_that_is_given_for_good_serves_where_nobody_may_look() {
     let mut bed = Bed::new(|spec| spec.which.port = Some(7000));
     let (id, _) = bed.up();
@@ -303,6 +259,25 @@ fn a_port_that_is_given_for_good_serves_where_nobody_may_look() {
     bed.did(id, Did::Failed(denied));
     assert_eq!(bed.notebook.target(), Target::Tcp("localhost".into(), 7000));
     assert_eq!(bed.notebook.poll_timeout(), None);
+}
+
+#[test]
+fn who_is_led_where_nobody_may_look_is_not_looked_for_any_more() {
+    let mut bed = Bed::new(|spec| spec.which.port = Some(7000));
+    let mut next = Some(bed.up());
+    bed.notebook.sought(bed.now);
+    let began = bed.now;
+    while let Some((id, task)) = next {
+        assert_eq!(task, Task::Find);
+        assert!(bed.now.since(began) <= 2 * SEEK_FAST, "it goes on for ever");
+        let why = Failure::new(FailureKind::NoShell, "nothing can be run there", "");
+        next = task_of(&bed.did(id, Did::Failed(why)));
+        assert_eq!(bed.notebook.target(), Target::Tcp("localhost".into(), 7000));
+        if next.is_none() && bed.notebook.poll_timeout().is_some() {
+            bed.until_due();
+            next = bed.task();
+        }
+    }
 }
 
 #[test]
@@ -322,6 +297,12 @@ fn a_task_has_a_deadline() {
 #[test]
 fn what_is_ended_is_over_for_all() {
     let mut bed = Bed::found_at(7000, |_| {});
+    let (id, _) = task_of(&bed.wish(Wish::Stop).1).unwrap();
+    let outputs = bed.did(id, Did::Failed(Failure::new(FailureKind::TimedOut, "too slow", "")));
+    assert_eq!(answers(&outputs).len(), 1);
+    let (id, task) = task_of(&outputs).unwrap();
+    assert_eq!(task, Task::Find, "it is tried once for who asks once");
+    bed.did(id, found(7000));
     let (wait, outputs) = bed.wish(Wish::Stop);
     let (id, task) = task_of(&outputs).unwrap();
     assert_eq!((task, bed.notebook.state()), (Task::Stop, NotebookState::Stopping));
@@ -339,6 +320,10 @@ fn whoever_comes_after_a_while_is_led_there_after_another_look() {
     assert_eq!(bed.notebook.state(), NotebookState::Found, "and that is no news");
     bed.did(id, found(7000));
     assert_eq!(bed.notebook.target(), Target::Tcp("localhost".into(), 7000));
+    // Nobody is held any more: one look is enough for who asks.
+    let (id, _) = task_of(&bed.wish(Wish::Find).1).unwrap();
+    bed.did(id, missing());
+    assert_eq!(bed.notebook.poll_timeout(), None);
 }
 
 #[test]
@@ -357,22 +342,4 @@ fn a_look_that_failed_for_a_while_leads_nobody_to_a_port_that_nobody_looked_at()
     let (id, _) = bed.up();
     bed.did(id, Did::Failed(Failure::new(FailureKind::TimedOut, "too slow", "")));
     assert!(bed.notebook.target().notebook().is_some());
-}
-
-#[test]
-fn nothing_is_started_where_a_stranger_has_the_port_that_is_given_for_good() {
-    let not_yours = || Did::Missing(Failure::new(FailureKind::NotYours, "another's", "ask"));
-    for (port, task) in [(Some(7000), None), (None, Some(Task::Start))] {
-        let mut bed = Bed::new(|spec| {
-            spec.which.port = port;
-            spec.start = Some("jupyter lab".into());
-        });
-        let (id, _) = bed.up();
-        bed.did(id, not_yours());
-        let (_, outputs) = bed.wish(Wish::Open);
-        let (id, _) = task_of(&outputs).unwrap();
-        let outputs = bed.did(id, not_yours());
-        assert_eq!(task_of(&outputs).map(|(_, task)| task), task);
-        assert_eq!(answers(&outputs).len(), usize::from(task.is_none()));
-    }
 }

@@ -52,7 +52,9 @@ impl Tunnel {
     /// Whether the link should be followed by another session.
     pub(super) fn wants_successor(&self) -> bool {
         let Link::Live(link) = &self.link else { return false };
-        if !link.is_up() || link.took_a_person() && self.asker.is_none() && !self.joins {
+        // Who is there answers for what does not, and is not asked for what does.
+        let may_be_asked = self.asker.is_some() && link.is_suspect();
+        if !link.is_up() || link.took_a_person() && !may_be_asked && !self.joins {
             return false;
         }
         let (somebody_waits, somebody_is_there) = match self.desire() {

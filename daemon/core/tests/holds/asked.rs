@@ -7,7 +7,7 @@ use nbtunnel_core::io::About;
 use nbtunnel_core::session::ANSWER_DEADLINE;
 use nbtunnel_core::{
     AskerId, Asks, Change, Epoch, Failure, FailureKind, Fleet, FleetInput, Health, Input, LinkReport,
-    LoginKey, Moment, Name, Order, Output, Settled, Start, State, Tunnel, TunnelSpec, WaitFor, WaitId,
+    LoginKey, Moment, Name, Order, Output, Settled, Start, State, Step, Tunnel, TunnelSpec, WaitFor, WaitId,
 };
 
 use super::progress::any_spec;
@@ -131,6 +131,22 @@ fn a_suspect_link_that_took_a_person_is_followed_only_with_a_person() -> Result<
     assert!(matches!(&settled[..], [Output::Answer(WaitId(10), Settled::Stuck(_))]), "{settled:?}");
     says(&mut run, &[LinkReport::Asked, LinkReport::Up])?;
     assert_eq!(run.machine.state(), State::Up);
+    Ok(())
+}
+
+#[test]
+fn nobody_is_asked_for_a_worn_link_that_answers_again() -> Result<(), Broken> {
+    let mut run = let_in(any_spec())?;
+    let link = newest(&run.machine);
+    run.step(Input::Link(link, LinkReport::Worn))?;
+    run.step(Input::Link(link, LinkReport::AddressGone))?;
+    run.step(Input::Unlock(PERSON))?;
+    says(&mut run, &[LinkReport::Step(Step::Authenticate)])?;
+    let next = newest(&run.machine);
+    assert!(next > link, "who is there may answer while the link does not");
+    let answers = Input::Link(link, LinkReport::Answers(Duration::from_millis(1)));
+    let outputs = told(&mut run.machine.clone(), run.now, answers);
+    assert!(outputs.contains(&Output::Close(next)), "a code is asked for though the link works: {outputs:?}");
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use nbtunnel_core::reconcile::Change;
 use nbtunnel_core::{
     Did, Fleet, FleetInput, ForwardId, ForwardReport, ForwardSpec, Input, Launcher, LinkReport,
     ListenerReport, Moment, Name, NotebookInput, NotebookSpec, Output, Scheme, Start, Target, TaskId,
-    Transition, TunnelSpec, WaitId, Which, Wish,
+    Transition, Tunnel, TunnelSpec, WaitId, Which, Wish,
 };
 
 use super::progress::any_spec;
@@ -68,6 +68,43 @@ fn play(fleet: &mut Fleet, now: Moment, input: FleetInput) -> Option<TaskId> {
     task
 }
 
+/// Lets a tunnel come up after that, until its notebook is looked for.
+fn looks(tunnel: &mut Tunnel, mut due: Vec<Input>) -> TaskId {
+    loop {
+        let (inputs, begun) = obliged(&said(tunnel));
+        if let Some(task) = begun {
+            return task;
+        }
+        due.extend(inputs);
+        if tunnel.queued_since().is_some() {
+            due.push(Input::Go);
+        }
+        due.drain(..).for_each(|input| tunnel.handle(Moment::ZERO, input));
+    }
+}
+
+fn said(tunnel: &mut Tunnel) -> Vec<Output> {
+    std::iter::from_fn(|| tunnel.poll_output()).collect()
+}
+
+#[test]
+fn a_listener_that_is_bound_anew_leads_where_the_notebook_is() {
+    let mut tunnel = real(&spec(Start::Login, None));
+    let task = looks(&mut tunnel, vec![]);
+    let there = || Target::Tcp("localhost".into(), 7000);
+    let found = NotebookInput::Did(task, Did::Found(there()));
+    tunnel.handle(Moment::ZERO, Input::Notebook(alice(), found));
+    assert!(said(&mut tunnel).contains(&Output::Retarget(ForwardId(0), there())));
+    tunnel.handle(Moment::ZERO, Input::Listener(ForwardId(0), ListenerReport::Unbound));
+    let outputs = said(&mut tunnel);
+    let anew = outputs.iter().find_map(|output| match output {
+        Output::Bind(id, _) => Some(*id),
+        _ => None,
+    });
+    let id = anew.expect("it is bound again");
+    assert!(outputs.contains(&Output::Retarget(id, there())), "{outputs:?}");
+}
+
 #[test]
 fn a_late_answer_is_taken_for_no_other_notebook_of_that_name() {
     let (now, name) = (Moment::ZERO, Name::parse("lab").unwrap());
@@ -90,22 +127,12 @@ fn whoever_heard_where_it_is_finds_the_link_of_a_tunnel_on_demand() {
     spec.policy.idle = Duration::from_secs(1);
     let mut tunnel = real(&spec);
     let mut now = Moment::ZERO;
-    let mut task = None;
-    let mut due = vec![Input::Notebook(alice(), NotebookInput::Wish(WaitId(1), Wish::Find))];
-    while task.is_none() {
-        let outputs: Vec<Output> = std::iter::from_fn(|| tunnel.poll_output()).collect();
-        let (inputs, begun) = obliged(&outputs);
-        task = begun;
-        due.extend(inputs);
-        if tunnel.queued_since().is_some() {
-            due.push(Input::Go);
-        }
-        due.drain(..).for_each(|input| tunnel.handle(now, input));
-    }
+    let wish = Input::Notebook(alice(), NotebookInput::Wish(WaitId(1), Wish::Find));
+    let task = looks(&mut tunnel, vec![wish]);
     // The far end is slow to say where it is.
     now = now + Duration::from_secs(2);
     let found = Did::Found(Target::Tcp("localhost".into(), 7000));
-    tunnel.handle(now, Input::Notebook(alice(), NotebookInput::Did(task.unwrap(), found)));
+    tunnel.handle(now, Input::Notebook(alice(), NotebookInput::Did(task, found)));
     let (at, reason) = tunnel.poll_timeout().expect("it is to be closed some time");
     let outputs: Vec<Output> = std::iter::from_fn(|| tunnel.poll_output()).collect();
     assert!(outputs.iter().any(|output| matches!(output, Output::Answer(WaitId(1), _))), "{outputs:?}");

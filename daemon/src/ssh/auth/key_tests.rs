@@ -11,7 +11,7 @@ use super::bed::{authorize, certify, log_in, own, person};
 use crate::ssh::AgentAt;
 use crate::ssh::agent::Agents;
 use crate::ssh::hop::AddToAgent;
-use crate::ssh::testbed::{SshAgent, Sshd, keygen, run};
+use crate::ssh::testbed::{SshAgent, Sshd, keygen, run, until};
 
 /// The algorithm names that keys of these kinds go by, as sshd's log has them.
 const KINDS: [(&str, &str, &str); 5] = [
@@ -37,10 +37,17 @@ fn make(sshd: &Sshd, kind: &str, bits: &str) -> String {
     name
 }
 
-/// What sshd says of the key that it let in.
-fn accepted(sshd: &Sshd) -> Vec<String> {
-    let log = sshd.log();
-    log.lines().filter_map(|line| Some(line.split_once("Accepted publickey for ")?.1.to_owned())).collect()
+/// What sshd says of the `many` keys that it let in. It tells the client before it writes that down.
+async fn accepted(sshd: &Sshd, many: usize) -> Vec<String> {
+    let accepted = || -> Vec<String> {
+        let log = sshd.log();
+        log.lines()
+            .filter_map(|line| Some(line.split_once("Accepted publickey for ")?.1.to_owned()))
+            .collect()
+    };
+    until("sshd writes every login down", || accepted().len() >= many).await;
+    assert_eq!(accepted().len(), many, "{:?}", accepted());
+    accepted()
 }
 
 #[tokio::test]
@@ -57,8 +64,7 @@ async fn keys_of_every_kind_get_in_from_files_and_from_the_agent() {
         agent.add(&sshd.at(&name));
         fs::remove_file(sshd.at(&name)).unwrap();
         assert_eq!(log_in(&hop, &agents, None).await.is_in(), Asked::Nobody);
-        let accepted = accepted(&sshd);
-        assert_eq!(accepted.len(), 2 * (number + 1));
+        let accepted = accepted(&sshd, 2 * (number + 1)).await;
         assert!(accepted.iter().rev().take(2).all(|line| line.contains(&format!(": {word} SHA256:"))));
     }
 }
@@ -269,8 +275,7 @@ async fn a_certificate_gets_in_from_beside_the_key_by_its_name_and_from_the_agen
         let mut named = hop.clone();
         named.login.certificate_files = vec![sshd.at("elsewhere.pub")];
         log_in(&named, &no_agent(), None).await.is_in();
-        let accepted = accepted(&sshd);
-        assert_eq!(accepted.len(), 4, "{accepted:?}");
+        let accepted = accepted(&sshd, 4).await;
         assert!(accepted.iter().all(|line| line.contains("-CERT SHA256:")), "{accepted:?}");
     }
 }
@@ -338,7 +343,7 @@ fn no_answer_shows_in_debug() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn dropbear_lets_every_kind_of_key_in() {
-    use crate::ssh::testbed::{Killed, free_port, until};
+    use crate::ssh::testbed::{Killed, free_port};
     use std::process::{Command, Stdio};
     let (sshd, port) = (Sshd::start("ed25519", ""), free_port());
     let (home, key) = (sshd.at("home"), sshd.at("dropbear_key"));

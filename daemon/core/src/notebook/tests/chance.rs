@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::cluster::running_on;
 use super::*;
 
 #[derive(Clone, Debug)]
@@ -17,6 +18,8 @@ enum Op {
     Sought,
     Look,
     Doubt,
+    /// Somebody is held, or nobody is any more.
+    Held(bool),
     Respec(bool),
     Pass(Duration),
 }
@@ -53,6 +56,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Sought),
         1 => Just(Op::Look),
         1 => Just(Op::Doubt),
+        1 => any::<bool>().prop_map(Op::Held),
         1 => any::<bool>().prop_map(Op::Respec),
         4 => (0..100_000u64).prop_map(|ms| Op::Pass(Duration::from_millis(ms))),
     ]
@@ -70,10 +74,14 @@ struct Watcher {
     /// Since when looks for those who wait have found nothing.
     vain: BTreeMap<WaitId, Moment>,
     waits: u64,
+    held: bool,
 }
 
 impl Watcher {
     fn settle(&mut self) -> Result<(), TestCaseError> {
+        if !self.held {
+            self.notebook.rest(self.now);
+        }
         self.notebook.settle(self.now);
         self.hear()?;
         let before = self.notebook.clone();
@@ -107,11 +115,17 @@ impl Watcher {
                 Output::Answer(wait, settled) => {
                     let asked = self.waiting.remove(&wait);
                     prop_assert!(asked.is_some(), "answered twice, or never asked");
+                    if let Settled::Stuck(why) = &settled {
+                        prop_assert!(is_said_well(why), "{:?}", why);
+                    }
                     if let (Some((_, before)), Settled::Reached) = (asked, &settled) {
                         prop_assert!(self.newest > before, "answered by what was known before");
                     }
                 }
-                Output::Announce(told) => prop_assert!(told.from != told.to || told.to == "ending"),
+                Output::Announce(told) => {
+                    prop_assert!(told.from != told.to || told.to == "ending");
+                    prop_assert!(told.why.iter().all(is_said_well), "{told:?}");
+                }
                 other => prop_assert!(false, "{other:?}"),
             }
         }
@@ -178,6 +192,7 @@ impl Watcher {
             Op::Sought => self.notebook.sought(self.now),
             Op::Look => self.notebook.handle(self.now, NotebookInput::Look),
             Op::Doubt => self.notebook.handle(self.now, NotebookInput::Doubt),
+            Op::Held(is_held) => self.held = is_held,
             Op::Respec(other) => {
                 let mut spec = self.notebook.spec().clone();
                 spec.host = if other { "elsewhere".into() } else { "localhost".into() };
@@ -235,6 +250,7 @@ proptest! {
             waiting: BTreeMap::new(),
             vain: BTreeMap::new(),
             waits: 0,
+            held: true,
         };
         for op in ops {
             watcher.take(op, slurm)?;
@@ -249,7 +265,7 @@ proptest! {
                 Some(Task::Find | Task::Await) => found(7000),
                 Some(Task::Start) => Did::Started,
                 Some(Task::Stop) => Did::Stopped,
-                Some(Task::Queue | Task::Submit) => running_job(),
+                Some(Task::Queue | Task::Submit) => running_on("n1"),
                 None => {
                     watcher.take(Op::Pass(Duration::from_secs(1)), slurm)?;
                     continue;
@@ -259,9 +275,4 @@ proptest! {
         }
         prop_assert!(watcher.waiting.is_empty(), "somebody waits for ever: {:?}", watcher.waiting);
     }
-}
-
-fn running_job() -> Did {
-    let state = JobState::Running { node: "n1".into() };
-    Did::Job(Some(Job { id: 1, state, word: "RUNNING".into(), left: None }))
 }

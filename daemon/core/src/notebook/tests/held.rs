@@ -30,6 +30,19 @@ fn whoever_is_held_is_looked_for_also_after_a_stop_and_another_section() {
     }
 }
 
+#[test]
+fn many_who_come_while_it_is_started_make_no_hurry() {
+    let (mut bed, _, id) = Bed::starting();
+    let (id, _) = task_of(&bed.did(id, Did::Started)).unwrap();
+    bed.did(id, missing());
+    for _ in 0..100 {
+        bed.notebook.sought(bed.now);
+        assert_eq!(bed.task(), None);
+    }
+    assert_eq!(bed.until_due(), SEEK_EVERY);
+    assert_eq!(bed.task().map(|(_, task)| task), Some(Task::Await));
+}
+
 /// How many tasks it wants done within an hour in which somebody comes every 20 s and nothing is found.
 fn looks_in_an_hour(bed: &mut Bed, nothing: impl Fn(Task) -> Did) -> usize {
     let (began, mut comes_at, mut looks) = (bed.now, bed.now, 0);
@@ -70,8 +83,13 @@ fn what_nobody_waits_for_is_looked_for_no_more_and_again_for_whoever_comes() {
     let (id, _) = bed.task().unwrap();
     bed.did(id, missing());
     assert!(bed.notebook.poll_timeout().is_some(), "somebody may be held");
+    // Whoever asks is no less looked for.
+    let mut asked = Bed { notebook: bed.notebook.clone(), ..bed };
+    asked.notebook.handle(bed.now, NotebookInput::Wish(WaitId(1), Wish::Find));
+    asked.notebook.rest(bed.now);
+    assert_eq!(asked.task().map(|(_, task)| task), Some(Task::Find));
     bed.notebook.rest(bed.now);
-    assert_eq!(bed.notebook.poll_timeout(), None);
+    assert_eq!((bed.task(), bed.notebook.poll_timeout()), (None, None));
     bed.notebook.sought(bed.now);
     assert_eq!(bed.task().map(|(_, task)| task), Some(Task::Find));
 }
@@ -82,7 +100,7 @@ fn whoever_is_held_is_looked_for_also_after_a_start_that_came_to_nothing() {
     for (is_begun, end) in
         [(false, Did::Failed(why())), (true, Did::Failed(why())), (true, Did::Ended(why()))]
     {
-        let mut bed = Bed::found_at(7000, |spec| spec.start = Some("jupyter lab".into()));
+        let mut bed = Bed::found_at(7000, with_start);
         bed.notebook.sought(bed.now);
         let (id, _) = bed.task().unwrap();
         let (wait, _) = bed.wish(Wish::Open);
@@ -105,12 +123,7 @@ fn whoever_is_held_is_looked_for_also_after_a_start_that_came_to_nothing() {
 
 #[test]
 fn a_machine_that_is_busy_with_what_was_started_is_asked_again_and_whoever_opened_it_waits() {
-    let mut bed = Bed::new(|spec| spec.start = Some("jupyter lab".into()));
-    let (id, _) = bed.up();
-    bed.did(id, missing());
-    let (wait, outputs) = bed.wish(Wish::Open);
-    let (id, _) = task_of(&outputs).unwrap();
-    let (id, _) = task_of(&bed.did(id, missing())).unwrap();
+    let (mut bed, wait, id) = Bed::starting();
     let (id, _) = task_of(&bed.did(id, Did::Started)).unwrap();
     let outputs = bed.did(id, Did::Failed(Failure::new(FailureKind::TimedOut, "busy", "")));
     assert_eq!(answers(&outputs), []);
@@ -119,4 +132,25 @@ fn a_machine_that_is_busy_with_what_was_started_is_asked_again_and_whoever_opene
     assert_eq!(task, Task::Await);
     let outputs = bed.did(id, found(7000));
     assert_eq!(answers(&outputs), [(wait, &Settled::Reached)]);
+}
+
+#[test]
+fn who_asks_while_it_is_looked_for_seldom_is_looked_for_at_once() {
+    let mut bed = Bed::found_at(7000, |_| ());
+    bed.notebook.sought(bed.now);
+    let (mut id, began) = (bed.task().unwrap().0, bed.now);
+    while bed.now.since(began) < SEEK_FAST + LONGEST_PAUSE {
+        bed.did(id, missing());
+        bed.until_due();
+        id = bed.task().unwrap().0;
+    }
+    // This look began before.
+    let (wait, outputs) = bed.wish(Wish::Find);
+    assert_eq!(task_of(&outputs), None);
+    let outputs = bed.did(id, missing());
+    let (id, _) = task_of(&outputs).expect("it does not wait for the next look at that pace");
+    let outputs = bed.did(id, missing());
+    assert!(matches!(answers(&outputs).as_slice(), [(answered, Settled::Stuck(_))] if *answered == wait));
+    assert_eq!(task_of(&outputs), None);
+    assert!(bed.until_due() > Duration::from_secs(10), "and then seldom again");
 }
