@@ -144,7 +144,7 @@ impl Reading<'_> {
         let start = self.value(&keys.start, |text| {
             values::line(text, "the command", "start = \"jupyter lab --no-browser --port={port}\"")
         });
-        let dir = self.value(&keys.dir, |text| values::line(text, "the directory", "dir = \"~/project\""));
+        let dir = self.value(&keys.dir, |text| values::place(text, "the directory", "dir = \"~/project\""));
         // Started anywhere else, it would not be the one that is looked for.
         let dir = dir.or_else(|| which.dir.clone().filter(|_| keys.start.is_some()));
         self.value(&keys.token, |token| values::token(token.expose()));
@@ -268,7 +268,7 @@ impl Reading<'_> {
             gres: self.value(&keys.gres, |text| values::word(text, "gres", "gpu:1")),
             options,
             script: self.value(&keys.script, |text| {
-                values::line(text, "the script", "script = \"~/jupyter.sbatch\"")
+                values::place(text, "the script", "script = \"~/jupyter.sbatch\"")
             }),
             job: self.value(&keys.job, |text| values::word(text, "job", "jupyter")),
         }

@@ -49,7 +49,7 @@ pub(super) fn find(text: &str) -> Result<Find, Flaw> {
         return Ok(Find::Anywhere);
     }
     if text.starts_with(['/', '~', '.']) {
-        return line(text, "the directory", "find = \"~/project\"").map(Find::Dir);
+        return place(text, "the directory", "find = \"~/project\"").map(Find::Dir);
     }
     if is_number(text) {
         let hint = format!("write remote_port = {text} for one port; {FIND}");
@@ -156,6 +156,17 @@ pub(super) fn line(text: &str, what: &str, example: &str) -> Result<String, Flaw
     Err(Flaw::new(format!("{what} {why}"), hint))
 }
 
+/// A path at the far end. Of homes it is the user's alone: no shell reads it that would know the others.
+pub(super) fn place(text: &str, what: &str, example: &str) -> Result<String, Flaw> {
+    match text.strip_prefix('~') {
+        Some(rest) if !rest.is_empty() && !rest.starts_with('/') => {
+            let hint = "write the whole path, as in \"/home/bob/x\"; ~/ is the home of the user who logs in";
+            Err(Flaw::new(format!("{what} {text:?} is in somebody else's home"), hint))
+        }
+        _ => line(text, what, example),
+    }
+}
+
 /// One word for sbatch, the value of an option of its own.
 pub(super) fn word(text: &str, key: &str, example: &str) -> Result<String, Flaw> {
     let bad = |c: char| c.is_whitespace() || c.is_control();
@@ -242,6 +253,7 @@ mod tests {
             ("auto", Ok(Find::Anywhere)),
             ("/data/x", dir("/data/x")),
             ("~/a b", dir("~/a b")),
+            ("~", dir("~")),
             ("./x", dir("./x")),
             ("user:alice", owner("alice")),
             ("alice", owner("alice")),
@@ -253,9 +265,21 @@ mod tests {
         ] {
             assert_eq!(find(text), expected, "{text}");
         }
-        for bad in
-            ["", "7000", "0-1", "9-8", "1-65536", "user:", "a b", "user:-x", "a/b", "/x\ny", "99999999999"]
-        {
+        for bad in [
+            "",
+            "7000",
+            "0-1",
+            "9-8",
+            "1-65536",
+            "user:",
+            "a b",
+            "user:-x",
+            "a/b",
+            "/x\ny",
+            "99999999999",
+            "~bob",
+            "~bob/x",
+        ] {
             assert!(find(bad).is_err(), "{bad}");
         }
     }

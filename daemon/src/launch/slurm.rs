@@ -127,8 +127,10 @@ impl Batch {
             (None, None) => return Err(nothing_to_run(&self.name)),
         };
         let unset = "unset SBATCH_WAIT SBATCH_ARRAY_INX SBATCH_TEST_ONLY";
+        let theirs = if spec.script.is_some() { script.as_str() } else { "" };
         Ok(format!(
-            "{batch}submit() (\n{unset}\numask \"$NBTUNNEL_MASK\"\ncd \"$dir\" && {words} {script}\n)\n"
+            "{batch}user_script={theirs}\n\
+             submit() (\n{unset}\numask \"$NBTUNNEL_MASK\"\ncd \"$dir\" && {words} {script}\n)\n"
         ))
     }
 
@@ -278,6 +280,14 @@ fn slurm_failure(answer: &Answer, ran: &Ran) -> Failure {
         "refused" => {
             Failure { hint: REFUSED.to_owned(), ..slurm_says("the cluster takes no job", &answer.text) }
         }
+        "unfit" => Failure::new(
+            FailureKind::NotebookFailed,
+            format!(
+                "the script for the cluster asks for {}, and a notebook is a single job that goes on by itself",
+                answer.rest(1)
+            ),
+            "remove that from the script's #SBATCH lines",
+        ),
         "" => unheard(ran),
         _ => answer.usual_failure(),
     }

@@ -34,6 +34,14 @@ main() {
         say_doubt
         return
     }
+    asks=$(unfit)
+    [ -z "$asks" ] || {
+        over 1
+        echo "unfit $asks"
+        return
+    }
+    # There is no job that could write to one of them.
+    find . ! -name . -prune -type f -name 'job-*.log' -mtime +30 -exec rm -f {} +
     batch >batch && rm -f answers && echo "it was cut off while it submitted the job" >doubt || {
         over 1
         echo "unwritable $state"
@@ -65,6 +73,21 @@ main() {
 note_job() {
     echo "$1" >job.new && mv -f job.new job
     rm -f doubt
+}
+
+# What a user's script asks for by which it would be several jobs, or one that sbatch waits for, or none. Like sbatch it
+# reads up to the first command.
+unfit() {
+    [ -n "$user_script" ] && [ -r "$user_script" ] || return 0
+    awk '
+        /^#SBATCH[ \t]/ {
+            for (at = 2; at <= NF && $at !~ /^#/; at++) {
+                gsub(/["\047]/, "", $at)
+                if ($at ~ /^(--arr|-a)/ || $at ~ /^(-W|--wait|--test-only)$/) { print $at; exit }
+            }
+        }
+        !/^#/ && NF { exit }
+    ' "$user_script"
 }
 
 # Whether sbatch says that there is no job: it found no fault with the way to the cluster, and ended by itself.

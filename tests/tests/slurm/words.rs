@@ -1,9 +1,11 @@
 //! What a file asks of the cluster, and what the cluster says to it.
 
+use std::fs::{self, File};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use anyhow::{Result, ensure};
-use nbtunneld::launch::{queue, submit};
+use anyhow::{Context, Result, ensure};
+use nbtunneld::launch::{cancel, queue, submit};
 
 use super::{Cluster, did, on_runtime};
 
@@ -39,5 +41,53 @@ fn what_the_cluster_refuses_is_told_in_its_words_and_may_be_corrected() -> Resul
         let why = on_runtime(submit(far(), &batch)).expect_err("that makes no single job");
         ensure!(why.message.contains(option), "{why}");
     }
+    Ok(())
+}
+
+#[test]
+fn a_script_that_makes_no_single_job_is_refused_before_it_is_submitted() -> Result<()> {
+    let cluster = Cluster::start()?;
+    let script = cluster.home.path().join("job.sh");
+    let mut batch = cluster.batch();
+    batch.spec.script = Some("~/job.sh".into());
+    batch.command = None;
+    for (lines, named) in [
+        ("#SBATCH --comment=x --array=1-3", "--array=1-3"),
+        ("#SBATCH -c 1\n\n# what follows\n#SBATCH\t-a 1-3", "-a"),
+        ("#SBATCH \"--array\" 1-3", "--array"),
+        ("#SBATCH --wait", "--wait"),
+        ("#SBATCH -W # for its end", "-W"),
+    ] {
+        fs::write(&script, format!("#!/bin/sh\n{lines}\nexec sleep 600\n"))?;
+        let why = on_runtime(submit(cluster.far(), &batch)).expect_err("that makes no single job");
+        ensure!(why.message.contains(&format!("asks for {named},")), "{lines}: {why}");
+    }
+    ensure!(cluster.count()? == 0, "{:?}", cluster.slurm.jobs());
+    // Neither a comment nor what stands below a command means anything to sbatch, and others only look alike.
+    let harmless = "##SBATCH --array=1-3\n#SBATCH --wait-all-nodes=1 # --wait\ntrue\n#SBATCH --array=1-3";
+    fs::write(&script, format!("#!/bin/sh\n{harmless}\nexec sleep 600\n"))?;
+    did(submit(cluster.far(), &batch))?;
+    ensure!(cluster.count()? == 1, "{:?}", cluster.slurm.jobs());
+    Ok(())
+}
+
+#[test]
+fn what_old_jobs_wrote_is_cleared_after_a_month_and_nothing_else() -> Result<()> {
+    let cluster = Cluster::start()?;
+    let batch = cluster.batch();
+    did(submit(cluster.far(), &batch))?;
+    did(cancel(cluster.far(), &batch, None))?;
+    cluster.until("it is gone", || Ok(cluster.count()? == 0))?;
+    let kept = fs::read_dir(cluster.home.path().join(".local/state/nbtunnel"))?.next();
+    let state = kept.context("nothing is kept")??.path();
+    let days = |days: u64| SystemTime::now() - Duration::from_secs(days * 24 * 60 * 60);
+    fs::create_dir(state.join("below"))?;
+    for (name, age) in [("job-1.log", 40), ("job-2.log", 20), ("job-x.txt", 40), ("below/job-3.log", 40)] {
+        File::create(state.join(name))?.set_modified(days(age))?;
+    }
+    did(submit(cluster.far(), &batch))?;
+    let is_there = |name: &str| state.join(name).exists();
+    ensure!(!is_there("job-1.log"), "it is never read again");
+    ensure!(is_there("job-2.log") && is_there("job-x.txt") && is_there("below/job-3.log"));
     Ok(())
 }
