@@ -67,6 +67,8 @@ fn a_port_that_is_gone_at_the_far_end_is_told_as_that_and_leaves_the_link_alone(
 
     let port = passing.port();
     drop(passing);
+    // A child between fork and exec may hold the listener still: whoever is taken by it meets no port that is gone.
+    wait::until("nobody listens there", wait::SOON, || net::connect(port, wait::SOON).is_err())?;
     let soon = turned_away(local)?;
     wait_for(&world, "the forward says what is wrong", |tunnel| {
         let (link, problem) = (&tunnel["problem"], &tunnel["forwards"][1]["problem"]);
