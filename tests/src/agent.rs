@@ -70,11 +70,9 @@ impl Agent {
     /// ssh-add fails.
     #[cfg(unix)]
     pub fn lock(&self, locked: bool) -> Result<()> {
-        use std::os::unix::fs::PermissionsExt;
         // Without a terminal ssh-add(1) asks a program.
         let says = self.dir.path().join("askpass");
-        std::fs::write(&says, "#!/bin/sh\necho throwaway\n")?;
-        std::fs::set_permissions(&says, std::fs::Permissions::from_mode(0o700))?;
+        programs::write_program(&says, "#!/bin/sh\necho throwaway\n")?;
         let mut command = Command::new(programs::system("ssh-add")?);
         command.arg(if locked { "-x" } else { "-X" }).env("SSH_AUTH_SOCK", self.socket());
         command.env("SSH_ASKPASS", &says).env("SSH_ASKPASS_REQUIRE", "force");

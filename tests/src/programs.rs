@@ -102,6 +102,21 @@ fn cargo_build(target: &Path, wanted: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// Writes a script, or one anew, that only we may read and run. Another process does, since one that is started at the
+/// same moment by another test would inherit our descriptor for writing, and the kernel runs no program that is open
+/// for that (ETXTBSY).
+///
+/// # Errors
+/// It cannot be written.
+#[cfg(unix)]
+pub fn write_program(path: &Path, text: &str) -> Result<()> {
+    let mut command = Command::new("sh");
+    command.args(["-c", "printf %s \"$1\" >\"$2\" && chmod 700 \"$2\"", "sh", text]).arg(path);
+    let status = command.stdin(Stdio::null()).status().context("cannot run sh")?;
+    ensure!(status.success(), "cannot write {}: {status}", path.display());
+    Ok(())
+}
+
 /// The root of the repository.
 pub fn repository() -> PathBuf {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));

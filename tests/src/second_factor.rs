@@ -46,8 +46,8 @@ impl SecondFactor {
     pub fn new(factors: Factors) -> Result<SecondFactor> {
         let dir = tempfile::Builder::new().prefix("nbt-pam-").tempdir()?;
         let at = |name: &str| dir.path().join(name);
-        fs::write(at("check"), format!("#!/bin/sh\nread -r typed\n[ \"$typed\" = '{PASSWORD}' ]\n"))?;
-        fs::set_permissions(at("check"), fs::Permissions::from_mode(0o700))?;
+        let check = format!("#!/bin/sh\nread -r typed\n[ \"$typed\" = '{PASSWORD}' ]\n");
+        programs::write_program(&at("check"), &check)?;
         fs::write(at("codes"), format!("{}\n\" HOTP_COUNTER 1\n", SECRET.0))?;
         fs::set_permissions(at("codes"), fs::Permissions::from_mode(0o600))?;
         let password = format!("auth required pam_exec.so expose_authtok quiet {}\n", at("check").display());

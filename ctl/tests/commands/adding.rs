@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::support::{Bed, Ran};
+use crate::support::{Bed, Ran, write_program};
 
 /// `nbctl add` with these words, in a place of its own. The tunnel file, if there is one.
 fn added(words: &[&str]) -> (Ran, Option<String>) {
@@ -112,8 +112,7 @@ fn a_token_stands_in_the_private_file_and_nowhere_else() {
 fn ssh_with(dir: &Path, config: &str) -> String {
     let (file, program) = (dir.join("config"), dir.join("ssh"));
     fs::write(&file, config).unwrap();
-    fs::write(&program, format!("#!/bin/sh\nexec ssh -F '{}' \"$@\"\n", file.display())).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&program, &format!("#!/bin/sh\nexec ssh -F '{}' \"$@\"\n", file.display()));
     program.to_str().unwrap().to_owned()
 }
 

@@ -1,9 +1,8 @@
 //! Where a public key is copied to, and what becomes of a clipboard that is in the way.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 
-use crate::support::Bed;
+use crate::support::{Bed, write_program};
 
 const LINE: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAus1GCeWMgm84D8LFiDIYyjXsus7JGwD0HORyb+6T2y me@x";
 
@@ -11,9 +10,7 @@ const LINE: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAus1GCeWMgm84D8LFiDIYyj
 fn with(program: &str, script: &str) -> Bed {
     let bed = Bed::new();
     fs::write(bed.path("key.pub"), format!("{LINE}\n")).unwrap();
-    let path = bed.path(program);
-    fs::write(&path, format!("#!/bin/bash\n{script}\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&bed.path(program), &format!("#!/bin/bash\n{script}\n"));
     bed
 }
 
@@ -63,10 +60,10 @@ fn a_clipboard_that_hangs_or_fails_keeps_nobody_from_the_key() {
     assert_eq!((&json["key"]["public"], &json["error"]["code"]), (&LINE.into(), &"failed".into()));
     // One that cannot is no reason not to try the next.
     let bed = with("xclip", "exit 1");
-    fs::copy(bed.path("xclip"), bed.path("xsel")).unwrap();
+    write_program(&bed.path("xsel"), "#!/bin/bash\nexit 1\n");
     let ran = show(&bed, &["--copy"], &[("DISPLAY", ":7")]);
     assert!(ran.stderr.contains("xclip failed") && ran.stderr.contains("xsel failed"), "{}", ran.stderr);
-    fs::write(bed.path("xsel"), "#!/bin/bash\ncat >/dev/null\n").unwrap();
+    write_program(&bed.path("xsel"), "#!/bin/bash\ncat >/dev/null\n");
     let ran = show(&bed, &["--copy"], &[("DISPLAY", ":7")]);
     assert!(ran.code == 0 && ran.stderr.contains("(by xsel)"), "{}", ran.stderr);
     let ran = show(&bed, &["--copy"], &[]);

@@ -3,14 +3,13 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use nbtunnel_proto::{Fault, FaultCode, NotebookAsk, NotebookAt, Reply, Request, Secret};
 
-use crate::support::{Bed, Daemon, Ran};
+use crate::support::{Bed, Daemon, Ran, write_program};
 
 const TOKEN: &str = "s3cr3t-t0k3n";
 
@@ -62,8 +61,7 @@ impl Browser {
             "#!/bin/sh\nprintf '%s\\n' \"$@\" > '{0}/new'; tr '\\0' '\\n' < /proc/self/environ > '{0}/environ'\nmv '{0}/new' '{0}/called'\n",
             dir.path().display()
         );
-        std::fs::write(dir.path().join("browser"), script).unwrap();
-        std::fs::set_permissions(dir.path().join("browser"), PermissionsExt::from_mode(0o755)).unwrap();
+        write_program(&dir.path().join("browser"), &script);
         Browser { dir }
     }
 

@@ -33,6 +33,14 @@ echo "{\"config_dir\":\"$dir\",\"tunnels\":[],\"problems\":[$problems]}"
 [ -z "$problems" ]
 "#;
 
+/// Writes a script, or one anew. Another process does, since one that is started at the same moment by another test would
+/// inherit our descriptor for writing, and the kernel runs no program that is open for that (ETXTBSY).
+pub(crate) fn write_program(path: &Path, text: &str) {
+    let mut command = Command::new("sh");
+    command.args(["-c", "printf %s \"$1\" >\"$2\" && chmod 700 \"$2\"", "sh", text]).arg(path);
+    assert!(command.status().unwrap().success(), "cannot write {}", path.display());
+}
+
 pub(crate) struct Bed {
     dir: tempfile::TempDir,
 }
@@ -53,8 +61,7 @@ impl Bed {
     pub(crate) fn new() -> Bed {
         let dir = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o700)).tempdir().unwrap();
         let checker = dir.path().join("nbtunneld");
-        fs::write(&checker, CHECKER).unwrap();
-        fs::set_permissions(&checker, fs::Permissions::from_mode(0o755)).unwrap();
+        write_program(&checker, CHECKER);
         Bed { dir }
     }
 

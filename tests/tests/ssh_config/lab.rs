@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use nbtunnel_tests::programs::system;
+use nbtunnel_tests::programs::{system, write_program};
 use nbtunnel_tests::{Agent, Sshd, net};
 use tempfile::TempDir;
 
@@ -115,8 +115,7 @@ impl Lab {
                 while data := far.recv(65536):\n        os.write(1, data)\n    os._exit(0)\n\
             threading.Thread(target=back, daemon=True).start()\n\
             while data := os.read(0, 65536):\n    far.sendall(data)\n";
-        self.write("relay", relay)?;
-        fs::set_permissions(self.path("relay"), fs::Permissions::from_mode(0o755))?;
+        write_program(&self.path("relay"), relay)?;
         self.agent.add(&self.path("agent_only"))?;
         self.agent.add(&self.path("k3"))?;
         fs::remove_file(self.path("agent_only"))?;
