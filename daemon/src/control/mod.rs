@@ -148,7 +148,8 @@ async fn converse(
         let request = tokio::select! {
             biased;
             request = connection.next_request() => request?,
-            _ = closing.wait_for(|closing| *closing) => return Ok(Over::HungUp),
+            // It may have come to ask: whatever it asks now, this answers it.
+            _ = closing.wait_for(|closing| *closing) => return Err(stopping()),
         };
         let Some(request) = request else { return Ok(Over::HungUp) };
         let streams = matches!(request, Request::Events | Request::Logs { follow: true, .. });
