@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::netns::{Networks, run};
-use crate::tun;
+use crate::{tun, wait};
 
 /// The address at this end of the slow path.
 const HERE: &str = "10.98.0.1/24";
@@ -36,6 +36,10 @@ impl Delay {
     /// We are not root, or the kernel has no TUN.
     pub fn between(networks: &Networks, one_way: Duration, lost: u32) -> Result<Delay> {
         let lay = |address: &str| -> Result<File> {
+            // The last one went with its file, but a child between fork and exec may hold that a moment longer.
+            wait::until("there is no slow path yet", wait::SOON, || {
+                std::fs::read_to_string("/proc/thread-self/net/dev").is_ok_and(|all| !all.contains("slow:"))
+            })?;
             let device = tun::open("slow")?;
             run("ip", &["address", "add", address, "dev", "slow"])?;
             run("ip", &["link", "set", "slow", "up"])?;
@@ -118,7 +122,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::{net, wait};
+    use crate::net;
 
     /// How long a byte needs to the far end and back.
     fn round_trip(networks: &Networks, delay: &Delay) -> Duration {
@@ -144,7 +148,8 @@ mod tests {
     fn a_packet_is_as_late_as_was_asked_and_arrives_although_others_are_lost() {
         let networks = Networks::enter().unwrap();
         let quick = Delay::between(&networks, Duration::ZERO, 0).unwrap();
-        let without = round_trip(&networks, &quick);
+        // A machine that is busy with something else may be slow at one of these, not at each.
+        let without = (0..5).map(|_| round_trip(&networks, &quick)).min().unwrap();
         drop(quick);
         let slow = Delay::between(&networks, Duration::from_millis(100), 0).unwrap();
         let with = round_trip(&networks, &slow);

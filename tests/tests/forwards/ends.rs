@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use nbtunnel_tests::child::Signal;
 use nbtunnel_tests::door::Door;
 use nbtunnel_tests::socks::{self, Ask};
 use nbtunnel_tests::strange_listener::{Answer, StrangeListener, Visit};
@@ -146,7 +147,7 @@ fn whoever_comes_to_a_socket_or_goes_to_one_is_held_too() -> Result<()> {
         format!("{}:{}", b.display(), there.display()),
         format!("{port}:{}", there.display()),
     ];
-    let world = up(&with(sshd.tunnel(), "forward", &list))?;
+    let mut world = up(&with(sshd.tunnel(), "forward", &list))?;
     let mut cut = UnixStream::connect(&a)?;
     cut.set_read_timeout(Some(wait::SOON))?;
     cut.write_all(b"x")?;
@@ -172,7 +173,7 @@ fn whoever_comes_to_a_socket_or_goes_to_one_is_held_too() -> Result<()> {
     }
     tcp.read_exact(&mut back)?;
     ensure!(&back == b"held");
-    drop(world);
+    ensure!(world.end(Signal::Term)?.success());
     ensure!(!a.exists() && !b.exists(), "a socket of ours is left behind");
     Ok(())
 }
