@@ -4,7 +4,6 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nbtunnel_tests::child::Running;
@@ -15,8 +14,8 @@ use nbtunnel_tests::{Server, Sshd, TunnelFile, World, net, wait};
 
 /// Debian's nobody: a uid without any right.
 pub(super) const NOBODY: u32 = 65534;
-/// A hung daemon is to be seen soon, and a busy machine is not to be taken for one.
-pub(super) const WATCHDOG: Duration = Duration::from_secs(3);
+/// Also says what is asked of the daemon.
+const LOG: &str = "info,nbtunneld::control=debug";
 
 /// A service manager with a tunnel `alice` in the home of its user.
 pub(super) struct Manager {
@@ -30,7 +29,8 @@ pub(super) struct Manager {
 }
 
 impl Manager {
-    pub(super) fn start() -> Result<Manager> {
+    /// `settings` are more lines for the `[Service]` of the daemon.
+    fn start(settings: &str) -> Result<Manager> {
         let (sshd, echo) = (Sshd::start()?, Server::echo()?);
         let (mut world, local) = (World::new()?, net::free_port()?);
         std::fs::copy(sshd.user_key(), world.path("key"))?;
@@ -42,10 +42,12 @@ impl Manager {
         let drop_in = world.path("home/.config/systemd/user/nbtunneld.service.d");
         std::fs::create_dir_all(&drop_in)?;
         let log = world.path("daemon.log");
-        let watchdog = WATCHDOG.as_secs();
         std::fs::write(
             drop_in.join("test.conf"),
-            format!("[Service]\nWatchdogSec={watchdog}s\nStandardError=append:{}\n", log.display()),
+            format!(
+                "[Service]\nStandardError=append:{}\nEnvironment=NBTUNNEL_LOG={LOG}\n{settings}\n",
+                log.display()
+            ),
         )?;
         world.give_to(NOBODY)?;
 
@@ -70,7 +72,12 @@ impl Manager {
 
     /// The same with the units installed, active, and the tunnel up.
     pub(super) fn installed() -> Result<Manager> {
-        let manager = Manager::start()?;
+        Manager::installed_with("")
+    }
+
+    /// The same with other settings of the service than the shipped ones.
+    pub(super) fn installed_with(settings: &str) -> Result<Manager> {
+        let manager = Manager::start(settings)?;
         let template = std::fs::read_to_string(repository().join("systemd/nbtunneld.service"))?;
         let line = template.lines().find(|line| line.contains("mkdir -p ~/")).context("it says how")?;
         let line = format!("cd \"$1\" && {}", line.trim_start_matches(['#', ' ']));

@@ -8,26 +8,33 @@ use nbtunnel_tests::child::{Running, Signal, signal_pid};
 use nbtunnel_tests::told::tell;
 use nbtunnel_tests::{net, wait};
 
-use super::manager::{Manager, NOBODY, WATCHDOG};
+use super::manager::{Manager, NOBODY};
 
+/// A hung daemon is to be seen soon, and a busy machine is not to be taken for one.
+const WATCHDOG: Duration = Duration::from_secs(10);
+
+/// Two seconds are the daemon's; a machine that is busy with something else may be slow at one stop, not at each.
 #[test]
 fn the_socket_starts_the_daemon_and_outlives_it() -> Result<()> {
     let manager = Manager::installed()?;
     let socket = manager.socket()?;
-    for round in ["the first", "the second"] {
+    let mut quickest = Duration::MAX;
+    for round in ["the first", "the second", "the third"] {
         let began = Instant::now();
         manager.systemctl(&["stop", "nbtunneld.service"])?;
-        let took = began.elapsed();
-        ensure!(took < Duration::from_secs(2), "{round} stop took {took:?}");
+        quickest = quickest.min(began.elapsed());
         manager.wait_for("ActiveState", "inactive")?;
         ensure!(manager.property("Result")? == "success", "{round} stop was not clean");
-        ensure!(net::connect(manager.local, wait::SOON).is_err(), "the port is still open");
+        // The manager closes its copies in its own time.
+        let is_closed = || net::connect(manager.local, wait::SOON).is_err();
+        wait::until("the port is closed", wait::SOON, is_closed)?;
         ensure!(manager.socket()? == socket, "the socket is another one after {round} stop");
         // The first nbctl is what starts it, and is answered.
         let told = manager.nbctl(&["status"])?;
         ensure!(told.code == 0, "{round}: {told:?}");
         manager.carries()?;
     }
+    ensure!(quickest < Duration::from_secs(2), "each stop took {quickest:?} or more");
     manager.systemctl(&["restart", "nbtunneld.service"])?;
     manager.carries()?;
     ensure!(manager.socket()? == socket, "the socket is another one after a restart");
@@ -57,15 +64,17 @@ fn a_reload_is_read_while_everything_stays_up() -> Result<()> {
 
 #[test]
 fn a_hung_daemon_is_killed_and_its_tunnels_come_back() -> Result<()> {
-    let manager = Manager::installed()?;
+    let manager = Manager::installed_with(&format!("WatchdogSec={}s", WATCHDOG.as_secs()))?;
     let (daemon, socket) = (manager.daemon()?, manager.socket()?);
-    wait::throughout("a daemon that works is left alone", WATCHDOG * 2, || {
-        manager.property("NRestarts").is_ok_and(|count| count == "0")
+    let restarts = || -> Result<u32> { Ok(manager.property("NRestarts")?.parse()?) };
+    let before = restarts()?;
+    wait::throughout("a daemon that works is left alone", WATCHDOG * 3 / 2, || {
+        restarts().is_ok_and(|count| count == before)
     })?;
     ensure!(manager.daemon()? == daemon);
 
     signal_pid(daemon, Signal::Stop)?;
-    manager.wait_for("NRestarts", "1")?;
+    wait::until("it is started again", WATCHDOG * 6, || restarts().is_ok_and(|count| count > before))?;
     manager.carries()?;
     ensure!(manager.daemon()? != daemon && manager.socket()? == socket);
     Ok(())
