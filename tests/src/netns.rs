@@ -279,7 +279,7 @@ mod tests {
         let client = TcpStream::connect((THERE, port)).unwrap();
         let (server, _) = listener.accept().unwrap();
         for end in [&client, &server] {
-            end.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
+            end.set_read_timeout(Some(wait::SOON)).unwrap();
         }
         (client, server, port)
     }
@@ -299,12 +299,12 @@ mod tests {
         for cut in [Cut::Everything, Cut::Port(port), Cut::Connection(own)] {
             assert!(carries(&mut client, &mut server));
             networks.cut(cut).unwrap();
+            server.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
             assert!(!carries(&mut client, &mut server), "{cut:?}");
             networks.heal().unwrap();
             // What was sent meanwhile comes by itself.
             server.set_read_timeout(Some(wait::SOON)).unwrap();
             server.read_exact(&mut [0]).unwrap();
-            server.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
         }
     }
 
