@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, ErrorKind, Read};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::Loaded;
 use super::notebook;
 use super::read::whole_file;
+use super::system;
 use super::values::Flaw;
 use crate::history_file::{put_aside, write_whole};
 use crate::service::instance::fnv1a;
@@ -130,8 +131,8 @@ fn no_port(tunnel: &Name, notebook: &Name) -> FileProblem {
 /// Whether nobody listens there, at either loopback address. A machine without IPv6 has one of them.
 fn is_free(port: u16) -> bool {
     [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()].into_iter().all(|ip| {
-        match TcpListener::bind(SocketAddr::new(ip, port)) {
-            Ok(_) => true,
+        match system::may_bind(SocketAddr::new(ip, port)) {
+            Ok(()) => true,
             Err(error) => {
                 ip.is_ipv6() && !matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::PermissionDenied)
             }

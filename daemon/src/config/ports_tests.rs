@@ -54,44 +54,49 @@ impl World {
     }
 }
 
-const NOTEBOOK: &str = "host = \"h\"\n[notebook.x]\nremote_port = 7000";
+/// A notebook by a name that no other test has: the same names lead to the same ports, and tests bind them.
+fn notebook(name: &str) -> String {
+    format!("host = \"h\"\n[notebook.{name}]\nremote_port = 7000")
+}
 
 #[test]
 fn a_port_is_chosen_once_and_kept_over_restarts_and_removals() {
-    let world = World::new(&[("a", NOTEBOOK), ("b", NOTEBOOK)]);
+    let notebook = notebook("kept");
+    let world = World::new(&[("a", &notebook), ("b", &notebook)]);
     let (a, b) = (world.port("a"), world.port("b"));
     assert!(a != b && (20_000..30_000).contains(&a) && (20_000..30_000).contains(&b));
     let forward = &world.load().tunnels["a"].forwards[0];
     assert_eq!(forward.listen.port(), Some(a));
-    assert_eq!(forward.target, Target::Notebook(Name::parse("x").unwrap()));
+    assert_eq!(forward.target, Target::Notebook(Name::parse("kept").unwrap()));
     let written = std::fs::read(world.ports_path()).unwrap();
     // Another program has it meanwhile: that is said when it is bound, and the port stays.
     let _held = TcpListener::bind((Ipv4Addr::LOCALHOST, a)).unwrap();
     assert_eq!(world.port("a"), a);
     std::fs::remove_file(world.dir.path().join("tunnels/a.toml")).unwrap();
     assert!(!world.load().tunnels.contains_key("a"));
-    world.write("a", NOTEBOOK);
+    world.write("a", &notebook);
     assert_eq!((world.port("a"), world.port("b")), (a, b));
     assert_eq!(std::fs::read(world.ports_path()).unwrap(), written);
 }
 
 #[test]
 fn a_port_that_is_somebodys_is_not_chosen() {
-    let first = World::new(&[("a", NOTEBOOK)]);
+    let notebook = notebook("somebodys");
+    let first = World::new(&[("a", &notebook)]);
     let port = first.port("a");
     // The same names lead to the same port, unless somebody listens there …
     let held = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
-    let world = World::new(&[("a", NOTEBOOK)]);
+    let world = World::new(&[("a", &notebook)]);
     assert_ne!(world.port("a"), port);
     drop(held);
     // … or another file of ours names it, before or afterwards …
     let other = format!("host = \"h\"\nforward = \"{port}:h:1\"");
-    let world = World::new(&[("a", NOTEBOOK), ("b", &other)]);
+    let world = World::new(&[("a", &notebook), ("b", &other)]);
     assert_ne!(world.port("a"), port);
     first.write("b", &other);
     assert_ne!(first.port("a"), port);
     // … or it was given to another one, even where that is not there any more.
-    let world = World::new(&[("a", NOTEBOOK)]);
+    let world = World::new(&[("a", &notebook)]);
     std::fs::create_dir(world.dir.path().join("state")).unwrap();
     std::fs::write(world.ports_path(), format!("{{\"ports\":{{\"old/x\":{port}}}}}")).unwrap();
     assert_ne!(world.port("a"), port);
@@ -99,7 +104,8 @@ fn a_port_that_is_somebodys_is_not_chosen() {
 
 #[test]
 fn where_nothing_can_be_written_the_port_is_there_and_the_problem_too() {
-    let world = World::new(&[("a", NOTEBOOK)]);
+    let notebook = notebook("unwritten");
+    let world = World::new(&[("a", &notebook)]);
     std::fs::write(world.dir.path().join("state"), "in the way").unwrap();
     let mut ports = ports::Ports::open(world.ctx().ports_path);
     let reading = |ports: &mut ports::Ports| {
@@ -124,11 +130,12 @@ fn where_nothing_can_be_written_the_port_is_there_and_the_problem_too() {
 
 #[test]
 fn what_remembers_the_ports_may_be_broken_and_a_check_leaves_it_alone() {
-    let world = World::new(&[("a", NOTEBOOK)]);
+    let notebook = notebook("broken");
+    let world = World::new(&[("a", &notebook)]);
     let report = check(None, world.dir.path(), &world.ctx());
     assert!(report.problems.is_empty() && !world.ports_path().exists());
     std::fs::create_dir(world.dir.path().join("state")).unwrap();
-    for broken in ["{", "[]", "{\"ports\":{\"a/x\":70000}}", "{\"ports\":{\"a/x\":-1}}"] {
+    for broken in ["{", "[]", "{\"ports\":{\"a/broken\":70000}}", "{\"ports\":{\"a/broken\":-1}}"] {
         std::fs::write(world.ports_path(), broken).unwrap();
         assert_ne!(world.port("a"), 0, "{broken}");
     }

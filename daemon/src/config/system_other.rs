@@ -2,6 +2,7 @@
 
 use std::fs::{File, Metadata};
 use std::io;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 /// There is no passwd.
@@ -22,4 +23,9 @@ pub(super) fn kernel_release() -> String {
 /// What lets others in is no mode there; files below a user's own directories do not.
 pub(super) fn is_exposed(_: &Metadata) -> bool {
     false
+}
+
+/// Whether somebody could listen there, as an error if not.
+pub(super) fn may_bind(at: SocketAddr) -> io::Result<()> {
+    TcpListener::bind(at).map(drop)
 }

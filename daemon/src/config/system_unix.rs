@@ -5,9 +5,12 @@
 use std::ffi::{CStr, OsStr};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use socket2::{Domain, Socket, Type};
 
 /// The home directory and the name in this user's passwd entry, if there is one (`getpwuid_r(3)`).
 pub(super) fn passwd_entry() -> Option<(PathBuf, String)> {
@@ -47,4 +50,12 @@ pub(super) fn kernel_release() -> String {
 /// Whether its mode lets anybody but its owner in.
 pub(super) fn is_exposed(metadata: &Metadata) -> bool {
     metadata.permissions().mode() & 0o077 != 0
+}
+
+/// Whether somebody could listen there, as an error if not. It does not listen itself: nobody is let in and cut off, and
+/// a child between fork and exec, which holds the socket a moment longer, is in nobody's way.
+pub(super) fn may_bind(at: SocketAddr) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address(at), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&at.into())
 }

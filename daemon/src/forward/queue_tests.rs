@@ -93,7 +93,7 @@ impl Stream {
 
 /// Jobs give back what they cut off when they get to it.
 async fn until_given_back(services: &Services, budgets: Budgets) {
-    for _ in 0..2000 {
+    for _ in 0..20_000 {
         if (services.memory.left(), services.spool.left()) == (budgets.memory, budgets.spool) {
             return;
         }

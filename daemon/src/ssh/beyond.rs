@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// How long the end of a link waits for theirs.
-const GOODBYE: Duration = Duration::from_secs(2);
+const GOODBYE: Duration = Duration::from_secs(if cfg!(test) { 10 } else { 2 });
 
 /// The machines beyond the far end of one link.
 pub(super) struct Beyond {

@@ -152,7 +152,7 @@ async fn a_machine_whose_key_nobody_knows_is_told_nothing_and_not_asked_in_a_hur
     assert!(connections() == 1 && !cluster.node.log().contains("Accepted"), "{}", cluster.node.log());
     // Somebody trusts it meanwhile.
     fs::write(cluster.node.at("known_hosts"), cluster.node.host_line()).unwrap();
-    timeout(PAUSE * 2, async { while beyond(&link, "node").await.is_err() {} }).await.unwrap();
+    timeout(PAUSE + SOON * 2, async { while beyond(&link, "node").await.is_err() {} }).await.unwrap();
     assert_eq!(connections(), 2);
 }
 

@@ -66,6 +66,8 @@ async fn new_keys_are_agreed_on_when_those_in_use_are_old() {
     other.up().await;
     link.link.close();
     assert_eq!(link.report().await, LinkReport::Closed);
+    // What it said last may not have been read yet.
+    until("its session is over", || server.sessions().len() == 1).await;
     let before = exchanges();
     assert!(timeout(Duration::from_secs(3), other.report()).await.is_err());
     assert_eq!(exchanges(), before, "nobody said so for this one");

@@ -30,7 +30,7 @@ use super::report::Audience;
 pub(super) type Session = Arc<RwLock<Handle<Client>>>;
 
 /// How long a close may take to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(1);
+const GOODBYE: Duration = Duration::from_secs(if cfg!(test) { 5 } else { 1 });
 
 /// How long the session under another one may take to say why it ended.
 const LAST_WORDS: Duration = Duration::from_secs(2);

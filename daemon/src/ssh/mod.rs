@@ -70,7 +70,7 @@ mod shakebed;
 
 #[cfg(test)]
 #[cfg(unix)]
-mod testbed;
+pub(crate) mod testbed;
 
 #[cfg(test)]
 #[cfg(unix)]

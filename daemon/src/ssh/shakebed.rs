@@ -83,6 +83,8 @@ impl Sshd {
         fs::write(self.at("sshd_config"), format!("{lines}\n{config}")).unwrap();
         let count = |log: String| log.matches("Server listening").count();
         let before = count(self.log());
+        // It says that it listens before it takes this signal, which is ignored until then, or ends it.
+        wait_for("sshd takes SIGHUP", || takes_hangups(self.child.0.id()));
         run("kill", &["-HUP", &self.child.0.id().to_string()]);
         wait_for("the reload of sshd", || count(self.log()) > before);
     }
@@ -92,4 +94,11 @@ impl Sshd {
         let kept: Vec<&str> = config.lines().filter(|line| !line.starts_with("HostKey")).collect();
         fs::write(self.at("sshd_config"), kept.join("\n")).unwrap();
     }
+}
+
+/// Whether a process has a handler for SIGHUP (proc_pid_status(5)); where the system does not tell, it has.
+fn takes_hangups(pid: u32) -> bool {
+    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { return true };
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap_or_default();
+    u64::from_str_radix(caught.trim(), 16).is_ok_and(|caught| caught & 1 == 1)
 }

@@ -49,9 +49,17 @@ pub(super) fn public(path: &Path) -> String {
     text.split(' ').take(2).collect::<Vec<_>>().join(" ")
 }
 
-/// Waits for a condition, at most ten seconds.
+/// Writes a program that a test runs. Another process does: if this one had the file open for writing, a child that
+/// another test forks at that moment would, too, and until its exec nobody could run the program (ETXTBSY, execve(2)).
+pub(crate) fn write_program(path: &Path, text: &str) {
+    let mut command = Command::new("sh");
+    command.args(["-c", "printf %s \"$1\" >\"$2\" && chmod 700 \"$2\"", "sh", text]).arg(path);
+    assert!(command.status().unwrap().success());
+}
+
+/// Waits for a condition, at most half a minute.
 pub(super) fn wait_for(what: &str, condition: impl Fn() -> bool) {
-    for _ in 0..1000 {
+    for _ in 0..3000 {
         if condition() {
             return;
         }
@@ -62,7 +70,7 @@ pub(super) fn wait_for(what: &str, condition: impl Fn() -> bool) {
 
 /// The same, in a runtime.
 pub(super) async fn until(what: &str, condition: impl Fn() -> bool) {
-    for _ in 0..1000 {
+    for _ in 0..3000 {
         if condition() {
             return;
         }
@@ -126,8 +134,11 @@ impl Sshd {
         command.arg("-D").arg("-f").arg(dir.join("sshd_config")).arg("-E").arg(dir.join("log"));
         let child =
             Killed(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        let config = fs::read_to_string(dir.join("sshd_config")).unwrap();
+        let addresses = config.lines().filter(|line| line.starts_with("ListenAddress")).count();
         wait_for("sshd", || {
-            fs::read_to_string(dir.join("log")).is_ok_and(|log| log.contains("Server listening"))
+            let log = fs::read_to_string(dir.join("log")).unwrap_or_default();
+            log.matches("Server listening").count() >= addresses
         });
         child
     }
@@ -153,18 +164,29 @@ impl Sshd {
     }
 
     /// The processes that serve sessions.
-    fn sessions(&self) -> Vec<String> {
+    pub(super) fn sessions(&self) -> Vec<String> {
         children(&self.child.0.id().to_string())
     }
 
     /// Stops the processes that serve sessions, until the value is dropped.
     pub(super) fn freeze(&self) -> Frozen {
+        // The child that let somebody in hands over and ends a moment after it said so: stopped are those that are there.
+        loop {
+            let all = Frozen(self.who_serves());
+            assert!(!all.0.is_empty());
+            for pid in &all.0 {
+                let _ = Command::new("kill").args(["-STOP", pid]).stderr(Stdio::null()).status();
+            }
+            if self.who_serves() == all.0 {
+                return all;
+            }
+        }
+    }
+
+    /// Its sessions, and their children: who is not root is served by one of these.
+    fn who_serves(&self) -> Vec<String> {
         let parents = self.sessions();
-        assert!(!parents.is_empty());
-        // Who is not root is served by a child of its own.
-        let all: Vec<String> = parents.iter().flat_map(|pid| children(pid)).chain(parents.clone()).collect();
-        all.iter().for_each(|pid| drop(run("kill", &["-STOP", pid])));
-        Frozen(all)
+        parents.iter().flat_map(|pid| children(pid)).chain(parents.clone()).collect()
     }
 
     pub(super) fn has_sessions(&self) -> bool {

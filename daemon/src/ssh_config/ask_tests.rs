@@ -1,6 +1,5 @@
 //! Against the ssh of this machine, with files of our own, and against programs that only look like it.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use tempfile::TempDir;
 use super::ask::ask_program;
 use super::program::Program;
 use super::*;
+use crate::ssh::testbed::write_program;
 
 fn query(dir: &TempDir, text: &str, host: &str) -> Query {
     let file = dir.path().join("config");
@@ -106,8 +106,7 @@ async fn nothing_runs_for_a_host_that_a_shell_could_misread() {
 fn hanging(dir: &Path) -> (Program, PathBuf) {
     let (script, pid) = (dir.join("ssh"), dir.join("pid"));
     let text = format!("#!/bin/sh\nsleep 600 &\necho $! > {}\nwait\n", pid.display());
-    std::fs::write(&script, text).unwrap();
-    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&script, &text);
     (Program::at(script).unwrap(), pid)
 }
 

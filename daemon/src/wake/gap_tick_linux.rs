@@ -69,9 +69,9 @@ mod tests {
 
     #[tokio::test]
     async fn it_ticks_again_and_again_and_not_at_once() {
+        let start = Instant::now();
         let mut tick = Tick::every(Duration::from_millis(50));
         assert!(tick.timer.is_some(), "this system has no such timer");
-        let start = Instant::now();
         for _ in 0..4 {
             tick.next().await;
         }

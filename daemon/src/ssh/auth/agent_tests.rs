@@ -1,7 +1,6 @@
 //! Agents as people have them: with many keys, locked, hung, asking their user, gone and back elsewhere.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -12,11 +11,11 @@ use tempfile::TempDir;
 use tokio::net::UnixListener;
 
 use super::Asked;
-use super::bed::{log_in, ssh_add};
+use super::bed::{Seen, log_in, log_in_seen, ssh_add};
 use crate::ssh::AgentAt;
 use crate::ssh::agent::Agents;
 use crate::ssh::hop::Hop;
-use crate::ssh::testbed::{Killed, SshAgent, Sshd, keygen, until};
+use crate::ssh::testbed::{Killed, SshAgent, Sshd, keygen, until, write_program};
 
 fn agents(at: AgentAt) -> Arc<Agents> {
     Agents::new(at, "/nonexistent".into())
@@ -41,8 +40,7 @@ impl Asking {
     fn start(key: &Path, script: &str) -> Asking {
         let dir = tempfile::tempdir().unwrap();
         let (socket, askpass) = (dir.path().join("agent"), dir.path().join("askpass"));
-        fs::write(&askpass, format!("#!/bin/sh\nD={}\n{script}\n", dir.path().display())).unwrap();
-        fs::set_permissions(&askpass, fs::Permissions::from_mode(0o700)).unwrap();
+        write_program(&askpass, &format!("#!/bin/sh\nD={}\n{script}\n", dir.path().display()));
         let mut command = Command::new("ssh-agent");
         command.arg("-D").arg("-a").arg(&socket).stdout(Stdio::null());
         command.env("SSH_ASKPASS", &askpass).env("SSH_ASKPASS_REQUIRE", "force").env("DISPLAY", ":0");
@@ -72,9 +70,11 @@ async fn an_agent_that_asks_its_user_is_waited_for_and_said_to_be() {
     let asking = Asking::start(&sshd.at("id"), WAITS);
     let agents = agents(AgentAt::Socket(asking.socket.clone()));
     let hop = bare(&sshd);
-    let attempt = tokio::spawn(async move { log_in(&hop, &agents, None).await });
-    until("it asks", || asking.times_asked() == 1).await;
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let seen = Seen::default();
+    let shown = Arc::clone(&seen);
+    let attempt = tokio::spawn(async move { log_in_seen(&hop, &agents, None, shown).await });
+    until("it is said", || seen.lock().unwrap().contains(&"asking Agent".to_owned())).await;
+    assert_eq!(asking.times_asked(), 1);
     fs::write(asking.at("yes"), "").unwrap();
     let attempt = attempt.await.unwrap();
     assert_eq!(attempt.is_in(), Asked::Person);
@@ -87,15 +87,17 @@ async fn a_user_who_says_no_is_not_asked_for_the_other_tunnels_that_wait() {
     let sshd = Sshd::start("ed25519", "");
     let asking = Asking::start(&sshd.at("id"), WAITS);
     let agents = agents(AgentAt::Socket(asking.socket.clone()));
-    let attempts: Vec<_> = (0..5)
-        .map(|_| {
-            let (hop, agents) = (bare(&sshd), Arc::clone(&agents));
-            tokio::spawn(async move { log_in(&hop, &agents, None).await })
+    let waits = "asking Agent".to_owned();
+    let seen: Vec<Seen> = (0..5).map(|_| Seen::default()).collect();
+    let attempts: Vec<_> = seen
+        .iter()
+        .map(|seen| {
+            let (hop, agents, seen) = (bare(&sshd), Arc::clone(&agents), Arc::clone(seen));
+            tokio::spawn(async move { log_in_seen(&hop, &agents, None, seen).await })
         })
         .collect();
     // All of them want it before anybody answers.
-    until("all are taken", || sshd.log().matches("Postponed publickey").count() == 5).await;
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    until("all wait", || seen.iter().all(|seen| seen.lock().unwrap().contains(&waits))).await;
     fs::write(asking.at("no"), "").unwrap();
     for attempt in attempts {
         let attempt = attempt.await.unwrap();
@@ -103,7 +105,7 @@ async fn a_user_who_says_no_is_not_asked_for_the_other_tunnels_that_wait() {
         assert_eq!(failure.kind, FailureKind::AnswerNeeded);
         assert!(failure.message.contains("did not sign"), "{failure}");
         assert!(failure.hint.contains("nbctl start t"), "{failure}");
-        assert!(attempt.saw("asking Agent"), "{:?}", attempt.seen);
+        assert!(attempt.saw(&waits), "{:?}", attempt.seen);
     }
     assert_eq!(asking.times_asked(), 1);
 }

@@ -46,7 +46,19 @@ impl Attempt {
 
 /// One attempt to log in to `hop`.
 pub(super) async fn log_in(hop: &Hop, agents: &Arc<Agents>, asker: Option<&Asker>) -> Attempt {
-    let seen = Arc::new(Mutex::new(Vec::new()));
+    log_in_seen(hop, agents, asker, Seen::default()).await
+}
+
+/// What an attempt told so far.
+pub(super) type Seen = Arc<Mutex<Vec<String>>>;
+
+/// The same, while what it tells is seen.
+pub(super) async fn log_in_seen(
+    hop: &Hop,
+    agents: &Arc<Agents>,
+    asker: Option<&Asker>,
+    seen: Seen,
+) -> Attempt {
     let see = Arc::clone(&seen);
     let on = Arc::new(move |event| {
         let text = match event {
@@ -68,7 +80,7 @@ pub(super) async fn log_in(hop: &Hop, agents: &Arc<Agents>, asker: Option<&Asker
     let connected = russh::client::connect_stream(config, wire, Client(Arc::clone(&shared))).await;
     let mut session = connected.unwrap_or_else(|error| panic!("{error}: {:?}", shared.cause()));
     let end = Login::new(&shared, &mut session, agents, asker).run(&offer).await;
-    let seen = std::mem::take(&mut *seen.lock().unwrap());
+    let seen = seen.lock().unwrap().clone();
     Attempt { end, seen }
 }
 

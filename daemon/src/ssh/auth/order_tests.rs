@@ -1,15 +1,13 @@
 //! In which order methods are tried, and which are left out (PreferredAuthentications), as the log of a real server
 //! tells it of a real ssh and of us.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use super::bed::{log_in, person};
 use crate::ssh::AgentAt;
 use crate::ssh::agent::Agents;
-use crate::ssh::testbed::{Sshd, until};
+use crate::ssh::testbed::{Sshd, until, write_program};
 
 /// The methods that were tried, each as often as it was, without what only begins one.
 fn tried(log: &str) -> Vec<String> {
@@ -31,8 +29,7 @@ fn tried(log: &str) -> Vec<String> {
 async fn methods_are_tried_in_the_preferred_order_and_no_others() {
     let sshd = Sshd::start("ed25519", "PasswordAuthentication yes\nLogLevel DEBUG1\nMaxAuthTries 20");
     let askpass = sshd.at("askpass");
-    fs::write(&askpass, "#!/bin/sh\necho wrong\n").unwrap();
-    fs::set_permissions(&askpass, fs::Permissions::from_mode(0o700)).unwrap();
+    write_program(&askpass, "#!/bin/sh\necho wrong\n");
     let hop = sshd.hop();
     let agents = Agents::new(AgentAt::Nowhere, "/nonexistent".into());
     for (preferred, comes_in) in [
