@@ -221,3 +221,19 @@ async fn it_is_dealt_with_by_its_own_words_and_with_the_keys_of_the_far_end() {
     let hop = beyond(route).hop("node", &like).await.unwrap();
     assert_eq!((hop.user.as_str(), &*hop.login.identity_files), ("another", &[cluster.node.at("id")][..]));
 }
+
+#[tokio::test]
+async fn what_its_login_has_to_say_is_told_of_the_tunnel() {
+    let cluster = Cluster::new();
+    cluster.say("node", "StrictHostKeyChecking accept-new\n");
+    fs::write(cluster.node.at("known_hosts"), "").unwrap();
+    let mut route = cluster.login.route();
+    (route.ssh_config, route.host_key) = (SshConfig::File(cluster.login.at("config")), None);
+    let mut link = start(&links(AgentAt::Nowhere), route);
+    link.up().await;
+    beyond(&link, "node").await.unwrap();
+    super::super::ways_tests::answers(&mut link).await;
+    let node = format!("127.0.0.1:{}", cluster.node.port);
+    let is_told = |seen: &String| seen.contains("is new and was written to") && seen.contains(&node);
+    assert!(link.seen.iter().any(is_told), "{:?}", link.seen);
+}
