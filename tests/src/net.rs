@@ -77,15 +77,20 @@ pub fn listener() -> Result<TcpListener> {
     }
 }
 
+/// Whether nobody listens there, as an error if somebody does; by a socket that never listens.
+///
+/// # Errors
+/// Somebody listens there, or it is no address of this machine.
+pub fn may_bind(at: SocketAddr) -> std::io::Result<()> {
+    let socket = Socket::new(Domain::for_address(at), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&at.into())
+}
+
 /// Whether nobody listens at `port`. Looked at by sockets that never listen and let others have their port: a child
 /// between fork and exec, which holds them a moment longer, neither answers there nor is in the way.
 fn is_free(port: u16) -> bool {
-    let bind = |ip: IpAddr| {
-        let at = SocketAddr::from((ip, port));
-        let socket = Socket::new(Domain::for_address(at), Type::STREAM, None)?;
-        socket.set_reuse_address(true)?;
-        socket.bind(&at.into())
-    };
+    let bind = |ip: IpAddr| may_bind(SocketAddr::from((ip, port)));
     let (v4, v6) = (bind(Ipv4Addr::LOCALHOST.into()), bind(Ipv6Addr::LOCALHOST.into()));
     let taken = v6.is_err_and(|e| e.kind() == std::io::ErrorKind::AddrInUse);
     v4.is_ok() && !taken

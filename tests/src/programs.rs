@@ -111,7 +111,7 @@ fn cargo_build(target: &Path, wanted: &[&str]) -> Result<()> {
 #[cfg(unix)]
 pub fn write_program(path: &Path, text: &str) -> Result<()> {
     let mut command = Command::new("sh");
-    command.args(["-c", "printf %s \"$1\" >\"$2\" && chmod 700 \"$2\"", "sh", text]).arg(path);
+    command.args(["-c", "printf %s \"$1\" >\"$2\" && chmod 755 \"$2\"", "sh", text]).arg(path);
     let status = command.stdin(Stdio::null()).status().context("cannot run sh")?;
     ensure!(status.success(), "cannot write {}: {status}", path.display());
     Ok(())

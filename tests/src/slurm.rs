@@ -20,6 +20,10 @@ use crate::{net, programs, wait};
 /// The nodes, which Slurm knows by these names.
 pub const NODES: [&str; 2] = ["n1", "n2"];
 
+/// How long a program waits for an answer, in seconds: for a machine that is busy, and for nobody.
+const PATIENT: u32 = 60;
+const HASTY: u32 = 5;
+
 /// A cluster until it is dropped.
 #[derive(Debug)]
 pub struct Slurm {
@@ -107,11 +111,15 @@ impl Slurm {
         Ok(())
     }
 
-    /// The controller freezes, or goes on.
+    /// The controller freezes, or goes on. Only while it is frozen do programs that ask it give up soon.
     ///
     /// # Errors
-    /// There is none.
+    /// There is none, or its configuration cannot be written.
     pub fn signal_controller(&self, signal: Signal) -> Result<()> {
+        let (file, patience) =
+            (self.dir.path().join("slurm.conf"), |seconds| format!("MessageTimeout={seconds}\n"));
+        let (was, is) = if matches!(signal, Signal::Stop) { (PATIENT, HASTY) } else { (HASTY, PATIENT) };
+        fs::write(&file, fs::read_to_string(&file)?.replace(&patience(was), &patience(is)))?;
         signal_pid(self.controller.as_ref().context("there is no controller")?.id(), signal)
     }
 
@@ -197,7 +205,7 @@ fn configuration(at: &Path, host: IpAddr, addresses: [IpAddr; 2]) -> Result<Stri
          ProctrackType=proctrack/pgid\nTaskPlugin=task/none\nSelectType=select/cons_tres\nMpiDefault=none\n\
          JobAcctGatherType=jobacct_gather/none\nAccountingStorageType=accounting_storage/none\n\
          SlurmdParameters=config_overrides\nSchedulerParameters=bf_interval=1,sched_min_interval=100000\n\
-         ReturnToService=2\nKillWait=2\nMessageTimeout=5\n"
+         ReturnToService=2\nKillWait=2\nMessageTimeout={PATIENT}\n"
     );
     for (node, address) in NODES.iter().zip(addresses) {
         let port = net::free_port()?;

@@ -15,6 +15,9 @@ use crate::sshd::descendants;
 use crate::told::{Told, tell};
 use crate::wait;
 
+/// What no program writes.
+const LAST: &str = "\u{1}nothing more\u{1}";
+
 /// A program that belongs to a terminal of its own.
 #[derive(Debug)]
 pub struct Typist {
@@ -136,6 +139,14 @@ impl Typist {
     /// It does not end.
     pub fn ends(&mut self) -> Result<i32> {
         let status = self.running.wait(wait::SOON).with_context(|| self.shown())?;
+        // What it wrote last may be on its way still; what is written now comes after it.
+        self.slave.write_all(LAST.as_bytes())?;
+        let shown = Arc::clone(&self.shown);
+        wait::until("all that was written is shown", wait::SOON, || {
+            let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+            let at = shown.find(LAST);
+            at.map(|at| shown.replace_range(at..at + LAST.len(), "")).is_some()
+        })?;
         Ok(status.code().unwrap_or(-1))
     }
 }

@@ -276,7 +276,7 @@ impl World {
     /// As [`World::wait_for`].
     pub fn wait_until(&self, name: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Result<Value> {
         let mut last = Value::Null;
-        wait::until_some(what, wait::SOON, || {
+        wait::until_some(what, wait::SOON * 3, || {
             last = self.tunnel(name).unwrap_or_else(|e| Value::from(format!("{e:#}")));
             holds(&last).then(|| last.clone())
         })

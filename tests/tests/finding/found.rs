@@ -11,7 +11,7 @@ use nbtunnel_proto::Secret;
 use nbtunnel_tests::child::Running;
 use nbtunnel_tests::here::Here;
 use nbtunnel_tests::jupyter::{Hub, Recipe};
-use nbtunnel_tests::programs::repository;
+use nbtunnel_tests::programs::{repository, write_program};
 use nbtunnel_tests::{net, wait};
 use nbtunneld::notebook::{Checked, Health, Kind, Scheme, Wanted};
 
@@ -153,8 +153,7 @@ fn jupyter_itself_is_asked_where_its_files_are_nowhere_usual() -> Result<()> {
             server.runtime_dir().display()
         );
         let jupyter = bin.path().join("jupyter");
-        fs::write(&jupyter, wrapper)?;
-        fs::set_permissions(&jupyter, fs::Permissions::from_mode(0o755))?;
+        write_program(&jupyter, &wrapper)?;
         let path = format!("{}:/usr/bin:/bin", bin.path().display());
         let seen = found(&Here::with([("PATH", path.into())]), &Wanted::any())?;
         assert_eq!(

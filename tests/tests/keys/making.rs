@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use nbtunnel_tests::child::with_mounts;
+use nbtunnel_tests::programs::write_program;
 use nbtunnel_tests::sshd::keygen;
 use nbtunnel_tests::terminal::Typist;
 use nbtunnel_tests::told::tell;
@@ -83,8 +84,7 @@ fn who_is_not_there_or_gives_up_makes_no_key() -> Result<()> {
 fn an_askpass_program_is_asked_where_there_is_no_terminal() -> Result<()> {
     let mut world = World::new()?;
     let ask = world.path("ask");
-    fs::write(&ask, format!("#!/bin/sh\necho '{SAID}'\n"))?;
-    fs::set_permissions(&ask, fs::Permissions::from_mode(0o755))?;
+    write_program(&ask, &format!("#!/bin/sh\necho '{SAID}'\n"))?;
     world.set_env("SSH_ASKPASS", &ask);
     world.set_env("SSH_ASKPASS_REQUIRE", "force");
     let key = world.path("key");
@@ -201,8 +201,7 @@ fn at_a_terminal_the_line_is_copied_by_what_is_there_for_the_session() -> Result
     keygen(&key, "")?;
     let line = fs::read_to_string(world.path("key.pub"))?;
     let (program, copied) = (world.path("wl-copy"), world.path("copied"));
-    fs::write(&program, format!("#!/bin/sh\ncat > {}\n", copied.display()))?;
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
+    write_program(&program, &format!("#!/bin/sh\ncat > {}\n", copied.display()))?;
     world.set_env("PATH", format!("{}:/usr/bin:/bin", world.path("").display()));
     world.set_env("WAYLAND_DISPLAY", "wayland-0");
     let show = ["key", "show", key.to_str().context("no text")?];

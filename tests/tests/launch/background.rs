@@ -7,7 +7,7 @@ use nbtunnel_tests::child::{Signal, signal_pid};
 use nbtunnel_tests::wait;
 use nbtunneld::launch::{Begun, ended, start, stop};
 
-use super::yard::{Yard, ask, did, lives, on_runtime, ours};
+use super::yard::{Yard, ask, did, ends, lives, on_runtime, ours};
 
 #[test]
 fn what_a_line_leaves_in_the_background_is_the_server_until_it_ends() -> Result<()> {
@@ -48,7 +48,7 @@ fn one_server(shell: &[&str]) -> Result<()> {
 fn what_a_line_that_failed_leaves_behind_does_not_hide_that_it_failed() -> Result<()> {
     let yard = Yard::new()?;
     let launch = yard.launch("sleep 600 & echo no licence; exit 3");
-    let why = on_runtime(start(yard.far(), &launch)).expect_err("it failed");
+    let why = ends(&yard, &launch)?;
     ensure!(why.message.contains("status 3") && why.message.contains("no licence"), "{why}");
     Ok(())
 }

@@ -1,13 +1,13 @@
 //! Any line that a user writes, at any far end: login shells, `sh`s, activation lines, and what goes wrong.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 
 use anyhow::{Context, Result, ensure};
 use nbtunnel_core::FailureKind;
-use nbtunnel_tests::wait;
+use nbtunnel_tests::{net, wait};
 use nbtunneld::launch::{Begun, log, start, stop};
 
-use super::yard::{Said, Yard, ask, did, on_runtime, ours};
+use super::yard::{Said, Yard, ask, did, ends, on_runtime, ours};
 
 /// Starts `launch` by that shell's login, and asks the server.
 fn said(yard: &Yard, line: &str, shell: &str) -> Result<Said> {
@@ -134,7 +134,7 @@ fn what_ends_at_once_says_its_last_words() -> Result<()> {
         ("true", ["without an error", "it wrote nothing"]),
         ("kill -9 $$", ["status 137", "Killed"]),
     ] {
-        let why = on_runtime(start(yard.far(), &yard.launch(line))).expect_err("it ended");
+        let why = ends(&yard, &yard.launch(line))?;
         ensure!(why.kind == FailureKind::NotebookFailed, "{why}");
         ensure!(
             words.iter().all(|word| why.message.contains(word)) && !why.to_string().contains("secret"),
@@ -147,7 +147,7 @@ fn what_ends_at_once_says_its_last_words() -> Result<()> {
 #[test]
 fn a_port_in_use_and_a_missing_directory_are_said() -> Result<()> {
     let yard = Yard::new()?;
-    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let taken = net::listener()?;
     let mut launch = yard.launch(yard.small("x"));
     launch.port = Some(taken.local_addr()?.port());
     let why = on_runtime(start(yard.far(), &launch)).expect_err("somebody has it");

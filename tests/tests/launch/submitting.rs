@@ -239,7 +239,7 @@ fn nobody_is_told_that_a_job_is_cancelled_which_may_still_come() -> Result<()> {
 
 #[test]
 fn who_dies_while_he_submits_leaves_a_doubt() -> Result<()> {
-    let cluster = Cluster::new(": >~/begun; sleep 600")?;
+    let cluster = Cluster::new("sleep 600 & : >~/begun; wait")?;
     let (far, batch) = (cluster.far(), cluster.batch());
     let begun = cluster.yard.home().join("begun");
     on_runtime(async {

@@ -7,15 +7,16 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nbtunnel_core::{Failure, Name, SlurmSpec};
 use nbtunnel_tests::child::{Signal, signal_pid};
 use nbtunnel_tests::here::Here;
-use nbtunnel_tests::programs::repository;
+use nbtunnel_tests::programs::{repository, write_program};
 use nbtunnel_tests::wait;
-use nbtunneld::launch::{Batch, Begun, Launch};
+use nbtunneld::launch::{Batch, Begun, Launch, ended, start};
 use tempfile::TempDir;
 
 /// What is called `sh` on one system or another.
@@ -25,7 +26,12 @@ pub(super) const SHELLS: [&[&str]; 6] =
 /// A home directory; what was started from it ends with it.
 pub(super) struct Yard {
     dir: TempDir,
+    /// Among which its servers look for theirs. Each yard has its own: between the look and the server's own bind a
+    /// server of another test could take it.
+    pub(super) ports: (u16, u16),
 }
+
+static YARDS: AtomicU16 = AtomicU16::new(0);
 
 /// What a server says of itself.
 pub(super) struct Said {
@@ -37,7 +43,9 @@ pub(super) struct Said {
 
 impl Yard {
     pub(super) fn new() -> Result<Yard> {
-        Ok(Yard { dir: tempfile::Builder::new().prefix("nbt-yard-").tempdir()? })
+        // Below those that the system gives to others, and not those of the other tests' servers.
+        let first = 9000 + YARDS.fetch_add(1, Relaxed) % 145 * 20;
+        Ok(Yard { dir: tempfile::Builder::new().prefix("nbt-yard-").tempdir()?, ports: (first, first + 19) })
     }
 
     pub(super) fn home(&self) -> &Path {
@@ -61,9 +69,9 @@ impl Yard {
 
     /// A program that stands for one of the system's.
     pub(super) fn stand_in(&self, name: &str, text: &str) -> Result<()> {
-        use std::os::unix::fs::PermissionsExt;
-        self.write(&format!("bin/{name}"), &format!("#!/bin/sh\n{text}\n"))?;
-        Ok(fs::set_permissions(self.home().join("bin").join(name), fs::Permissions::from_mode(0o755))?)
+        let bin = self.home().join("bin");
+        fs::create_dir_all(&bin)?;
+        write_program(&bin.join(name), &format!("#!/bin/sh\n{text}\n"))
     }
 
     /// A launch of that command.
@@ -73,8 +81,7 @@ impl Yard {
             command: command.into(),
             dir: None,
             port: None,
-            // Below those that the system gives to others, and not those of the other tests' servers.
-            ports: Some((9000, 11_900)),
+            ports: Some(self.ports),
         }
     }
 
@@ -196,4 +203,12 @@ pub(super) fn lives(pid: u32) -> bool {
 /// The name of this machine.
 pub(super) fn host() -> Result<String> {
     Ok(String::from_utf8(Command::new("uname").arg("-n").output()?.stdout)?.trim().to_owned())
+}
+
+/// Why a line that ends by itself did: told at once, or where its shell took its time, a moment later.
+pub(super) fn ends(yard: &Yard, launch: &Launch) -> Result<Failure> {
+    match on_runtime(start(yard.far(), launch)) {
+        Err(why) => Ok(why),
+        Ok(_) => wait::until_some("its end is told", wait::SOON, || on_runtime(ended(yard.far(), launch))),
+    }
 }

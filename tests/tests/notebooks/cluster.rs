@@ -1,7 +1,7 @@
 //! A notebook that is a job of a real Slurm cluster of two nodes, behind a real sshd on its login machine.
 
 use std::fs;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
@@ -11,7 +11,7 @@ use nbtunnel_tests::child::{Running, Signal, signal_pid};
 use nbtunnel_tests::jupyter::{Stranger, self_signed};
 use nbtunnel_tests::netns::{Networks, There};
 use nbtunnel_tests::slurm::Slurm;
-use nbtunnel_tests::{Sshd, http, programs, wait};
+use nbtunnel_tests::{Sshd, http, net, programs, wait};
 use serde_json::Value;
 
 use super::lab::Lab;
@@ -260,7 +260,7 @@ fn who_takes_the_port_of_a_server_that_ended_on_its_node_is_told_nothing() -> Re
 
     let pid = *lab.servers().first().context("no server is written down")?;
     signal_pid(pid, Signal::Kill)?;
-    let there = || cluster.networks.there(|| std::net::TcpListener::bind(("0.0.0.0", port)).is_ok());
+    let there = || cluster.networks.there(|| net::may_bind((Ipv4Addr::UNSPECIFIED, port).into()).is_ok());
     wait::until("it is gone", wait::SOON, || there().unwrap_or(false))?;
     let strangers = cluster.strangers(port)?;
     lab.until("alice", "it is missed", |notebook| !is_well(notebook) && notebook["state"] != "found")?;

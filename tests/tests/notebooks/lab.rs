@@ -1,11 +1,11 @@
 //! A far end with notebook servers, and a tunnel to it.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use nbtunnel_tests::jupyter::Recipe;
+use nbtunnel_tests::programs::write_program;
 use nbtunnel_tests::slurm::Slurm;
 use nbtunnel_tests::told::tell;
 use nbtunnel_tests::tunnel_file::quoted;
@@ -142,8 +142,13 @@ impl Lab {
 
     /// Waits until the notebook fits.
     pub(crate) fn until(&self, name: &str, what: &str, holds: impl Fn(&Value) -> bool) -> Result<Value> {
-        self.world.wait_until("lab", what, |_| self.notebook(name).is_ok_and(|notebook| holds(&notebook)))?;
-        self.notebook(name)
+        let mut last = None;
+        // Some servers take their time, and some things are looked at only every half a minute.
+        let found = wait::until_some(what, wait::SOON * 4, || {
+            last = self.notebook(name).ok();
+            last.clone().filter(|notebook| holds(notebook))
+        });
+        found.with_context(|| format!("{last:?}"))
     }
 
     /// Waits until it is found.
@@ -169,8 +174,7 @@ impl Lab {
         let browser = self.world.path("browser");
         let beside = |what: &str| browser.with_extension(what);
         if !browser.exists() {
-            fs::write(&browser, BROWSER)?;
-            fs::set_permissions(&browser, fs::Permissions::from_mode(0o755))?;
+            write_program(&browser, BROWSER)?;
         }
         let mut open = self.world.nbctl_command(["open"].iter().chain(args));
         let told = tell(open.env("BROWSER", &browser), &[], wait::SOON)?;
@@ -198,7 +202,13 @@ impl Lab {
 /// Ends what the daemon started.
 impl Drop for Lab {
     fn drop(&mut self) {
-        for pid in self.servers() {
+        // A file stays where its server was killed, and its number may be somebody else's by now.
+        let means = format!("JUPYTER_RUNTIME_DIR={}", self.runtime.path().display());
+        let is_there = |pid: &u32| {
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|entry| entry == means.as_bytes())
+        };
+        for pid in self.servers().into_iter().filter(is_there) {
             let _ = nbtunnel_tests::child::signal_pid(pid, nbtunnel_tests::child::Signal::Kill);
         }
     }

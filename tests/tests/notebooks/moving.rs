@@ -1,11 +1,11 @@
 //! Servers that come back elsewhere, and strangers in their places.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use nbtunnel_tests::jupyter::{Jupyter, Stranger};
+use nbtunnel_tests::programs::write_program;
 use nbtunnel_tests::{http, net, wait};
 use serde_json::Value;
 
@@ -133,8 +133,7 @@ fn what_is_found_for_a_section_of_another_time_takes_the_place_of_nothing() -> R
     let _servers = [lab.recipe().port(before).start()?, lab.recipe().port(now).start()?];
     let gate = |name: &str| lab.sshd.path(&format!("gate/{name}"));
     fs::create_dir(lab.sshd.path("gate"))?;
-    fs::write(gate("run"), GATE)?;
-    fs::set_permissions(gate("run"), fs::Permissions::from_mode(0o755))?;
+    write_program(&gate("run"), GATE)?;
     let keys = lab.sshd.path("authorized_keys");
     let key = fs::read_to_string(&keys)?;
     fs::write(&keys, format!("command=\"{}\" {key}", gate("run").display()))?;

@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::io::ErrorKind;
-use std::net::TcpListener;
+use std::net::{Ipv6Addr, TcpListener};
 
 use anyhow::{Result, ensure};
-use nbtunnel_tests::{http, wait};
+use nbtunnel_tests::{http, net, wait};
 
 use super::lab::{Lab, Visit};
 
@@ -28,7 +28,7 @@ fn no_url_says_localhost_where_one_of_its_addresses_is_somebody_elses() -> Resul
     lab.found("alice")?;
     let before = lab.port("alice")?;
     ensure!(lab.says("url", "alice")? == format!("http://localhost:{before}/?token={}", jupyter.token()));
-    let neighbour = TcpListener::bind("[::1]:0")?;
+    let neighbour = TcpListener::bind((Ipv6Addr::LOCALHOST, net::free_port()?))?;
     neighbour.set_nonblocking(true)?;
     let port = neighbour.local_addr()?.port();
     let text = fs::read_to_string(lab.world.tunnel_path("lab"))?;

@@ -1,12 +1,12 @@
 //! `nbctl export … --open`: which program is run, with what. And a client that goes past the SSH server.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use nbtunnel_tests::programs::write_program;
 use nbtunnel_tests::told::tell;
 use nbtunnel_tests::wait;
 
@@ -14,9 +14,8 @@ use crate::inner::Place;
 
 /// A program that writes its arguments down, one a line, and ends with `code`.
 fn program(dir: &Path, name: &str, code: i32) -> Result<()> {
-    let file = dir.join(name);
-    fs::write(&file, format!("#!/bin/sh\nprintf '%s\\n' \"$@\" >\"$0.called\"\nexit {code}\n"))?;
-    Ok(fs::set_permissions(&file, Permissions::from_mode(0o755))?)
+    let text = format!("#!/bin/sh\nprintf '%s\\n' \"$@\" >\"$0.called\"\nexit {code}\n");
+    write_program(&dir.join(name), &text)
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use nbtunnel_tests::child::{Signal, signal_pid};
+use nbtunnel_tests::programs::write_program;
 
 use super::*;
 
@@ -15,8 +16,7 @@ fn what_a_frozen_controller_takes_later_is_one_job_and_no_stop_says_it_is_cancel
     fs::create_dir(&bin)?;
     let counted =
         "#!/bin/sh\ncd; echo >>asked\nwhile [ ! -e go ]; do sleep 0.05; done\nexec /usr/bin/sbatch \"$@\"\n";
-    fs::write(bin.join("sbatch"), counted)?;
-    fs::set_permissions(bin.join("sbatch"), PermissionsExt::from_mode(0o755))?;
+    write_program(&bin.join("sbatch"), counted)?;
     let far = || Arc::new(cluster.here().env("PATH", format!("{}:/usr/bin:/bin", bin.display())));
     let asked = cluster.home.path().join("asked");
     let first = std::thread::scope(|scope| {
@@ -49,8 +49,7 @@ fn who_is_killed_while_the_cluster_hears_him_is_not_followed_by_a_second_job() -
     fs::create_dir(&bin)?;
     let slow =
         "#!/bin/sh\ncd; : >heard\nwhile [ ! -e go ]; do sleep 0.05; done\nexec /usr/bin/sbatch \"$@\"\n";
-    fs::write(bin.join("sbatch"), slow)?;
-    fs::set_permissions(bin.join("sbatch"), PermissionsExt::from_mode(0o755))?;
+    write_program(&bin.join("sbatch"), slow)?;
     let far = || Arc::new(cluster.here().env("PATH", format!("{}:/usr/bin:/bin", bin.display())));
     on_runtime(async {
         let first = tokio::spawn({

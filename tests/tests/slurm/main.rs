@@ -6,14 +6,13 @@ mod node;
 mod words;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use nbtunnel_core::{Failure, Job, JobState, Name, SlurmSpec, Target};
 use nbtunnel_tests::here::Here;
-use nbtunnel_tests::programs::repository;
+use nbtunnel_tests::programs::{repository, write_program};
 use nbtunnel_tests::slurm::{NODES, Slurm};
 use nbtunnel_tests::wait;
 use nbtunneld::forward::far_side::{FarSide, Opening, Running};
@@ -300,8 +299,7 @@ fn without_slurm_it_is_said_where_it_was_looked_for() -> Result<()> {
     ensure!(why.message.contains("/opt/slurm/bin"), "{why}");
     // A login shell knows more.
     let login = cluster.home.path().join("shell");
-    fs::write(&login, "#!/bin/sh\necho noise; echo PATH=/nowhere; echo PATH=/usr/bin\n")?;
-    fs::set_permissions(&login, PermissionsExt::from_mode(0o755))?;
+    write_program(&login, "#!/bin/sh\necho noise; echo PATH=/nowhere; echo PATH=/usr/bin\n")?;
     let far = Arc::new(lost.env("SHELL", login.display().to_string()));
     ensure!(did(queue(far, &cluster.batch()))?.is_none());
     Ok(())

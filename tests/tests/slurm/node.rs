@@ -11,6 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use nbtunnel_core::{Failure, FailureKind, Job, JobState, Target};
 use nbtunnel_tests::here::Here;
+use nbtunnel_tests::programs::write_program;
 use nbtunnel_tests::{net, wait};
 use nbtunneld::forward::far_side::{FarSide, Going, Opening, Running};
 use nbtunneld::launch::{KnownWays, Node};
@@ -31,8 +32,7 @@ impl Login {
             let heard = login.path("heard").display().to_string();
             let master = login.path("master").display().to_string();
             let text = format!("#!/bin/sh\necho {name} \"$@\" >>{heard}\nmaster={master}\n{does}\n");
-            fs::write(login.path(name), text)?;
-            fs::set_permissions(login.path(name), PermissionsExt::from_mode(0o755))?;
+            write_program(&login.path(name), &text)?;
         }
         Ok(login)
     }
@@ -188,10 +188,8 @@ fn where_ssh_does_not_get_there_from_the_login_machine_it_goes_from_here_by_way_
     }
 
     // And back to what works.
-    fs::write(
-        login.path("ssh"),
-        format!("#!/bin/sh\nmaster={}\n{SHARED}\n", login.path("master").display()),
-    )?;
+    let text = format!("#!/bin/sh\nmaster={}\n{SHARED}\n", login.path("master").display());
+    write_program(&login.path("ssh"), &text)?;
     ensure!(matches!(did(by(None)?.from_login(place(port)))?, Target::Socket(_)));
     let before = asked.load(Relaxed);
     ensure!(matches!(did(by(None)?.from_login(place(port)))?, Target::Socket(_)));

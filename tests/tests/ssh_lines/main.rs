@@ -9,7 +9,6 @@ mod meaning;
 mod words;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -17,7 +16,7 @@ use anyhow::{Context as _, Result, ensure};
 use case::Case;
 use meaning::{LEFT_OUT, Lab, Meaning};
 use nbtunnel_core::TunnelSpec;
-use nbtunnel_tests::programs::Programs;
+use nbtunnel_tests::programs::{Programs, write_program};
 use nbtunneld::config::{self, Context};
 
 /// What nbctl did with one of them.
@@ -63,8 +62,7 @@ fn what_is_pasted_becomes_the_tunnel_that_ssh_would_make() -> Result<()> {
     let dir = tempfile::tempdir()?;
     let (dir, lab) = (dir.path(), Lab::new(dir.path())?);
     let judge = dir.join("judge");
-    fs::write(&judge, "#!/bin/sh\necho '{\"config_dir\":\"\",\"tunnels\":[],\"problems\":[]}'\n")?;
-    fs::set_permissions(&judge, fs::Permissions::from_mode(0o755))?;
+    write_program(&judge, "#!/bin/sh\necho '{\"config_dir\":\"\",\"tunnels\":[],\"problems\":[]}'\n")?;
     let cases = case::all(&dir.display().to_string())?;
     ensure!(cases.len() >= 150, "the corpus is lost: {}", cases.len());
     let mut wrong = Vec::new();

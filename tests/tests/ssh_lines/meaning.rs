@@ -2,13 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use nbtunnel_core::{ForwardSpec, HostKeyPolicy, RemoteSpec, SshConfig, Target, TunnelSpec};
-use nbtunnel_tests::programs::system;
+use nbtunnel_tests::programs::{system, write_program};
 
 /// Everything that ssh prints: the values of each keyword.
 pub(crate) type Meaning = BTreeMap<String, BTreeSet<String>>;
@@ -53,8 +52,7 @@ impl Lab {
             format!("#!/bin/sh\n[ \"$1\" = -M ] && shift 2\nexec '{}' \"$@\"\n", bin.join("ssh").display());
         let says = format!("#!/bin/sh\nexec '{}' -G \"$@\" >\"$SAID\" 2>\"$SAID.err\"\n", ssh.display());
         for (name, script) in [("ssh", says), ("autossh", auto)] {
-            fs::write(bin.join(name), script)?;
-            fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755))?;
+            write_program(&bin.join(name), &script)?;
         }
         for file in ["key", "key2", "my key", "cert.pub", "known_hosts"] {
             fs::write(dir.join(file), "")?;
