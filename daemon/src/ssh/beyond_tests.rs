@@ -1,15 +1,17 @@
 use std::fs;
 use std::sync::Arc;
 
-use nbtunnel_core::{LinkReport, SshConfig};
+use nbtunnel_core::session::NUDGED_DEADLINE;
+use nbtunnel_core::{LinkReport, Policy, SshConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 
 use super::*;
-use crate::forward::Carrier;
 use crate::forward::far_side::{FarSide, FarStream, Unopened};
+use crate::forward::{Budgets, Carrier};
 use crate::ssh::testbed::{Sshd, Watched, free_port, links, run, start, until};
+use crate::ssh::tunnelbed::{Tunnel, echo};
 use crate::ssh::{Account, AgentAt};
 
 const SOON: Duration = Duration::from_secs(10);
@@ -40,12 +42,14 @@ impl Cluster {
     }
 
     async fn link(&self) -> Watched {
-        let mut route = self.login.route();
-        route.ssh_config = SshConfig::File(self.login.at("config"));
-        let mut link = start(&links(AgentAt::Nowhere), route);
+        let mut link = start(&links(AgentAt::Nowhere), route(&self.login));
         link.up().await;
         link
     }
+}
+
+fn route(login: &Sshd) -> Route {
+    Route { ssh_config: SshConfig::File(login.at("config")), ..login.route() }
 }
 
 fn far(link: &Watched) -> Arc<dyn FarSide> {
@@ -203,8 +207,7 @@ async fn it_is_dealt_with_by_its_own_words_and_with_the_keys_of_the_far_end() {
     like.user = "somebody".into();
     like.login.identities_only = true;
     like.login.agent = Some(AgentAt::Nowhere);
-    let mut route = cluster.login.route();
-    route.ssh_config = SshConfig::File(cluster.login.at("config"));
+    let mut route = route(&cluster.login);
     route.options = vec!["Port=1".into()];
     let hop = beyond(route.clone()).hop("node", &like).await.unwrap();
     assert_eq!((hop.user.as_str(), hop.port), ("somebody", cluster.node.port));
@@ -227,13 +230,33 @@ async fn what_its_login_has_to_say_is_told_of_the_tunnel() {
     let cluster = Cluster::new();
     cluster.say("node", "StrictHostKeyChecking accept-new\n");
     fs::write(cluster.node.at("known_hosts"), "").unwrap();
-    let mut route = cluster.login.route();
-    (route.ssh_config, route.host_key) = (SshConfig::File(cluster.login.at("config")), None);
-    let mut link = start(&links(AgentAt::Nowhere), route);
+    let mut link = start(&links(AgentAt::Nowhere), Route { host_key: None, ..route(&cluster.login) });
     link.up().await;
     beyond(&link, "node").await.unwrap();
     super::super::ways_tests::answers(&mut link).await;
     let node = format!("127.0.0.1:{}", cluster.node.port);
     let is_told = |seen: &String| seen.contains("is new and was written to") && seen.contains(&node);
     assert!(link.seen.iter().any(is_told), "{:?}", link.seen);
+}
+
+#[tokio::test]
+async fn what_is_carried_there_for_a_slow_reader_is_not_cut_off() {
+    const MUCH: usize = 64 << 20;
+    let Cluster { login, node } = Cluster::new();
+    let (budgets, policy) = (Budgets { memory: 0, spool: 0 }, Policy { buffer: 0, ..Policy::default() });
+    let tunnel = Tunnel::by(login, on_node(echo().await), budgets, policy).await;
+    let link = tunnel.link_by(route(&tunnel.sshd)).await;
+    beyond(&link, "node").await.unwrap();
+    let (mut from, mut to) = tunnel.connect().await.into_split();
+    let sending = tokio::spawn(async move {
+        to.write_all(&vec![7; MUCH]).await?;
+        to.shutdown().await
+    });
+    // Longer than a machine may be silent.
+    sleep((ALIVE + NUDGED_DEADLINE) * (MOST_IN_VAIN + 1)).await;
+    let mut all = Vec::new();
+    timeout(SOON * 6, from.read_to_end(&mut all)).await.unwrap().unwrap();
+    assert!(all.len() == MUCH, "{} bytes came", all.len());
+    sending.await.unwrap().unwrap();
+    assert_eq!(logins(&node), 1);
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use nbtunnel_core::{ForwardId, ForwardSpec, Input, ListenAt, Policy, Target};
+use nbtunnel_core::{ForwardId, ForwardSpec, Input, ListenAt, Policy, Route, Target};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -27,7 +27,12 @@ impl Tunnel {
     }
 
     pub(super) async fn with(target: u16, budgets: Budgets, policy: Policy) -> Tunnel {
-        let sshd = Sshd::start("ed25519", "");
+        let target = Target::Tcp("127.0.0.1".into(), target);
+        Tunnel::by(Sshd::start("ed25519", ""), target, budgets, policy).await
+    }
+
+    /// The same by that server.
+    pub(super) async fn by(sshd: Sshd, target: Target, budgets: Budgets, policy: Policy) -> Tunnel {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let hear = Arc::clone(&heard);
         let report: Arc<dyn Fn(Input) + Send + Sync> =
@@ -36,7 +41,7 @@ impl Tunnel {
         let (gate, policy) = (watch::Sender::new(GateNow::Hold), watch::Sender::new(policy));
         let activity = Activity::new(Arc::clone(&report));
         let port = free_port();
-        let spec = ForwardSpec::new(ListenAt::Loopback(port), Target::Tcp("127.0.0.1".into(), target));
+        let spec = ForwardSpec::new(ListenAt::Loopback(port), target);
         let forward = Forward::spawn(
             &services,
             ForwardId(1),
@@ -52,7 +57,12 @@ impl Tunnel {
 
     /// A link that is up, to which the gate leads from now on.
     pub(super) async fn link(&self) -> Watched {
-        let mut link = start_with(&links(AgentAt::Nowhere), self.sshd.route(), self.policy.clone());
+        self.link_by(self.sshd.route()).await
+    }
+
+    /// The same that follows `route`.
+    pub(super) async fn link_by(&self, route: Route) -> Watched {
+        let mut link = start_with(&links(AgentAt::Nowhere), route, self.policy.clone());
         link.up().await;
         self.gate.send_replace(GateNow::Serve(link.carrier.clone().unwrap()));
         link
