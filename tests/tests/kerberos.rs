@@ -53,7 +53,7 @@ fn a_ticket_gets_in_and_an_expired_one_waits_for_kinit_without_asking_the_server
     wait::until("it carries", wait::SOON, || net::echoes(local, wait::SOON))?;
 
     // It takes the place of the other one.
-    realm.kinit(1)?;
+    realm.kinit(5)?;
     wait::until("the ticket expires", Duration::from_secs(30), || realm.has_ticket().is_ok_and(|has| !has))?;
     let connections = sshd.count_log("Connection from");
     ensure!(world.nbctl(["restart", "alice"])?.code == 0, "it does not restart");
