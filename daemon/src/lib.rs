@@ -23,3 +23,7 @@ pub mod service;
 pub mod ssh;
 pub mod ssh_config;
 pub mod wake;
+
+#[cfg(test)]
+#[cfg(unix)]
+mod test_program;

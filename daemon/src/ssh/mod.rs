@@ -70,7 +70,7 @@ mod shakebed;
 
 #[cfg(test)]
 #[cfg(unix)]
-pub(crate) mod testbed;
+mod testbed;
 
 #[cfg(test)]
 #[cfg(unix)]

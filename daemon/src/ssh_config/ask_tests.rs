@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::ask::ask_program;
 use super::program::Program;
 use super::*;
-use crate::ssh::testbed::write_program;
+use crate::test_program::write_program;
 
 fn query(dir: &TempDir, text: &str, host: &str) -> Query {
     let file = dir.path().join("config");

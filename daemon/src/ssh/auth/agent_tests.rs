@@ -15,7 +15,8 @@ use super::bed::{Seen, log_in, log_in_seen, ssh_add};
 use crate::ssh::AgentAt;
 use crate::ssh::agent::Agents;
 use crate::ssh::hop::Hop;
-use crate::ssh::testbed::{Killed, SshAgent, Sshd, keygen, until, write_program};
+use crate::ssh::testbed::{Killed, SshAgent, Sshd, keygen, until};
+use crate::test_program::write_program;
 
 fn agents(at: AgentAt) -> Arc<Agents> {
     Agents::new(at, "/nonexistent".into())

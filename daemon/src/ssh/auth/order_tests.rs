@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::bed::{log_in, person};
 use crate::ssh::AgentAt;
 use crate::ssh::agent::Agents;
-use crate::ssh::testbed::{Sshd, until, write_program};
+use crate::ssh::testbed::{Sshd, until};
+use crate::test_program::write_program;
 
 /// The methods that were tried, each as often as it was, without what only begins one.
 fn tried(log: &str) -> Vec<String> {
