@@ -102,7 +102,7 @@ fn cargo_build(target: &Path, wanted: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Writes a script, or one anew, that only we may read and run. Another process does, since one that is started at the
+/// Writes a script, or one anew, that everybody may run. Another process does, since one that is started at the
 /// same moment by another test would inherit our descriptor for writing, and the kernel runs no program that is open
 /// for that (ETXTBSY).
 ///

@@ -160,7 +160,10 @@ pub(super) fn line(text: &str, what: &str, example: &str) -> Result<String, Flaw
 pub(super) fn place(text: &str, what: &str, example: &str) -> Result<String, Flaw> {
     match text.strip_prefix('~') {
         Some(rest) if !rest.is_empty() && !rest.starts_with('/') => {
-            let hint = "write the whole path, as in \"/home/bob/x\"; ~/ is the home of the user who logs in";
+            let hint = format!(
+                "write the whole path, as in \"/home/bob/x\", or {:?} for what has that name in your own home",
+                format!("./{text}")
+            );
             Err(Flaw::new(format!("{what} {text:?} is in somebody else's home"), hint))
         }
         _ => line(text, what, example),

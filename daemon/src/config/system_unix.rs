@@ -53,7 +53,8 @@ pub(super) fn is_exposed(metadata: &Metadata) -> bool {
 }
 
 /// Whether somebody could listen there, as an error if not. It does not listen itself: nobody is let in and cut off, and
-/// a child between fork and exec, which holds the socket a moment longer, is in nobody's way.
+/// on Linux (SO_REUSEADDR, socket(7)) a child between fork and exec, which holds the socket a moment longer, is in nobody's
+/// way.
 pub(super) fn may_bind(at: SocketAddr) -> io::Result<()> {
     let socket = Socket::new(Domain::for_address(at), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;

@@ -18,6 +18,7 @@ const LINE: &str = include_str!("line.sh");
 const SLURM: &str = include_str!("slurm.sh");
 const QUEUE: &str = include_str!("slurm_queue.sh");
 const SUBMIT: &str = include_str!("slurm_submit.sh");
+const UNFIT: &str = include_str!("slurm_unfit.sh");
 const SUBMIT_RUN: &str = include_str!("slurm_submit_run.sh");
 const BATCH: &str = include_str!("slurm_batch.sh");
 const CANCEL: &str = include_str!("slurm_cancel.sh");
@@ -174,7 +175,7 @@ pub async fn submit(far: Arc<dyn FarSide>, batch: &Batch) -> Result<Job, Failure
         return Err(Failure::new(FailureKind::Config, message, "remove job from the notebook's section"));
     }
     let head = batch.head()?;
-    let runner = [&head, CLAIM, VIGIL, SLURM, &batch.submit()?, SUBMIT_RUN].concat();
+    let runner = [&head, CLAIM, VIGIL, SLURM, &batch.submit()?, UNFIT, SUBMIT_RUN].concat();
     let script = [&head, CLAIM, &shell::printer("runner", &runner)?, SUBMIT].concat();
     let mut waits = 0;
     loop {

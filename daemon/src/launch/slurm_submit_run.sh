@@ -75,21 +75,6 @@ note_job() {
     rm -f doubt
 }
 
-# What a user's script asks for by which it would be several jobs, or one that sbatch waits for, or none. Like sbatch it
-# reads up to the first command.
-unfit() {
-    [ -n "$user_script" ] && [ -r "$user_script" ] || return 0
-    awk '
-        /^#SBATCH[ \t]/ {
-            for (at = 2; at <= NF && $at !~ /^#/; at++) {
-                gsub(/["\047]/, "", $at)
-                if ($at ~ /^(--arr|-a)/ || $at ~ /^(-W|--wait|--test-only)$/) { print $at; exit }
-            }
-        }
-        !/^#/ && NF { exit }
-    ' "$user_script"
-}
-
 # Whether sbatch says that there is no job: it found no fault with the way to the cluster, and ended by itself.
 refused() {
     case $status in

@@ -51,23 +51,38 @@ fn a_script_that_makes_no_single_job_is_refused_before_it_is_submitted() -> Resu
     let mut batch = cluster.batch();
     batch.spec.script = Some("~/job.sh".into());
     batch.command = None;
+    let write = |lines: &str| fs::write(&script, format!("#!/bin/sh\n{lines}\nexec sleep 600\n"));
     for (lines, named) in [
         ("#SBATCH --comment=x --array=1-3", "--array=1-3"),
-        ("#SBATCH -c 1\n\n# what follows\n#SBATCH\t-a 1-3", "-a"),
+        ("#SBATCH -c 1\n\n # what follows\n#SBATCH\t-a 1-3", "-a"),
         ("#SBATCH \"--array\" 1-3", "--array"),
-        ("#SBATCH --wait", "--wait"),
-        ("#SBATCH -W # for its end", "-W"),
+        ("#SBATCH --comment=\"a # b\" --ar=1-3", "--ar=1-3"),
+        ("#SBATCH--array=1-3", "--array=1-3"),
+        ("#SBATCH --hold -Ha1-3", "-Ha1-3"),
+        ("#SBATCH -c 1 -W # for its end", "-W"),
+        ("#SBATCH --exclusive --wait", "--wait"),
+        ("#SBATCH --test", "--test"),
+        ("#SBATCH -c 1\n#SBATCH hetjob\n#SBATCH -c 1", "hetjob"),
+        ("#PBS -t 1-3", "-t"),
     ] {
-        fs::write(&script, format!("#!/bin/sh\n{lines}\nexec sleep 600\n"))?;
+        write(lines)?;
         let why = on_runtime(submit(cluster.far(), &batch)).expect_err("that makes no single job");
         ensure!(why.message.contains(&format!("asks for {named},")), "{lines}: {why}");
     }
     ensure!(cluster.count()? == 0, "{:?}", cluster.slurm.jobs());
-    // Neither a comment nor what stands below a command means anything to sbatch, and others only look alike.
-    let harmless = "##SBATCH --array=1-3\n#SBATCH --wait-all-nodes=1 # --wait\ntrue\n#SBATCH --array=1-3";
-    fs::write(&script, format!("#!/bin/sh\n{harmless}\nexec sleep 600\n"))?;
-    did(submit(cluster.far(), &batch))?;
-    ensure!(cluster.count()? == 1, "{:?}", cluster.slurm.jobs());
+    // Nothing of this means that to sbatch.
+    for harmless in [
+        "##SBATCH --array=1-3\n#SBATCH --wait-all-nodes=1 # --wait\ntrue\n#SBATCH --array=1-3",
+        "#SBATCH --comment=\"run -a for all\" --comment 'uses -a'",
+        "#SBATCH -J -a --mail-user -array\n#SBATCH -D/tmp",
+        "#SBATCH --comment=x#y --array=1-3",
+    ] {
+        write(harmless)?;
+        did(submit(cluster.far(), &batch)).context(harmless)?;
+        ensure!(cluster.count()? == 1, "{harmless}: {:?}", cluster.slurm.jobs());
+        did(cancel(cluster.far(), &batch, None))?;
+        cluster.until("it is gone", || Ok(cluster.count()? == 0))?;
+    }
     Ok(())
 }
 
