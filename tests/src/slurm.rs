@@ -89,6 +89,7 @@ impl Slurm {
     /// # Errors
     /// They do not become so.
     pub fn start_controller(&mut self) -> Result<()> {
+        self.asked_for(PATIENT)?;
         let mut controller = command("slurmctld", self.dir.path())?;
         self.controller = Some(Running::spawn(controller.arg("-D"))?);
         wait::until("two nodes are there", Duration::from_secs(60), || {
@@ -108,18 +109,24 @@ impl Slurm {
             controller.signal(Signal::Kill);
             controller.wait(wait::SOON)?;
         }
-        Ok(())
+        self.asked_for(HASTY)
     }
 
-    /// The controller freezes, or goes on. Only while it is frozen do programs that ask it give up soon.
+    /// How long programs that are run from now on ask the controller. That is short only while nobody answers.
+    fn asked_for(&self, seconds: u32) -> Result<()> {
+        let file = self.dir.path().join("slurm.conf");
+        let text = fs::read_to_string(&file)?;
+        let lines = text.lines().filter(|line| !line.starts_with("MessageTimeout="));
+        let kept: String = lines.flat_map(|line| [line, "\n"]).collect();
+        Ok(fs::write(&file, format!("{kept}MessageTimeout={seconds}\n"))?)
+    }
+
+    /// The controller freezes, or goes on.
     ///
     /// # Errors
     /// There is none, or its configuration cannot be written.
     pub fn signal_controller(&self, signal: Signal) -> Result<()> {
-        let (file, patience) =
-            (self.dir.path().join("slurm.conf"), |seconds| format!("MessageTimeout={seconds}\n"));
-        let (was, is) = if matches!(signal, Signal::Stop) { (PATIENT, HASTY) } else { (HASTY, PATIENT) };
-        fs::write(&file, fs::read_to_string(&file)?.replace(&patience(was), &patience(is)))?;
+        self.asked_for(if matches!(signal, Signal::Stop) { HASTY } else { PATIENT })?;
         signal_pid(self.controller.as_ref().context("there is no controller")?.id(), signal)
     }
 
